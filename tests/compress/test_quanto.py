@@ -1,0 +1,41 @@
+import pytest
+import torch
+
+from unicomp_lib.compress import checkpoint, layers, quanto
+from unicomp_lib.models import load
+
+
+def test_int8_is_round_to_nearest_on_a_scale_for_each_output(tiny):
+    model, _ = tiny
+    old = model.model.layers[0].mlp.up_proj.weight.detach().clone()
+    quanto.compress(model, weights="int8")
+    new = model.model.layers[0].mlp.up_proj.weight.dequantize()
+    scale = old.abs().amax(dim=1, keepdim=True) / 127
+    assert torch.allclose(new, (old / scale).round() * scale, atol=1e-6)
+
+
+@pytest.mark.parametrize(("weights", "least", "most"), [("int8", 8, 9), ("int4", 4, 5.5)])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@torch.no_grad()
+def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, weights, least, most, precision):
+    model, tokenizer = load("tiny-random-llama", precision=precision)
+    quanto.compress(model, weights=weights)
+    saved = checkpoint.save(model, tokenizer, tmp_path)
+    tokens = torch.randint(len(tokenizer), (2, 40))
+    assert torch.equal(load(str(tmp_path), precision=precision)[0](tokens).logits, model(tokens).logits)
+    extra = 16 if precision == "float32" else 0  # scales twice as wide, on rows of 64
+    assert least <= saved["bits_per_weight"] <= most + extra / 16
+    assert saved["bytes_on_disk"] == (tmp_path / "model.safetensors").stat().st_size
+    assert saved["sparsity"] == 0
+
+
+def test_the_tied_head_stays_whole(tiny):
+    model, _ = tiny
+    quanto.compress(model, weights="int4")
+    assert not isinstance(model.lm_head, quanto.quanto.QModuleMixin)
+    assert all(isinstance(part, quanto.quanto.QModuleMixin) for part in layers.linears(model.model).values())
+
+
+def test_unknown_weights_are_one_clear_sentence(tiny):
+    with pytest.raises(ValueError, match="weights='int3' is not allowed; give one of int8, int4"):
+        quanto.compress(tiny[0], weights="int3")

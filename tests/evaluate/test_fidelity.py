@@ -1,0 +1,32 @@
+import copy
+
+import polars as pl
+import pytest
+import torch
+
+from unicomp_lib.compress import magnitude
+from unicomp_lib.evaluate import fidelity
+
+
+def means(rows):
+    return dict(rows.group_by("metric").agg(pl.col("value").mean()).iter_rows())
+
+
+def test_a_model_is_faithful_to_itself_and_its_loss_is_that_of_transformers(tiny):
+    model, tokenizer = tiny
+    tokens = torch.randint(len(tokenizer), (3, 50))
+    found = means(fidelity.compare(model, model, tokens))
+    assert (found["kl"], found["agreement"]) == (pytest.approx(0, abs=1e-6), 1)
+    with torch.no_grad():
+        assert found["nll"] == pytest.approx(model(tokens, labels=tokens).loss.item(), abs=1e-4)
+
+
+@torch.no_grad()
+def test_divergence_is_that_of_its_definition(tiny):
+    dense, tokenizer = tiny
+    model = magnitude.compress(copy.deepcopy(dense), sparsity=0.8)
+    tokens = torch.randint(len(tokenizer), (1, 30))
+    p, q = (each(tokens).logits[0, :-1].double().softmax(-1) for each in (dense, model))
+    expected = (p * (p / q).log()).sum(-1).mean().item()
+    assert means(fidelity.compare(model, dense, tokens))["kl"] == pytest.approx(expected, rel=1e-3)
+    assert expected > 0

@@ -1,0 +1,86 @@
+import pytest
+import yaml
+
+from unicomp_lib import notebooks, params, paths, plan
+from unicomp_lib.steps import keys
+
+PROFILES = [file.stem for file in (paths.project() / "params").glob("*.yaml") if file.stem != "assets"]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_is_valid_and_gives_a_graph_with_keys(name):
+    steps = plan.plan(params.load(name))
+    found = keys(steps)
+    assert len(set(found.values())) == len(steps)
+    seen = set()
+    for step in steps:
+        assert set(step.parents) <= seen
+        seen.add(step.name)
+
+
+def test_the_paper_has_its_four_models_pinned_and_its_tasks():
+    profile = params.load("paper")
+    assert len(profile.models) == 4
+    assert all(len(source.partition("@")[2]) == 40 for source in profile.models.values())
+    assert {"mmlu", "gsm8k", "hendrycks_math500", "global_mmlu_full_sw"} <= set(
+        profile.evaluations["performance"]["tasks"]
+    )
+
+
+def edited(tmp_path, edit):
+    content = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text())
+    edit(content)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+def wanda(**values):
+    return lambda content: content["compressions"]["wanda-2-4"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (wanda(sparsty=0.5), "gives parameter 'sparsty', which compress/wanda.ipynb does not have; .* mean 'sparsity'"),
+        (
+            wanda(method="wonda"),
+            "notebook 'compress/wonda' is not there; compress/ holds dense, magnitude, quanto, wanda",
+        ),
+        (wanda(sparsity=1.5), "compressions.wanda-2-4 of mine.yaml gives sparsity=1.5, .*less than 1"),
+        (wanda(sparsity="half"), "gives sparsity='half'"),
+        (wanda(pattern="two"), "gives pattern='two'"),
+        (wanda(seeds=[]), "compressions.wanda-2-4.seeds"),
+        (wanda(calibration=3), "gives calibration=3, a int; compress/wanda.ipynb takes a str"),
+        (lambda c: c["compressions"]["magnitude-50"].update(seeds=[1]), "gives seeds, but magnitude draws nothing"),
+        (lambda c: c.update(modles={}), "unknown key 'modles'; allowed are calibration, compressions"),
+        (lambda c: c.pop("models"), "lacks 'models'; add it"),
+        (lambda c: c["compressions"].pop("dense"), "has no compression 'dense'"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_close=3), "task 'piqa_close' is not known"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(bbq_cloze=3), "belongs to reliability; move it"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_cloze=-1), "tasks.piqa_cloze=-1"),
+        (lambda c: c["evaluations"].pop("efficiency"), "figure 'size' .* needs evaluation 'efficiency'"),
+        (lambda c: c.update(figures=["pie"]), "notebook 'figures/pie' is not there"),
+        (lambda c: c.update(precision="fp8"), "gives precision='fp8'"),
+    ],
+)
+def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
+    with pytest.raises((params.ParamsError, notebooks.NotebookError, ValueError), match=says) as raised:
+        plan.plan(params.load(edited(tmp_path, edit)))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
+    with pytest.raises(params.ParamsError, match="profile 'huge' is not there; allowed are embedded, paper, tiny"):
+        params.load("huge")
+    (tmp_path / "mine.yaml").write_text("models: [")
+    with pytest.raises(params.ParamsError, match=r"mine.yaml is no valid YAML"):
+        params.load(str(tmp_path / "mine.yaml"))
+
+
+def test_only_takes_what_a_step_reads_along():
+    steps = plan.plan(params.load("tiny"))
+    names = [step.name for step in plan.select(steps, "evaluate/*/wanda*/fidelity")]
+    assert names == ["compress/tiny/dense", "compress/tiny/wanda-2-4/seed-0", "evaluate/tiny/wanda-2-4/seed-0/fidelity"]
+    with pytest.raises(params.ParamsError, match="no step matches 'vision/\\*'"):
+        plan.select(steps, "vision/*")

@@ -1,0 +1,1 @@
+"""Thin helper library behind the notebooks of the study of model compression."""

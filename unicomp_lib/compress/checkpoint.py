@@ -1,0 +1,67 @@
+"""Save a compressed model, and read back from the file what was really saved."""
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from unicomp_lib.compress import layers, quanto
+
+VERSION = "1"
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, float]:
+    """Save model and tokenizer into ``folder`` and return ``measure`` of the saved files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if quanto.is_quantized(model):
+        quanto.save(model, folder)
+    else:
+        model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return measure(folder)
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """What the saved files hold.
+
+    ``bytes_on_disk`` of all safetensors; ``parameters`` of the model; over the linear maps of
+    the decoder layers ``linear_weights``, their ``sparsity`` (share of exact zeros) and
+    ``bits_per_weight`` (stored bits, scales and offsets included, by weights).
+    """
+    linear, parameters = _shape(folder)
+    stored = zeros = 0
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
+                owner = next((part for part in _owners(name) if part in linear), None)
+                if owner is None:
+                    continue
+                tensor = tensors.get_tensor(name)
+                stored += tensor.numel() * tensor.element_size()
+                # Zeros of packed or scaled integers are no removed weights.
+                zeros += int((tensor == 0).sum()) if tensor.is_floating_point() and name.endswith(".weight") else 0
+    weights = sum(linear.values())
+    return {
+        "bytes_on_disk": float(sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))),
+        "parameters": float(parameters),
+        "linear_weights": float(weights),
+        "sparsity": zeros / weights,
+        "bits_per_weight": 8 * stored / weights,
+    }
+
+
+def _shape(folder: Path) -> tuple[dict[str, int], int]:
+    """Weights of each decoder linear map, and all parameters, from the configuration alone."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    stack = layers.decoder_layers(model)
+    inside = {id(linear) for linear in layers.linears(stack).values()}
+    linear = {name: part.weight.numel() for name, part in layers.linears(model).items() if id(part) in inside}
+    return linear, sum(parameter.numel() for parameter in model.parameters())
+
+
+def _owners(name: str) -> list[str]:
+    """The modules a stored tensor may belong to: ``a.b.weight._data`` to a.b.weight, a.b and a."""
+    parts = name.split(".")
+    return [".".join(parts[:cut]) for cut in range(len(parts) - 1, 0, -1)]

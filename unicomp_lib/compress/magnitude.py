@@ -1,0 +1,23 @@
+"""Magnitude pruning (Han et al., 2015): the smallest weights of each matrix go."""
+
+import torch
+from transformers import PreTrainedModel
+
+from unicomp_lib.compress import layers, masks
+
+VERSION = "1"
+
+
+@torch.no_grad()
+def compress(model: PreTrainedModel, *, sparsity: float = 0.5, pattern: str = "") -> PreTrainedModel:
+    """Prune every linear map of the decoder layers in place, by S = abs(W), and return the model.
+
+    The lowest ``sparsity`` share of each matrix goes, or all but n of every m inputs with
+    ``pattern="n:m"``. Needs no data. A ``ValueError`` names a sparsity or pattern out of range.
+    """
+    for layer in layers.decoder_layers(model):
+        for linear in layers.linears(layer).values():
+            linear.weight.mul_(
+                masks.mask(linear.weight.abs(), sparsity=sparsity, pattern=pattern, per_row=False).to(linear.weight)
+            )
+    return model

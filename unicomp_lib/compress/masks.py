@@ -1,0 +1,51 @@
+"""From scores to masks: the rule is apart from the criterion that scores."""
+
+import re
+
+import torch
+
+VERSION = "1"
+
+
+def mask(score: torch.Tensor, *, sparsity: float = 0.5, pattern: str = "", per_row: bool = True) -> torch.Tensor:
+    """True where a weight stays, for scores of shape (outputs, inputs), higher meaning keep.
+
+    With ``pattern`` empty the lowest ``sparsity`` share goes, in each output row
+    (``per_row``, Wanda's comparison group) or in the whole matrix. With ``pattern="n:m"`` the
+    highest n of every m consecutive inputs stay, and ``sparsity`` must be 1 - n/m.
+    """
+    if pattern:
+        return _n_of_m(score, *parse_pattern(pattern, sparsity))
+    check_sparsity(sparsity)
+    rows = score if per_row else score.reshape(1, -1)
+    gone = round(sparsity * rows.shape[1])
+    keep = torch.ones_like(rows, dtype=torch.bool)
+    keep.scatter_(1, rows.argsort(dim=1, stable=True)[:, :gone], False)
+    return keep.view_as(score)
+
+
+def check_sparsity(sparsity: float) -> None:
+    """Raise a ``ValueError`` unless 0 <= sparsity < 1."""
+    if not 0 <= sparsity < 1:
+        raise ValueError(f"sparsity={sparsity} is not allowed; give the share of weights to remove, from 0 to below 1")
+
+
+def parse_pattern(pattern: str, sparsity: float) -> tuple[int, int]:
+    """(n, m) of ``"n:m"``; a ``ValueError`` when it is malformed or contradicts ``sparsity``."""
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if not match or not 0 < int(match[1]) < int(match[2]):
+        raise ValueError(f"pattern={pattern!r} is not allowed; give n:m with 0 < n < m, such as 2:4, or leave it empty")
+    n, m = int(match[1]), int(match[2])
+    if abs(sparsity - (1 - n / m)) > 1e-9:
+        raise ValueError(f"sparsity={sparsity} contradicts pattern={pattern!r}, which removes {1 - n / m:g}; give that")
+    return n, m
+
+
+def _n_of_m(score: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    outputs, inputs = score.shape
+    if inputs % m:
+        raise ValueError(f"pattern {n}:{m} needs inputs divisible by {m}, this matrix has {inputs}; choose another")
+    groups = score.reshape(outputs, inputs // m, m)
+    keep = torch.zeros_like(groups, dtype=torch.bool)
+    keep.scatter_(2, groups.argsort(dim=2, descending=True, stable=True)[..., :n], True)
+    return keep.view_as(score)

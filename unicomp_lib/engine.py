@@ -1,0 +1,155 @@
+"""Schedule steps on Dask: a cluster of processes on this machine, or any scheduler's address."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unicomp_lib import files, records
+from unicomp_lib.steps import Step, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client
+
+DONE, FAILED, BLOCKED = "done", "failed", "blocked"
+
+# One process a core and one thread each is fastest here; a waiting OpenMP thread must not spin.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+    "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended; ``reason`` is one sentence where it did not end well."""
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def run(
+    steps: list[Step], keys: dict[str, str], *, workers: int, scheduler: str | None,
+    opened: Callable[[str], None], ended: Callable[[Outcome], None],
+) -> None:  # fmt: skip
+    """Run ``steps``, parents first, and report each as it ends.
+
+    A step that fails blocks those that read it; all others go on. A worker that is lost is
+    replaced and its step runs again. ``opened`` is told the dashboard's address.
+    """
+    from distributed import as_completed
+
+    with _client(workers, scheduler) as client:
+        opened(client.dashboard_link)
+        futures: dict[str, Any] = {}
+        for step, after in _ordered(steps):
+            job = {
+                "name": step.name,
+                "notebook": step.notebook,
+                "key": keys[step.name],
+                "parameters": resolved(step, keys),
+                "run": str(records.folder(step.name, keys[step.name])),
+            }
+            parents = [futures[name] for name in step.parents if name in futures]
+            futures[step.name] = client.submit(
+                run_job, job, parents, [futures[name] for name in after],
+                key=f"{step.name}-{keys[step.name]}", pure=False, priority=_priority(step),
+            )  # fmt: skip
+        names = {future.key: name for name, future in futures.items()}
+        for future in as_completed(futures.values()):
+            error = future.exception()
+            name = names[future.key]
+            ended(Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result())
+
+
+def run_job(job: dict[str, Any], parents: list[Outcome], after: list[Outcome]) -> Outcome:
+    """On a worker: run one step in a process of its own. ``after`` only orders, and may have failed."""
+    stopped = next((parent.name for parent in parents if parent.state != DONE), None)
+    if stopped:
+        return Outcome(job["name"], BLOCKED, reason=f"it reads {stopped}, which did not finish")
+    run = Path(job["run"])
+    try:
+        files.write_text(run / records.STEP, json.dumps(job, indent=1))
+        (run / records.FAILURE).unlink(missing_ok=True)
+        with (run / records.LOG).open("ab") as log:
+            command = [sys.executable, "-m", "unicomp_lib.execute", str(run)]
+            code = subprocess.run(command, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
+    except OSError as error:
+        from unicomp_lib.execute import sentence
+
+        return Outcome(job["name"], FAILED, reason=sentence(error, run.parent))
+    record = records.finished(run)
+    if record:
+        return Outcome(job["name"], DONE, record["seconds"])
+    return Outcome(job["name"], FAILED, reason=records.failure(run) or _ended(code, run))
+
+
+def _ended(code: int, run: Path) -> str:
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"its process ended with {how} before it could say why; see {run / records.LOG}"
+
+
+def _environment() -> dict[str, str]:
+    # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
+    return {"HF_HUB_OFFLINE": "1", **os.environ, **ENVIRONMENT}
+
+
+def _priority(step: Step) -> int:
+    """Scores and figures are short and are what people wait for: first as soon as they can run."""
+    return 1 if step.name.startswith(("scores/", "figures/")) else 0
+
+
+def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
+    """Each step with those it must only follow: a step that measures time runs by itself.
+
+    Exclusive steps come after everything that does not read them, one after the other.
+    """
+    inside = {step.name for step in steps}
+    below: set[str] = set()  # exclusive steps and all that read them
+    for step in steps:
+        if step.exclusive or below & set(step.parents):
+            below.add(step.name)
+    free = [step.name for step in steps if step.name not in below]
+    found: list[tuple[Step, list[str]]] = []
+    last: list[str] = []
+    for step in steps:
+        found.append((step, [*free, *last] if step.exclusive else []))
+        if step.exclusive:
+            last = [step.name]
+    # A step submitted must know the futures it follows: the free ones go first.
+    assert all(name in inside for _, after in found for name in after)
+    return sorted(found, key=lambda pair: pair[0].name in below)
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> "Iterator[Client]":
+    import dask
+    from distributed import Client, LocalCluster
+
+    dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": "%(message)s"})
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=30)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {scheduler!r} ({error}); give an address such as tcp://host:8786, "
+                "or leave --scheduler out to use this machine"
+            ) from error
+        with client:
+            yield client
+        return
+    cluster = LocalCluster(
+        n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50
+    )
+    with cluster, Client(cluster) as client:
+        yield client

@@ -1,0 +1,1 @@
+"""Evaluations: each returns item rows, one per item and metric."""

@@ -1,0 +1,37 @@
+"""How far a compressed model's next-token distribution lies from the dense one's."""
+
+import polars as pl
+import torch
+from transformers import PreTrainedModel
+
+VERSION = "1"
+SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
+
+
+@torch.no_grad()
+def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor) -> pl.DataFrame:
+    """Per-block means over held-out ``tokens`` (blocks, length): rows of doc_id (the block), metric, value.
+
+    ``nll`` and ``nll_dense``: negative log-likelihood of the next token in nats; ``kl``:
+    KL(dense || compressed) in nats; ``agreement``: share of positions where both have the
+    same most likely token. Perplexity is exp of the mean ``nll``.
+    """
+    rows = []
+    for index, block in enumerate(tokens):
+        rows += [
+            {"doc_id": index, "metric": metric, "value": value} for metric, value in _block(model, dense, block).items()
+        ]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, float]:
+    batch = block.unsqueeze(0).to(dense.device)
+    reference = dense(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    found = model(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    target = batch[0, 1:, None]
+    return {
+        "nll": -found.gather(-1, target).mean().item(),
+        "nll_dense": -reference.gather(-1, target).mean().item(),
+        "kl": torch.nn.functional.kl_div(found, reference, log_target=True, reduction="none").sum(-1).mean().item(),
+        "agreement": (found.argmax(-1) == reference.argmax(-1)).float().mean().item(),
+    }

@@ -1,0 +1,1 @@
+"""lm-eval tasks on the pinned assets, and the items behind them."""

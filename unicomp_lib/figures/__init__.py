@@ -1,0 +1,1 @@
+"""Palette, names and shared axes of the figures."""

@@ -1,0 +1,134 @@
+"""Palette, names and panels that the paper's figures share."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from unicomp_lib import files
+
+VERSION = "1"
+
+# Okabe and Ito's palette, distinguishable with every common colour vision.
+METHODS = {"dense": "#000000", "magnitude": "#E69F00", "wanda": "#0072B2", "quanto": "#009E73"}
+MARKERS = {"dense": "*", "magnitude": "v", "wanda": "o", "quanto": "s"}
+NAMES = {
+    "dense": "Dense",
+    "magnitude": "Magnitude",
+    "wanda": "Wanda",
+    "quanto": "quanto",
+    "int8": "int8",
+    "int4": "int4",
+}
+
+
+def name(variant: str) -> str:
+    """A variant's name in figures: ``wanda-2-4`` is Wanda 2:4, ``magnitude-50`` Magnitude 50 %."""
+    method, *rest = variant.split("-")
+    setting = ":".join(rest)
+    setting = f"{setting} %" if setting.isdigit() else setting
+    return f"{NAMES.get(method, method)} {setting}".strip()
+
+
+def errors(frame: pl.DataFrame) -> list[list[float]]:
+    """``xerr`` or ``yerr`` of matplotlib from columns value, low, high; no interval gives zero."""
+    low = (frame["value"] - frame["low"]).fill_nan(0).clip(lower_bound=0)
+    high = (frame["high"] - frame["value"]).fill_nan(0).clip(lower_bound=0)
+    return [low.to_list(), high.to_list()]
+
+
+def pooled(scores: pl.DataFrame, metric: str, capability: str | None = None) -> pl.DataFrame:
+    """Rows of one metric pooled over seeds, in the order of the profile."""
+    found = scores.filter(pl.col("metric") == metric, pl.col("seed").is_null())
+    return found if capability is None else found.filter(pl.col("capability") == capability)
+
+
+def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, reference: float) -> None:
+    """One line a variant: its value with interval, single seeds as faint marks, a line at ``reference``."""
+    found = pooled(scores, metric)
+    places = {key: place for place, key in enumerate(found.select("model", "variant").iter_rows())}
+    several = found["model"].n_unique() > 1
+    axes.axvline(reference, color="#999999", linewidth=1)
+    for row in scores.filter(pl.col("metric") == metric, pl.col("seed").is_not_null()).iter_rows(named=True):
+        place = places[row["model"], row["variant"]]
+        axes.plot(
+            [row["value"]], [place], MARKERS[row["method"]], color=METHODS[row["method"]], alpha=0.3, markersize=3
+        )
+    for place, one in enumerate(found.iter_slices(1)):
+        axes.errorbar(one["value"].to_list(), [place], xerr=errors(one), **_mark(one["method"][0]))
+    labels = [f"{model}, {name(variant)}" if several else name(variant) for model, variant in places]
+    axes.set_yticks(range(len(places)), labels)
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_xlabel(label)
+
+
+def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
+    """Value with interval against column ``x``, each variant with its name beside it."""
+    for row in table.iter_slices(1):
+        axes.errorbar(row[x].to_list(), row["value"].to_list(), yerr=errors(row), **_mark(row["method"][0]))
+        place = (row[x][0], row["value"][0])
+        axes.annotate(name(row["variant"][0]), place, xytext=(4, 3), textcoords="offset points", fontsize=6.5)
+
+
+def legend(figure: Figure, table: pl.DataFrame) -> None:
+    """Methods by colour and marker, below the axes."""
+    methods = table["method"].unique(maintain_order=True)
+    marks = [Line2D([], [], color=METHODS[method], marker=MARKERS[method], linestyle="") for method in methods]
+    figure.legend(marks, [NAMES[method] for method in methods], loc="outside lower center", ncols=len(marks))
+
+
+def heatmap(
+    axes: Axes, table: pl.DataFrame, *, scale: float, decimals: int, cmap: str, bounds: tuple[float, float], title: str
+) -> None:
+    """Variants by capabilities: value times ``scale`` with its interval; grey where it is undefined."""
+    table = table.with_columns(pl.col("value", "low", "high") * scale)
+    rows = table.select("model", "variant").unique(maintain_order=True)
+    columns = table["capability"].unique(maintain_order=True).to_list()
+    values = table.pivot(on="capability", index=["model", "variant"], values="value").select(columns).to_numpy()
+    texts = [
+        f"{value:.{decimals}f}\n[{low:.{decimals}f}, {high:.{decimals}f}]" if value == value else "dense at\nchance"
+        for value, low, high in table.select("value", "low", "high").iter_rows()
+    ]
+    labels = table.with_columns(pl.Series("text", texts)).pivot(
+        on="capability", index=["model", "variant"], values="text"
+    )
+    axes.set_facecolor("#D9D9D9")
+    axes.grid(visible=False)
+    sns.heatmap(
+        values, ax=axes, annot=labels.select(columns).to_numpy(), fmt="", annot_kws={"size": 6.5}, cmap=cmap,
+        vmin=bounds[0], vmax=bounds[1], linewidths=0.5, cbar_kws={"shrink": 0.8},
+        xticklabels=[column.replace(" ", "\n") for column in columns],
+        yticklabels=[name(variant) for variant in rows["variant"]],
+    )  # fmt: skip
+    for row, column in zip(*np.nonzero(np.isnan(values)), strict=True):
+        axes.text(column + 0.5, row + 0.5, "dense at\nchance", ha="center", va="center", fontsize=6.5, color="#555555")
+    axes.tick_params(axis="y", rotation=0)
+    axes.set_title(title)
+
+
+def plain_log(axis: Axis) -> None:
+    """Numbers such as 2 and 50 on a log axis, not powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _mark(method: str) -> dict[str, Any]:
+    return {"color": METHODS[method], "marker": MARKERS[method], "markersize": 5, "capsize": 2, "linestyle": ""}
+
+
+def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
+    """Write the figure as PNG and SVG, and the table behind it as CSV, each whole or not at all."""
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+        files.write_whole(
+            folder / f"{stem}{suffix}",
+            lambda part, metadata=metadata: figure.savefig(part, metadata=metadata),  # type: ignore[misc]
+        )
+    files.write_whole(folder / f"{stem}.csv", table.write_csv)

@@ -1,0 +1,47 @@
+"""What machine this is, as far as results depend on it."""
+
+import os
+import platform
+from functools import cache
+from pathlib import Path
+
+
+def cores() -> int:
+    """Cores this process may use (a container's or a batch job's share, where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def processor() -> str:
+    """The processor's name, for records."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@cache
+def accelerator() -> str:
+    """``cuda`` where an NVIDIA driver is loaded, else ``cpu``; found without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.strip() in ("", "-1"):
+        return "cpu"
+    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
+@cache
+def native_precision() -> str:
+    """``bfloat16`` where the machine multiplies it in hardware, else ``float32``.
+
+    On a processor with AVX-512 BF16 or AMX a 135M model ran 3.5 times as many tokens a second
+    in bfloat16; without these instructions bfloat16 is emulated and slower than float32.
+    """
+    if accelerator() == "cuda":
+        return "bfloat16"
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text(errors="replace") if info.exists() else ""
+    return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"

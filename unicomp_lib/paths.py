@@ -1,0 +1,28 @@
+"""Where things lie: the checkout, the cache, the folder a notebook writes to."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+
+def project() -> Path:
+    """Root of the checkout: the folder that holds ``notebooks/`` and ``params/``."""
+    return Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Cache of assets and scratch outputs: ``UNICOMP_HOME``, or the user's cache folder."""
+    chosen = os.environ.get("UNICOMP_HOME")
+    return Path(chosen).expanduser().resolve() if chosen else user_cache_path("unicomp")
+
+
+def output_folder(output: str, name: str) -> Path:
+    """Create and return the folder a notebook writes to.
+
+    ``output`` is what the runner passes; an empty one, the notebooks' default, means a scratch
+    folder ``name`` in the cache, so that a notebook opened by hand never overwrites a run.
+    """
+    folder = Path(output) if output else home() / "scratch" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,125 @@
+"""From a profile to the list of steps, parents first."""
+
+import fnmatch
+from typing import Any
+
+from unicomp_lib import hardware, notebooks
+from unicomp_lib.evaluate import task
+from unicomp_lib.params import Compression, ParamsError, Profile
+from unicomp_lib.steps import Output, Step
+
+EXCLUSIVE = ("efficiency",)
+
+
+def plan(profile: Profile) -> list[Step]:
+    """All steps of a profile: compressions, evaluations, scores and figures, parents first.
+
+    Raises ``ParamsError`` or ``NotebookError`` in one sentence for an unknown method, task,
+    figure or parameter, or a value of the wrong type.
+    """
+    compressions = [step for model in profile.models for step in _compress(profile, model)]
+    evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
+    scores = [_score(dimension, evaluations) for dimension in profile.evaluations]
+    figures = [_figure(profile, name) for name in profile.figures]
+    steps = [*compressions, *evaluations, *scores, *figures]
+    for step in steps:
+        notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
+    return steps
+
+
+def select(steps: list[Step], pattern: str) -> list[Step]:
+    """The steps whose name matches a glob, with all they read; no match is a ``ParamsError``."""
+    wanted = {step.name for step in steps if fnmatch.fnmatch(step.name, pattern)}
+    if not wanted:
+        kinds = ", ".join(sorted({step.name.split("/")[0] + "/*" for step in steps}))
+        raise ParamsError(f"no step matches {pattern!r}; try one of {kinds}, or --dry-run to see all names")
+    for step in reversed(steps):
+        if step.name in wanted:
+            wanted |= set(step.parents)
+    return [step for step in steps if step.name in wanted]
+
+
+def precision(profile: Profile) -> str:
+    """The profile's precision; ``auto`` is what this machine multiplies fastest."""
+    return hardware.native_precision() if profile.precision == "auto" else profile.precision
+
+
+def _compress(profile: Profile, model: str) -> list[Step]:
+    found = []
+    for variant, compression in profile.compressions.items():
+        notebook = f"compress/{compression.method}"
+        allowed = notebooks.defaults(notebook)
+        seeds = compression.seeds or [0]
+        if compression.seeds and "seed" not in allowed:
+            raise ParamsError(
+                f"compressions.{variant} of profile {profile.name} gives seeds, but {compression.method} "
+                "draws nothing at random; remove them"
+            )
+        for seed in seeds:
+            name = f"compress/{model}/{variant}" + (f"/seed-{seed}" if compression.seeds else "")
+            found.append(_compress_step(profile, model, name, compression, seed))
+    return found
+
+
+def _compress_step(profile: Profile, model: str, name: str, compression: Compression, seed: int) -> Step:
+    notebook = f"compress/{compression.method}"
+    allowed = notebooks.defaults(notebook)
+    shared: dict[str, Any] = {**profile.calibration, "seed": seed}
+    parameters = {key: value for key, value in shared.items() if key in allowed} | compression.parameters
+    if compression.method == "dense":
+        return Step(name, notebook, {**parameters, "model": profile.models[model]})
+    return Step(name, notebook, parameters, {"checkpoint": Output(f"compress/{model}/dense", "checkpoint")})
+
+
+def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:
+    notebook = f"evaluate/{dimension}"
+    allowed = notebooks.defaults(notebook)
+    for name in profile.evaluations[dimension].get("tasks", {}):
+        if task.described(name)["dimension"] != dimension:
+            raise ParamsError(
+                f"evaluations.{dimension} of profile {profile.name} lists task {name!r}, which belongs "
+                f"to {task.described(name)['dimension']}; move it there"
+            )
+    found = []
+    for step in compressions:
+        _, model, variant, *seed = step.name.split("/")
+        first = (profile.compressions[variant].seeds or [0])[0]
+        if dimension in EXCLUSIVE and step.parameters.get("seed", first) != first:
+            continue  # speed and size do not depend on which text calibrated the weights
+        cell = {
+            "model": model,
+            "method": profile.compressions[variant].method,
+            "variant": variant,
+            "calibration": step.parameters.get("calibration", ""),
+            "seed": step.parameters.get("seed", 0),
+        }
+        parameters = {"cell": cell, "precision": precision(profile), **profile.evaluations[dimension]}
+        wired: dict[str, Output | list[Output]] = {
+            name: Output(source, "checkpoint")
+            for name, source in {"checkpoint": step.name, "dense": f"compress/{model}/dense"}.items()
+            if name in allowed
+        }
+        name = "/".join(["evaluate", model, variant, *seed, dimension])
+        found.append(Step(name, notebook, parameters, wired, exclusive=dimension in EXCLUSIVE))
+    return found
+
+
+def _score(dimension: str, evaluations: list[Step]) -> Step:
+    read = [Output(step.name, "items.parquet") for step in evaluations if step.name.endswith(f"/{dimension}")]
+    return Step(f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": read})
+
+
+def _figure(profile: Profile, figure: str) -> Step:
+    """A figure reads the scores of each dimension that its notebook has a parameter for."""
+    notebook = f"figures/{figure}"
+    wanted = [name for name in notebooks.defaults(notebook) if name.endswith("_scores")]
+    missing = [name for name in wanted if name.removesuffix("_scores") not in profile.evaluations]
+    if missing:
+        raise ParamsError(
+            f"figure {figure!r} of profile {profile.name} needs evaluation "
+            f"{missing[0].removesuffix('_scores')!r}; add it to evaluations or remove the figure"
+        )
+    reads: dict[str, Output | list[Output]] = {
+        name: Output(f"scores/{name.removesuffix('_scores')}", "scores.parquet") for name in wanted
+    }
+    return Step(f"figures/{figure}", notebook, {}, reads)

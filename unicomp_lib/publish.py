@@ -1,0 +1,81 @@
+"""Gather the tables and figures of finished steps where people look for them."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+
+from unicomp_lib import files, paths, records, tables
+from unicomp_lib.steps import Step
+
+PICTURES = (".png", ".svg", ".csv")
+
+
+def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]:
+    """Bring ``results/<profile>`` and ``figures/<profile>`` up to date and return the pictures.
+
+    Items of every finished evaluation, one ``scores.parquet`` of all finished dimensions, and the
+    figures with their tables and ``provenance.json``. Files whose content stands are not touched.
+    """
+    done = {step.name: records.folder(step.name, keys[step.name]) for step in steps}
+    done = {name: run for name, run in done.items() if records.finished(run)}
+    results, figures = paths.project() / "results" / profile, paths.project() / "figures" / profile
+    _items(done, results / "items")
+    scores = [tables.read(run / "scores.parquet") for name, run in done.items() if name.startswith("scores/")]
+    if scores:
+        _put(pl.concat(scores), results / "scores.parquet")
+    return _pictures(done, figures)
+
+
+def _items(done: dict[str, Path], folder: Path) -> None:
+    wanted = {
+        f"{name.removeprefix('evaluate/').replace('/', '.')}.parquet": run / "items.parquet"
+        for name, run in done.items()
+        if name.startswith("evaluate/")
+    }
+    for stale in set(folder.glob("*.parquet")) - {folder / name for name in wanted}:
+        stale.unlink()
+    for name, source in wanted.items():
+        _copy(source, folder / name)
+
+
+def _pictures(done: dict[str, Path], folder: Path) -> list[Path]:
+    found = []
+    for name, run in done.items():
+        if name.startswith("figures/"):
+            for source in sorted(run.iterdir()):
+                if source.suffix in PICTURES:
+                    _copy(source, folder / source.name)
+                    found.append(folder / source.name)
+    if found:
+        text = json.dumps(_provenance(done), indent=1) + "\n"
+        if not (folder / "provenance.json").is_file() or (folder / "provenance.json").read_text() != text:
+            files.write_text(folder / "provenance.json", text)
+    return [picture for picture in found if picture.suffix == ".png"]
+
+
+def _provenance(done: dict[str, Path]) -> dict[str, object]:
+    """What the figures come from: commits, machine, packages, and the key and cost of each step."""
+    kept = {name: records.finished(run) or {} for name, run in done.items()}
+    each = list(kept.values())
+    return {
+        "commits": sorted({f"{record['commit']}{'+changes' if record['dirty'] else ''}" for record in each}),
+        "hardware": _distinct([record["hardware"] for record in each]),
+        "packages": _distinct([record["packages"] for record in each]),
+        "steps": {name: {"key": record["key"], "seconds": record["seconds"]} for name, record in kept.items()},
+    }
+
+
+def _distinct(values: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
+
+
+def _put(table: pl.DataFrame, path: Path) -> None:
+    if not path.is_file() or not pl.read_parquet(path).equals(table):
+        tables.write(table, path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    if not target.is_file() or target.read_bytes() != content:
+        files.write_whole(target, lambda part: part.write_bytes(content))

@@ -1,0 +1,75 @@
+"""Parquet tables: written whole, read with a clear error."""
+
+from pathlib import Path
+
+import polars as pl
+
+from unicomp_lib import files, paths
+
+ITEMS = {
+    "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String,
+    "chance": pl.Float64, "doc_id": pl.Int64, "doc_hash": pl.String, "prompt_hash": pl.String,
+    "cluster": pl.String, "metric": pl.String, "primary": pl.Boolean, "value": pl.Float64,
+    "output": pl.String, "judge": pl.String,
+}  # fmt: skip
+CELL = ("model", "method", "variant", "calibration", "seed")
+SCORES = {
+    "model": pl.String, "method": pl.String, "variant": pl.String, "calibration": pl.String, "seed": pl.Int64,
+    "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String, "metric": pl.String,
+    "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64, "chance": pl.Float64,
+}  # fmt: skip
+
+
+def write(table: pl.DataFrame, path: Path) -> Path:
+    """Write a table as Parquet, whole or not at all."""
+    return files.write_whole(path, table.write_parquet)
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read a Parquet table; a missing or damaged one is a ``ValueError`` that says what to do."""
+    if not path.is_file():
+        raise ValueError(f"{path} is not there; run the study first: nox -s reproduce")
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{path} is no readable Parquet file ({reason}); delete the folder {path.parent} and run the "
+            "same command again: only what was in it is computed again"
+        ) from error
+
+
+def label(rows: pl.DataFrame, cell: dict[str, object]) -> pl.DataFrame:
+    """Put the cell's columns (model, method, variant, calibration, seed) before the rows' own."""
+    if set(cell) != set(CELL):
+        raise ValueError(f"cell has {', '.join(sorted(cell))}; it must have {', '.join(CELL)}")
+    columns = [pl.lit(cell[name], dtype=SCORES[name]).alias(name) for name in CELL]
+    return rows.select(*columns, pl.all())
+
+
+def measurements(rows: pl.DataFrame, *, dimension: str, task: str) -> pl.DataFrame:
+    """Rows of (doc_id, metric, value) as item rows, so that all dimensions share one schema."""
+    known = rows.with_columns(
+        pl.lit(dimension).alias("dimension"),
+        pl.lit(dimension).alias("capability"),
+        pl.lit(task).alias("task"),
+        pl.col("doc_id").cast(pl.String).alias("cluster"),
+        pl.lit(value=False).alias("primary"),
+    )
+    missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in ITEMS.items() if name not in known.columns]
+    return known.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in ITEMS.items())
+
+
+def scores(path: str, dimension: str) -> pl.DataFrame:
+    """Scores of one dimension; an empty ``path``, the notebooks' default, is the last default run."""
+    table = read(Path(path) if path else paths.project() / "results" / "embedded" / "scores.parquet")
+    return table.filter(pl.col("dimension") == dimension)
+
+
+def items(sources: list[str], dimension: str) -> pl.DataFrame:
+    """Item rows of several cells; an empty list, the notebooks' default, is the last default run."""
+    folder = paths.project() / "results" / "embedded" / "items"
+    found = [Path(source) for source in sources] or sorted(folder.glob(f"*.{dimension}.parquet"))
+    if not found:
+        raise ValueError(f"{folder} holds no items of {dimension}; run the study first: nox -s reproduce")
+    return pl.concat(read(path) for path in found)
