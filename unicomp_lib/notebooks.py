@@ -11,7 +11,6 @@ import nbformat
 
 from unicomp_lib import paths
 
-
 # Draws inside an executed notebook; no table or figure file depends on it.
 PICTURES = "unicomp_lib.figures.pictures"
 
