@@ -1,73 +1,88 @@
-"""The study's commands: ``nox -l`` lists them, ``nox -s NAME -- --help`` explains one."""
+"""The study's commands: ``nox -l`` lists them, ``nox -s NAME -- --help`` explains one.
+
+All sessions share one environment, since its packages take gigabytes; nox makes one a session,
+so this file makes it itself and runs with the backend ``none``.
+"""
 
 import hashlib
+import os
+import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.10.9"
+nox.needs_version = ">=2024.4.15"
 nox.options.sessions = ["tests"]
-nox.options.error_on_missing_interpreters = True
+nox.options.default_venv_backend = "none"
 
-ENVIRONMENT = ".nox/unicomp"  # one for all sessions: the packages are large
+ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
+BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
 
 def prepare(session: nox.Session) -> None:
-    """Install the lock, unless this very lock is installed already."""
+    """Make the environment, unless this very lock is installed in it already."""
+    if sys.version_info < (3, 11):
+        session.error(f"Python {sys.version.split()[0]} runs nox; the study needs 3.11 or later: use that one's pip")
     wanted = hashlib.sha256(Path("requirements.lock").read_bytes() + Path("pyproject.toml").read_bytes()).hexdigest()
-    stamp = Path(ENVIRONMENT) / "installed.txt"
+    stamp = ENVIRONMENT / "installed.txt"
     if stamp.is_file() and stamp.read_text() == wanted:
         return
-    session.log("installing requirements.lock; this takes some minutes, once")
-    session.install("-r", "requirements.lock")
-    session.install("--no-deps", "-e", ".")
+    session.log("installing requirements.lock into .nox/unicomp; this takes some minutes, once")
+    session.run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT))
+    run(session, "python", "-m", "pip", "install", "--quiet", "-r", "requirements.lock")
+    run(session, "python", "-m", "pip", "install", "--quiet", "--no-deps", "-e", ".")
     stamp.write_text(wanted)
+
+
+def run(session: nox.Session, program: str, *arguments: str, **options: dict[str, str]) -> None:
+    """Run a program of the environment."""
+    session.run(str(BIN / program), *arguments, **options)
 
 
 def command(session: nox.Session, name: str) -> None:
     """Run one command of the library with what follows ``--``."""
     prepare(session)
-    session.run("python", "-m", "unicomp_lib", name, *session.posargs)
+    run(session, "python", "-m", "unicomp_lib", name, *session.posargs)
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def reproduce(session: nox.Session) -> None:
     """Run the study: nox -s reproduce [-- --profile tiny|embedded|paper] [--only GLOB] [--dry-run] ..."""
     command(session, "reproduce")
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def status(session: nox.Session) -> None:
     """List which steps of a profile are done, stale, failed or missing."""
     command(session, "status")
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def prefetch(session: nox.Session) -> None:
     """Download all that a profile reads, so that its jobs need no network."""
     command(session, "prefetch")
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def lab(session: nox.Session) -> None:
     """Open the notebooks in JupyterLab, with the study's packages behind the default kernel."""
     prepare(session)
-    session.run("jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+    run(session, "jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests, two at a time."""
     prepare(session)
     # Each test is one thread wide: two processes of two threads would take turns on the cores.
-    session.env.update({"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"})
-    session.run("pytest", "-n", "2", "--dist", "loadgroup", *session.posargs)
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
+    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadgroup", *session.posargs, env=threads)
 
 
-@nox.session(venv_location=ENVIRONMENT, reuse_venv=True)
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and types."""
     prepare(session)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("mypy")
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "mypy")
