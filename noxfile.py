@@ -21,7 +21,7 @@ BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
 def prepare(session: nox.Session) -> None:
     """Make the environment, unless this very lock is installed in it already."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036, nox itself may run on an older one
         session.error(f"Python {sys.version.split()[0]} runs nox; the study needs 3.11 or later: use that one's pip")
     wanted = hashlib.sha256(Path("requirements.lock").read_bytes() + Path("pyproject.toml").read_bytes()).hexdigest()
     stamp = ENVIRONMENT / "installed.txt"

@@ -41,12 +41,17 @@ def test_an_unknown_scheduler_is_one_clear_sentence():
     assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
 
 
-def test_a_record_stands_only_with_all_its_files(tmp_path):
+def test_a_record_stands_only_with_all_its_files_and_the_same_packages(tmp_path):
     (tmp_path / "items.parquet").write_bytes(b"0123")
     records.write(tmp_path, {"name": "a", "seconds": 1.0})
     record = records.finished(tmp_path)
     assert record is not None
     assert {"packages", "hardware", "commit", "dirty", "files"} <= set(record)
+    other = record | {"packages": record["packages"] | {"torch": "0.1"}}
+    (tmp_path / records.RECORD).write_text(json.dumps(other))
+    assert records.finished(tmp_path) is None
+    (tmp_path / records.RECORD).write_text(json.dumps(record))
+    assert records.finished(tmp_path) == record
     (tmp_path / "items.parquet").write_bytes(b"01")
     assert records.finished(tmp_path) is None
     (tmp_path / records.RECORD).write_text("{")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import nbformat
 import polars as pl
@@ -144,6 +145,38 @@ def test_a_lost_worker_is_replaced_and_its_step_runs_again(study):
     os.kill(worker, signal.SIGKILL)
     assert process.wait(timeout=120) == 0, (study / "killed.log").read_text()
     assert "done" in (study / "killed.log").read_text()
+
+
+def test_control_c_keeps_what_is_finished_and_says_so(study):
+    process = start(study, "--force", "compress/tiny/magnitude-50", "--only", "compress/*")
+    wait_for(lambda: children(f"unicomp_lib.execute {study}"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "stopped; finished steps are kept, run the same command to go on" in (study / "killed.log").read_text()
+    wait_for(lambda: not children(f"unicomp_lib.execute {study}"), 20)
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert "28 of 28 steps stand" in done.stdout
+
+
+def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
+    dask = [str(Path(sys.executable).parent / "dask")]
+    file = str(tmp_path / "scheduler.json")
+    options = {"cwd": tmp_path, "env": environment(study), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    address = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    processes = [subprocess.Popen([*dask, "scheduler", *address, "--scheduler-file", file], **options)]
+    processes.append(subprocess.Popen([*dask, "worker", "--scheduler-file", file, "--nthreads", "1"], **options))
+    try:
+        wait_for(Path(file).is_file)
+        where = json.loads(Path(file).read_text())["address"]
+        one = "compress/tiny/dense"
+        done = unicomp(study, "reproduce", "--profile", "tiny", "--only", one, "--force", one, "--scheduler", where)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 steps on 1 workers" in done.stdout
+    assert "1 of 1 steps stand, 1 of them run now" in done.stdout
 
 
 def breaking(study, notebook, code):

@@ -68,31 +68,40 @@ def _reproduce(options: argparse.Namespace) -> int:
     for step in steps:
         if step.name in forced:
             (records.folder(step.name, found[step.name]) / records.RECORD).unlink(missing_ok=True)
-    outcomes = _run(profile, waiting, found, options) if waiting else []
+    outcomes = _run(profile, every, waiting, found, options) if waiting else []
     pictures = publish.publish(every, found, profile.name)
-    return _summary(steps, outcomes, pictures, profile.name)
+    return _summary(steps, found, outcomes, pictures, profile.name)
 
 
 def _run(
-    profile: params.Profile, waiting: list[Step], found: dict[str, str], options: argparse.Namespace
+    profile: params.Profile, every: list[Step], waiting: list[Step], found: dict[str, str], options: argparse.Namespace
 ) -> list[engine.Outcome]:
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         _download(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
-    with Reporter(waiting, _history(), options.workers) as reporter:
+    with Reporter(waiting, _history()) as reporter:
+
+        def ended(outcome: engine.Outcome) -> None:
+            reporter.ended(outcome)
+            if outcome.name.startswith("figures/"):
+                publish.publish(every, found, profile.name)  # a figure is there to look at as soon as it is drawn
+
         engine.run(
-            waiting, found, workers=options.workers, scheduler=options.scheduler,
-            opened=reporter.opened, ended=reporter.ended,
-        )  # fmt: skip
+            waiting, found, workers=options.workers, scheduler=options.scheduler, opened=reporter.opened, ended=ended
+        )
     return reporter.outcomes
 
 
-def _summary(steps: list[Step], outcomes: list[engine.Outcome], pictures: list[Path], profile: str) -> int:
+def _summary(
+    steps: list[Step], found: dict[str, str], outcomes: list[engine.Outcome], pictures: list[Path], profile: str
+) -> int:
     bad = [outcome for outcome in outcomes if outcome.state != engine.DONE]
     for outcome in bad:
         print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
     finished = len(steps) - len(bad)
     print(f"{finished} of {len(steps)} steps stand, {len(outcomes) - len(bad)} of them run now")
+    for kinds in publish.mixed(steps, found):
+        print(f"note: {kinds}")
     for picture in pictures:
         print(f"figure: {_shown(picture)}")
     print(f"tables: {_shown(paths.project() / 'results' / profile)}")
@@ -143,14 +152,14 @@ def _download(profile: params.Profile) -> None:
 
 
 def _state(step: Step, found: dict[str, str]) -> str:
-    """done, failed, stale (finished once, with another key) or missing."""
+    """done, failed, stale (finished once, with another key or other packages) or missing."""
     run = records.folder(step.name, found[step.name])
     if records.finished(run):
         return "done"
     if records.failure(run):
         return "failed"
     others = records.runs().glob(f"{run.name.removesuffix(found[step.name])}" + "?" * len(found[step.name]))
-    return "stale" if any(records.finished(other) for other in others) else "missing"
+    return "stale" if any((other / records.RECORD).is_file() for other in others) else "missing"
 
 
 def _forced(steps: list[Step], pattern: str | None) -> set[str]:

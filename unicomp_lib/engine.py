@@ -40,17 +40,17 @@ class Outcome:
 
 def run(
     steps: list[Step], keys: dict[str, str], *, workers: int, scheduler: str | None,
-    opened: Callable[[str], None], ended: Callable[[Outcome], None],
+    opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
     """Run ``steps``, parents first, and report each as it ends.
 
     A step that fails blocks those that read it; all others go on. A worker that is lost is
-    replaced and its step runs again. ``opened`` is told the dashboard's address.
+    replaced and its step runs again. ``opened`` is told the dashboard's address and the workers' number.
     """
     from distributed import as_completed
 
     with _client(workers, scheduler) as client:
-        opened(client.dashboard_link)
+        opened(client.dashboard_link, sum(client.ncores().values()))
         futures: dict[str, Any] = {}
         for step, after in _ordered(steps):
             job = {
@@ -105,8 +105,12 @@ def _environment() -> dict[str, str]:
 
 
 def _priority(step: Step) -> int:
-    """Scores and figures are short and are what people wait for: first as soon as they can run."""
-    return 1 if step.name.startswith(("scores/", "figures/")) else 0
+    """What people wait for comes first: figures, then all that the first figure needs."""
+    if step.name.startswith(("scores/", "figures/")):
+        return 3
+    if step.name.startswith("compress/"):
+        return 2
+    return 1 if step.name.endswith("/fidelity") else 0
 
 
 def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:

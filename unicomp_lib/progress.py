@@ -15,12 +15,12 @@ MARKS = {engine.DONE: "[green]done   [/]", engine.FAILED: "[red]failed [/]", eng
 class Reporter:
     """Prints outcomes, and keeps what is needed to estimate the time left."""
 
-    def __init__(self, steps: list[Step], history: dict[str, list[float]], workers: int) -> None:
+    def __init__(self, steps: list[Step], history: dict[str, list[float]]) -> None:
         self.outcomes: list[engine.Outcome] = []
         self._waiting = {step.name: step for step in steps}
         self._notebooks = {step.name: step.notebook for step in steps}
         self._durations = {notebook: list(values) for notebook, values in history.items()}
-        self._workers = workers
+        self._workers = 1
         self._start = time.monotonic()
         self._console = Console(highlight=False, soft_wrap=True)
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
@@ -34,8 +34,9 @@ class Reporter:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def opened(self, address: str) -> None:
-        """The engine is up."""
+    def opened(self, address: str, workers: int) -> None:
+        """The engine is up, with so many workers."""
+        self._workers = max(workers, 1)
         self._console.print(f"{len(self._waiting)} steps on {self._workers} workers; dashboard at {address}")
 
     def ended(self, outcome: engine.Outcome) -> None:

@@ -27,6 +27,17 @@ def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]
     return _pictures(done, figures)
 
 
+def mixed(steps: list[Step], keys: dict[str, str]) -> list[str]:
+    """A sentence for each property of the machine in which the finished steps differ."""
+    kept = [records.finished(records.folder(step.name, keys[step.name])) for step in steps]
+    found = []
+    for name in ("device", "processor"):
+        kinds = sorted({record["hardware"][name] for record in kept if record})
+        if len(kinds) > 1:
+            found.append(f"these tables come from more than one {name}: {', '.join(kinds)}; see provenance.json")
+    return found
+
+
 def _items(done: dict[str, Path], folder: Path) -> None:
     wanted = {
         f"{name.removeprefix('evaluate/').replace('/', '.')}.parquet": run / "items.parquet"

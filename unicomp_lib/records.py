@@ -26,13 +26,17 @@ def folder(name: str, key: str) -> Path:
 
 
 def finished(run: Path) -> dict[str, Any] | None:
-    """The record of a finished run, or None: no record, a damaged one, or files cut short."""
+    """The record of a finished run, or None.
+
+    None where there is no record or a damaged one, where a file is cut short, and where the run
+    was made with other versions of the packages that results depend on: these are not mixed.
+    """
     try:
         record: dict[str, Any] = json.loads((run / RECORD).read_text(encoding="utf-8"))
         whole = all((run / name).stat().st_size == size for name, size in record["files"].items())
+        return record if whole and record["packages"] == packages() else None
     except (OSError, ValueError, KeyError):
         return None
-    return record if whole else None
 
 
 def failure(run: Path) -> str | None:

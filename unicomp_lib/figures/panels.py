@@ -17,12 +17,13 @@ from unicomp_lib import files
 VERSION = "1"
 
 # Okabe and Ito's palette, distinguishable with every common colour vision.
-METHODS = {"dense": "#000000", "magnitude": "#E69F00", "wanda": "#0072B2", "quanto": "#009E73"}
-MARKERS = {"dense": "*", "magnitude": "v", "wanda": "o", "quanto": "s"}
+METHODS = {"dense": "#000000", "magnitude": "#E69F00", "wanda": "#0072B2", "sparsegpt": "#CC79A7", "quanto": "#009E73"}
+MARKERS = {"dense": "*", "magnitude": "v", "wanda": "o", "sparsegpt": "D", "quanto": "s"}
 NAMES = {
     "dense": "Dense",
     "magnitude": "Magnitude",
     "wanda": "Wanda",
+    "sparsegpt": "SparseGPT",
     "quanto": "quanto",
     "int8": "int8",
     "int4": "int4",

@@ -105,3 +105,23 @@ def repeats(rows: pl.DataFrame) -> Figure:
         place.set_ylim(bottom=0)
     axes[0].legend()
     return figure
+
+
+def moved(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
+    """Weights that stayed, before against after: on the line where a method leaves them alone."""
+    before, after = (weight.float().flatten().numpy() for weight in (dense, sparse))
+    stays = after != 0
+    figure, axes = plt.subplots(figsize=(style.COLUMN, 3))
+    edge = float(np.quantile(np.abs(before), 0.999))
+    axes.hexbin(
+        before[stays],
+        after[stays],
+        gridsize=60,
+        mincnt=1,
+        bins="log",
+        cmap="viridis",
+        extent=(-edge, edge, -edge, edge),
+    )
+    axes.plot([-edge, edge], [-edge, edge], color=ORANGE, linewidth=1)
+    axes.set(title="Weights that stayed", xlabel="before", ylabel="after")
+    return figure

@@ -1,0 +1,90 @@
+import copy
+
+import pytest
+import torch
+
+from unicomp_lib import calibration
+from unicomp_lib.compress import hessian, layers, sparsegpt
+
+
+def problem(rows=24, inputs=160, tokens=600, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(inputs, inputs, generator=generator, dtype=torch.float64)
+    x = torch.randn(tokens, inputs, generator=generator, dtype=torch.float64) @ mix
+    return torch.randn(rows, inputs, generator=generator, dtype=torch.float64), x
+
+
+def reference(weight, x, sparsity, pattern, percdamp=0.01):
+    """OBS by its definition: after each input, invert the Hessian of those that are left."""
+    weight = weight.clone()
+    h = x.T @ x / len(x)
+    h += percdamp * h.diagonal().mean() * torch.eye(len(h), dtype=h.dtype)
+    n, m = (int(part) for part in pattern.split(":")) if pattern else (0, sparsegpt.BLOCK)
+    keep = torch.ones_like(weight, dtype=torch.bool)
+    # d_j is 1/[H_{j:}^-1]_jj for the inputs from j on.
+    d = torch.stack([torch.linalg.inv(h[j:, j:])[0, 0] for j in range(len(h))])
+    for j in range(weight.shape[1]):
+        if j % m == 0:
+            score = weight[:, j : j + m].square() / d[j : j + m]
+            chosen = torch.ones_like(score, dtype=torch.bool)
+            if pattern:
+                chosen.scatter_(1, score.topk(m - n, dim=1, largest=False).indices, False)
+            else:
+                flat = chosen.view(-1)
+                flat[score.reshape(-1).topk(round(sparsity * score.numel()), largest=False).indices] = False
+            keep[:, j : j + m] = chosen
+        inverse = torch.linalg.inv(h[j:, j:])
+        error = weight[:, j] * ~keep[:, j] / inverse[0, 0]
+        weight[:, j:] -= error[:, None] * inverse[0]
+    return weight * keep
+
+
+@pytest.mark.parametrize(("sparsity", "pattern"), [(0.5, ""), (0.3, ""), (0.5, "2:4"), (0.5, "4:8")])
+def test_one_matrix_equals_a_float64_reference(sparsity, pattern):
+    weight, x = problem()
+    expected = reference(weight, x, sparsity, pattern)
+    factor = hessian.inverse_factor(x.T @ x / len(x))
+    found = sparsegpt.prune(weight, factor, sparsity=sparsity, pattern=pattern)
+    assert torch.equal(found == 0, expected == 0)
+    assert (found - expected).norm() / expected.norm() < 1e-9
+    single = sparsegpt.prune(weight.float(), factor.float(), sparsity=sparsity, pattern=pattern)
+    assert ((single == 0) == (expected == 0)).float().mean() > 0.999
+
+
+def test_the_update_beats_the_same_mask_without_it():
+    weight, x = problem()
+    found = sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x / len(x)))
+    plain = weight * (found != 0)
+    assert ((found - weight) @ x.T).norm() < 0.8 * ((plain - weight) @ x.T).norm()
+
+
+def test_inputs_that_are_always_zero_do_no_harm():
+    weight, x = problem()
+    x[:, 3] = 0
+    assert torch.isfinite(sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x / len(x)))).all()
+
+
+@torch.no_grad()
+def test_statistics_are_those_of_the_inputs_and_shared_where_the_input_is(tiny):
+    model, tokenizer = tiny
+    tokens = calibration.blocks(tokenizer, samples=12, length=16)
+    _, layer, feed = next(layers.walk(model, tokens))
+    found = hessian.hessians(feed)
+    assert found["self_attn.q_proj"] is found["self_attn.v_proj"]
+    assert found["mlp.gate_proj"] is found["mlp.up_proj"]
+    x = layer.input_layernorm(model.model.embed_tokens(tokens)).flatten(0, 1).double()
+    assert torch.allclose(found["self_attn.k_proj"].double(), x.T @ x / len(x), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_model_keeps_the_exact_rate_and_more_of_its_outputs_than_magnitude(tiny):
+    from unicomp_lib.compress import magnitude
+
+    dense, tokenizer = tiny
+    tokens = calibration.blocks(tokenizer, samples=8, length=64)
+    ours = sparsegpt.compress(copy.deepcopy(dense), tokens, pattern="2:4")
+    for part in layers.linears(layers.decoder_layers(ours)).values():
+        assert ((part.weight.view(part.weight.shape[0], -1, 4) != 0).sum(-1) <= 2).all()
+    plain = magnitude.compress(copy.deepcopy(dense), pattern="2:4")
+    error = [(model(tokens).logits - dense(tokens).logits).norm() for model in (ours, plain)]
+    assert error[0] < error[1]

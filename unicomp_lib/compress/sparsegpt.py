@@ -1,0 +1,72 @@
+"""SparseGPT (Frantar and Alistarh, 2023, arXiv 2301.00774): prune, and let the rest make up for it."""
+
+import torch
+from transformers import PreTrainedModel
+
+from unicomp_lib.compress import hessian, layers, masks
+
+VERSION = "1"
+
+BLOCK = 128  # inputs whose mask is chosen together, as in the paper
+
+
+@torch.no_grad()
+def compress(
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    *,
+    sparsity: float = 0.5,
+    pattern: str = "",
+    percdamp: float = 0.01,
+) -> PreTrainedModel:
+    """Prune every linear map of the decoder layers in place and return the model.
+
+    ``tokens`` (samples, length) is the calibration text. In every block of 128 inputs the
+    lowest ``sparsity`` share goes, or all but n of every m inputs with ``pattern="n:m"``, and
+    the weights not yet visited are updated to keep the layer's output. Layers are pruned in
+    order, each on the outputs of the pruned ones before it. A ``ValueError`` names a
+    sparsity or pattern out of range.
+    """
+    for _, layer, feed in layers.walk(model, tokens):
+        statistics = hessian.hessians(feed)
+        factors: dict[int, torch.Tensor] = {}
+        for name, linear in layers.linears(layer).items():
+            shared = statistics[name]
+            if id(shared) not in factors:
+                factors[id(shared)] = hessian.inverse_factor(shared, percdamp)
+            pruned = prune(linear.weight.float(), factors[id(shared)], sparsity=sparsity, pattern=pattern)
+            linear.weight.copy_(pruned)
+    return model
+
+
+def prune(weight: torch.Tensor, factor: torch.Tensor, *, sparsity: float = 0.5, pattern: str = "") -> torch.Tensor:
+    """Algorithm 1 on one matrix (outputs, inputs), with ``factor`` from ``hessian.inverse_factor``.
+
+    The score of a weight is the error of removing it, S_ij = W_ij^2 / U_jj^2 (equation 3).
+    Patterns choose each group of m when the sweep reaches it, so that the choice sees all
+    updates before it.
+    """
+    weight = weight.clone()
+    span = masks.parse_pattern(pattern, sparsity)[1] if pattern else BLOCK
+    masks.check_sparsity(sparsity)
+    inputs = weight.shape[1]
+    for start in range(0, inputs, BLOCK):
+        end = min(start + BLOCK, inputs)
+        errors = _sweep(weight[:, start:end], factor[start:end, start:end], span, sparsity, pattern)
+        weight[:, end:] -= errors @ factor[start:end, end:]
+    return weight
+
+
+def _sweep(block: torch.Tensor, factor: torch.Tensor, span: int, sparsity: float, pattern: str) -> torch.Tensor:
+    """Prune one block of inputs in place and return the errors that the inputs after it absorb."""
+    errors = torch.zeros_like(block)
+    diagonal = factor.diagonal()
+    for place in range(block.shape[1]):
+        if place % span == 0:
+            score = block[:, place : place + span].square() / diagonal[place : place + span].square()
+            keep = masks.mask(score, sparsity=sparsity, pattern=pattern, per_row=False)
+        gone = block[:, place] * ~keep[:, place % span]
+        errors[:, place] = gone / diagonal[place]
+        block[:, place:] -= errors[:, place : place + 1] * factor[place, place:]
+        block[:, place] *= keep[:, place % span]
+    return errors
