@@ -1,7 +1,6 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from unicomp_lib import engine, execute, progress, records
 from unicomp_lib.engine import Outcome
@@ -30,15 +29,23 @@ def test_a_step_is_blocked_by_what_it_reads_but_not_by_what_it_follows(tmp_path)
     bad = Outcome("a", engine.FAILED)
     found = engine.run_job({"name": "b", "run": str(tmp_path)}, [bad], [])
     assert (found.state, found.reason) == (engine.BLOCKED, "it reads a, which did not finish")
-    job = {"name": "b", "notebook": "none/such", "run": str(tmp_path / "run"), "parameters": {}, "key": "k"}
+    job = {
+        "name": "b",
+        "notebook": "none/such",
+        "run": str(tmp_path / "run"),
+        "parameters": {},
+        "key": "k",
+        "forced": False,
+    }
     assert engine.run_job(job, [Outcome("c", engine.DONE)], [bad]).state == engine.FAILED
 
 
-def test_an_unknown_scheduler_is_one_clear_sentence():
-    command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", "tiny", "--only", "compress/*/dense"]
-    done = subprocess.run([*command, "--force", "*", "--scheduler", "nowhere"], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
+def test_each_worker_of_a_machine_with_several_accelerators_sees_its_own(monkeypatch):
+    monkeypatch.setattr("unicomp_lib.hardware.devices", lambda: ["0", "3"])
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name=1))
+    assert engine._environment()["CUDA_VISIBLE_DEVICES"] == "3"
+    monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name="tcp://elsewhere"))
+    assert engine._own_device() == {}
 
 
 def test_a_record_stands_only_with_all_its_files_and_the_same_packages(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from unicomp_lib import engine, hardware, params, paths, publish, records
 from unicomp_lib.assets import AssetError, catalogue, fetch
+from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
 from unicomp_lib.plan import plan, select
 from unicomp_lib.progress import Reporter
@@ -29,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         return int(options.command(options))
     except (params.ParamsError, NotebookError, AssetError, ConnectionError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {sentence(error, paths.project())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; finished steps are kept, run the same command to go on", file=sys.stderr)
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
-    reproduce.add_argument("--workers", type=int, default=hardware.cores(), help="steps at once (%(default)s)")
+    reproduce.add_argument("--workers", type=int, default=hardware.workers(), help="steps at once (%(default)s)")
     reproduce.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     return parser
 
@@ -65,17 +69,15 @@ def _reproduce(options: argparse.Namespace) -> int:
     if options.dry_run:
         _print_plan(steps, found, {step.name for step in waiting})
         return 0
-    for step in steps:
-        if step.name in forced:
-            (records.folder(step.name, found[step.name]) / records.RECORD).unlink(missing_ok=True)
-    outcomes = _run(profile, every, waiting, found, options) if waiting else []
+    outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
     pictures = publish.publish(every, found, profile.name)
     return _summary(steps, found, outcomes, pictures, profile.name)
 
 
 def _run(
-    profile: params.Profile, every: list[Step], waiting: list[Step], found: dict[str, str], options: argparse.Namespace
-) -> list[engine.Outcome]:
+    profile: params.Profile, every: list[Step], waiting: list[Step], found: dict[str, str], forced: set[str],
+    options: argparse.Namespace,
+) -> list[engine.Outcome]:  # fmt: skip
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         _download(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
@@ -87,8 +89,9 @@ def _run(
                 publish.publish(every, found, profile.name)  # a figure is there to look at as soon as it is drawn
 
         engine.run(
-            waiting, found, workers=options.workers, scheduler=options.scheduler, opened=reporter.opened, ended=ended
-        )
+            waiting, found, forced=forced, workers=options.workers, scheduler=options.scheduler,
+            opened=reporter.opened, ended=ended,
+        )  # fmt: skip
     return reporter.outcomes
 
 

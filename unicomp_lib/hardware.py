@@ -5,6 +5,10 @@ import platform
 from functools import cache
 from pathlib import Path
 
+import psutil
+
+STEP_MEMORY = 3e9  # bytes a step of the default profile may take at its highest
+
 
 def cores() -> int:
     """Cores this process may use (a container's or a batch job's share, where the system tells)."""
@@ -31,6 +35,24 @@ def accelerator() -> str:
     if visible is not None and visible.strip() in ("", "-1"):
         return "cpu"
     return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
+@cache
+def devices() -> list[str]:
+    """The accelerators this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
+    if accelerator() == "cpu":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible:
+        return visible.split(",")
+    return [str(place) for place, _ in enumerate(Path("/proc/driver/nvidia/gpus").iterdir())]
+
+
+def workers() -> int:
+    """Steps to run at once: one an accelerator, else one a core, as far as memory goes."""
+    if devices():
+        return len(devices())
+    return max(1, min(cores(), int(psutil.virtual_memory().total // STEP_MEMORY)))
 
 
 @cache

