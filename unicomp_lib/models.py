@@ -1,12 +1,19 @@
 """Models by name: an asset, a hub repository, a folder or the tiny random one."""
 
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CompressedTensorsConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from unicomp_lib import assets, files, paths
 
@@ -50,10 +57,21 @@ def load(model: str, *, precision: str = "bfloat16") -> tuple[PreTrainedModel, P
     if (Path(source) / quanto.MAP).is_file():
         network = quanto.load(Path(source), dtype(precision))
     else:
-        network = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, dtype=dtype(precision), use_safetensors=True, trust_remote_code=False
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # meant so, see _expanding
+            network = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, dtype=dtype(precision), use_safetensors=True, trust_remote_code=False,
+                **_expanding(Path(source)),
+            )  # fmt: skip
     return network.to(device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+
+
+def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
+    """Packed integers are expanded once, on load: transformers has no kernel that multiplies them."""
+    config = folder / "config.json"
+    if config.is_file() and '"compressed-tensors"' in config.read_text(encoding="utf-8"):
+        return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+    return {}
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:

@@ -20,7 +20,7 @@ def test_int8_is_round_to_nearest_on_a_scale_for_each_output(tiny):
 def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, weights, least, most, precision):
     model, tokenizer = load("tiny-random-llama", precision=precision)
     quanto.compress(model, weights=weights)
-    saved = checkpoint.save(model, tokenizer, tmp_path)
+    saved = checkpoint.save(model, tokenizer, tmp_path, write=quanto.save)
     tokens = torch.randint(len(tokenizer), (2, 40))
     assert torch.equal(load(str(tmp_path), precision=precision)[0](tokens).logits, model(tokens).logits)
     extra = 16 if precision == "float32" else 0  # scales twice as wide, on rows of 64

@@ -7,7 +7,7 @@ from unicomp_lib.evaluate import efficiency
 
 def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     model, tokenizer = models.load(models.TINY)
-    checkpoint.save(quanto.compress(model), tokenizer, tmp_path)
+    checkpoint.save(quanto.compress(model), tokenizer, tmp_path, write=quanto.save)
     dense = models.checkpoint(models.TINY)[0]
     rows = efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, repeats=3)
     counts = dict(rows.group_by("metric").len().iter_rows())

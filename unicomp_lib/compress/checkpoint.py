@@ -1,23 +1,31 @@
 """Save a compressed model, and read back from the file what was really saved."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from unicomp_lib.compress import layers, quanto
+from unicomp_lib.compress import layers
 
 VERSION = "1"
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> dict[str, float]:
-    """Save model and tokenizer into ``folder`` and return ``measure`` of the saved files."""
+def save(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    write: Callable[[PreTrainedModel, Path], None] = PreTrainedModel.save_pretrained,
+) -> dict[str, float]:
+    """Save model and tokenizer into ``folder`` and return ``measure`` of the saved files.
+
+    ``write`` is the format: plain safetensors, ``quanto.save`` or ``packed.save``. It is given by
+    the caller, so that a change of one format leaves the results of all other methods standing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    if quanto.is_quantized(model):
-        quanto.save(model, folder)
-    else:
-        model.save_pretrained(folder)
+    write(model, folder)
     tokenizer.save_pretrained(folder)
     return measure(folder)
 

@@ -31,11 +31,6 @@ def compress(model: PreTrainedModel, *, weights: str = "int8") -> PreTrainedMode
     return model
 
 
-def is_quantized(model: PreTrainedModel) -> bool:
-    """Whether quanto has replaced linear maps of this model."""
-    return any(isinstance(module, quanto.QModuleMixin) for module in model.modules())
-
-
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Save the packed weights as safetensors, quanto's map of them and the configuration."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}

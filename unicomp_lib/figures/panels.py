@@ -22,6 +22,8 @@ METHODS = {
     "magnitude": ("Magnitude", "#E69F00", "v"),
     "wanda": ("Wanda", "#0072B2", "o"),
     "sparsegpt": ("SparseGPT", "#CC79A7", "D"),
+    "rtn": ("RTN", "#56B4E9", "^"),
+    "gptq": ("GPTQ", "#D55E00", "P"),
     "quanto": ("quanto", "#009E73", "s"),
 }
 OTHER = "#666666", "X"

@@ -1,0 +1,67 @@
+"""Integer grids: the values that a group of quantized weights may take."""
+
+from dataclasses import dataclass
+
+import torch
+
+VERSION = "1"
+
+BITS = (2, 3, 4, 8)
+SMALLEST = 1e-9  # scale of a group of zeros
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values s * (q - z) with integer codes q, for groups of consecutive inputs.
+
+    ``scale`` and ``zero`` have shape (outputs, groups); codes lie in [-2^(bits-1), 2^(bits-1) - 1].
+    """
+
+    scale: torch.Tensor
+    zero: torch.Tensor
+    bits: int
+
+
+def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) -> Grid:
+    """The grid on which every group of ``group_size`` inputs spans its own range.
+
+    Symmetric grids have z = 0 and s = 2 max(abs(w)) / (2^bits - 1); asymmetric ones span from
+    min(w, 0) to max(w, 0). Scales are rounded to bfloat16, the form in which they are saved. A
+    ``ValueError`` names bits that are not allowed, or a group size that does not divide the inputs.
+    """
+    if bits not in BITS:
+        raise ValueError(f"bits={bits} is not allowed; give one of {', '.join(map(str, BITS))}")
+    outputs, inputs = weight.shape
+    if group_size < 1 or inputs % group_size:
+        near = [size for size in (128, 64, 32, 16) if inputs % size == 0]
+        raise ValueError(f"group_size={group_size} does not divide {inputs} inputs; give a divisor such as {near[0]}")
+    groups = weight.float().view(outputs, inputs // group_size, group_size)
+    steps = 2**bits - 1
+    if symmetric:
+        scale = 2 * groups.abs().amax(-1) / steps
+        zero = torch.zeros_like(scale)
+    else:
+        low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
+        scale = (high - low) / steps
+        zero = -(2 ** (bits - 1)) - (low / scale.clamp(min=SMALLEST)).round()
+    scale = scale.clamp(min=SMALLEST).bfloat16().float()
+    return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits)
+
+
+def codes(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """Nearest codes of weights (outputs, inputs), as int8 of the same shape."""
+    scale, zero = _spread(grid, weight.shape[1])
+    low, high = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
+    return (weight.float() / scale + zero).round().clamp(low, high).to(torch.int8)
+
+
+def values(found: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The bfloat16 weights s * (q - z) that codes stand for."""
+    scale, zero = _spread(grid, found.shape[1])
+    return (found.float() - zero).bfloat16() * scale.bfloat16()
+
+
+def _spread(grid: Grid, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and zero point of every single weight."""
+    times = inputs // grid.scale.shape[1]
+    return grid.scale.repeat_interleave(times, dim=1), grid.zero.repeat_interleave(times, dim=1)

@@ -1,0 +1,21 @@
+"""Round-to-nearest quantization: the baseline that looks at no data."""
+
+import torch
+from transformers import PreTrainedModel
+
+from unicomp_lib.compress import grid, layers, packed
+
+VERSION = "1"
+
+
+@torch.no_grad()
+def compress(model: PreTrainedModel, *, bits: int = 4, group_size: int = 64, symmetric: bool = True) -> PreTrainedModel:
+    """Round the weights of every linear map of the decoder layers in place and return the model.
+
+    Each group of ``group_size`` inputs of an output has its own grid. A ``ValueError`` names bits
+    or a group size that are not allowed.
+    """
+    for linear in layers.linears(layers.decoder_layers(model)).values():
+        fitted = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
+        packed.assign(linear, grid.codes(linear.weight, fitted), fitted)
+    return model
