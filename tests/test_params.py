@@ -23,7 +23,7 @@ def test_the_paper_has_its_four_models_pinned_and_its_tasks():
     assert len(profile.models) == 4
     assert all(len(source.partition("@")[2]) == 40 for source in profile.models.values())
     assert {"mmlu", "gsm8k", "hendrycks_math500", "global_mmlu_full_sw"} <= set(
-        profile.evaluations["performance"]["tasks"]
+        profile.evaluations["performance"].parameters["tasks"]
     )
 
 
@@ -61,6 +61,7 @@ def wanda(**values):
         (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_cloze=-1), "tasks.piqa_cloze=-1"),
         (lambda c: c["evaluations"].pop("efficiency"), "figure 'size' .* needs evaluation 'efficiency'"),
         (lambda c: c.update(figures=["pie"]), "notebook 'figures/pie' is not there"),
+        (lambda c: c["evaluations"]["fidelity"].update(seeds="some"), "evaluations.fidelity.seeds='some'"),
         (lambda c: c.update(precision="fp8"), "gives precision='fp8'"),
     ],
 )
@@ -84,3 +85,14 @@ def test_only_takes_what_a_step_reads_along():
     assert names == ["compress/tiny/dense", "compress/tiny/wanda-2-4/seed-0", "evaluate/tiny/wanda-2-4/seed-0/fidelity"]
     with pytest.raises(params.ParamsError, match="no step matches 'vision/\\*'"):
         plan.select(steps, "vision/*")
+
+
+def test_an_evaluation_on_the_first_seed_alone_spares_the_others(tmp_path):
+    def edit(content):
+        content["compressions"]["wanda-2-4"]["seeds"] = [3, 4]
+        content["evaluations"]["performance"]["seeds"] = "first"
+
+    names = {step.name for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    assert {f"evaluate/tiny/wanda-2-4/seed-{seed}/fidelity" for seed in (3, 4)} <= names
+    assert "evaluate/tiny/wanda-2-4/seed-3/performance" in names
+    assert "evaluate/tiny/wanda-2-4/seed-4/performance" not in names

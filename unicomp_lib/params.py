@@ -49,6 +49,19 @@ class Compression(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Evaluation(BaseModel):
+    """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seeds: Literal["all", "first"] = "all"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the notebook is given beside checkpoints, cell and precision."""
+        return dict(self.model_extra or {})
+
+
 class Profile(BaseModel):
     """A whole profile; see the comments in ``params/embedded.yaml``."""
 
@@ -59,7 +72,7 @@ class Profile(BaseModel):
     models: Annotated[dict[str, str], Field(min_length=1)]
     calibration: dict[str, Any] = {}
     compressions: Annotated[dict[str, Compression], Field(min_length=1)]
-    evaluations: dict[str, dict[str, Any]]
+    evaluations: dict[str, Evaluation]
     figures: list[str] = []
 
 
@@ -92,8 +105,8 @@ def load(profile: str) -> Profile:
         raise ParamsError(f"{path.name} has no compression 'dense', which all others are compared with; add it")
     for name, compression in found.compressions.items():
         check_ranges(compression.parameters, f"compressions.{name} of {path.name}")
-    for name, parameters in found.evaluations.items():
-        check_ranges(parameters, f"evaluations.{name} of {path.name}")
+    for name, evaluation in found.evaluations.items():
+        check_ranges(evaluation.parameters, f"evaluations.{name} of {path.name}")
     check_ranges(found.calibration, f"calibration of {path.name}")
     return found
 

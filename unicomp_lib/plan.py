@@ -74,7 +74,8 @@ def _compress_step(profile: Profile, model: str, name: str, compression: Compres
 def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:
     notebook = f"evaluate/{dimension}"
     allowed = notebooks.defaults(notebook)
-    for name in profile.evaluations[dimension].get("tasks", {}):
+    evaluation = profile.evaluations[dimension]
+    for name in evaluation.parameters.get("tasks", {}):
         if task.described(name)["dimension"] != dimension:
             raise ParamsError(
                 f"evaluations.{dimension} of profile {profile.name} lists task {name!r}, which belongs "
@@ -84,8 +85,8 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
     for step in compressions:
         _, model, variant, *seed = step.name.split("/")
         first = (profile.compressions[variant].seeds or [0])[0]
-        if dimension in EXCLUSIVE and step.parameters.get("seed", first) != first:
-            continue  # speed and size do not depend on which text calibrated the weights
+        if evaluation.seeds == "first" and step.parameters.get("seed", first) != first:
+            continue
         cell = {
             "model": model,
             "method": profile.compressions[variant].method,
@@ -93,7 +94,7 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
             "calibration": step.parameters.get("calibration", ""),
             "seed": step.parameters.get("seed", 0),
         }
-        parameters = {"cell": cell, "precision": precision(profile), **profile.evaluations[dimension]}
+        parameters = {"cell": cell, "precision": precision(profile), **evaluation.parameters}
         wired: dict[str, Output | list[Output]] = {
             name: Output(source, "checkpoint")
             for name, source in {"checkpoint": step.name, "dense": f"compress/{model}/dense"}.items()

@@ -6,9 +6,10 @@ from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Part
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 12), (7, 20), (150, 200), (40, 40)])
+@pytest.mark.parametrize(("right", "n"), [(0, 12), (0, 100), (7, 20), (150, 200), (40, 40)])
 def test_proportion_is_wilsons_interval(right, n):
     found = statistics.proportion(np.repeat([1.0, 0.0], [right, n - right]))
+    assert found.low <= found.value <= found.high
     low, high = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
     assert (found.low, found.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
 

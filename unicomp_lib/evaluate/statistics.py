@@ -62,7 +62,8 @@ def proportion(values: np.ndarray) -> Estimate:
     n, p, z = len(values), float(values.mean()), 1.959963984540054
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    return Estimate(p, max(0.0, float(centre - half)), min(1.0, float(centre + half)))
+    # At p = 0 and 1 the bounds are p itself, but for rounding.
+    return Estimate(p, min(p, max(0.0, float(centre - half))), max(p, min(1.0, float(centre + half))))
 
 
 def bootstrap(values: np.ndarray, clusters: np.ndarray) -> Estimate:
