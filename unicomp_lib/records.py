@@ -82,7 +82,9 @@ def commit() -> dict[str, Any]:
     git = ["git", "-C", str(paths.project())]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        # Not what a run itself rewrites.
+        mine = [*git, "status", "--porcelain", "--", ".", ":!figures", ":!results"]
+        changes = subprocess.run(mine, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changes.strip())}
