@@ -78,6 +78,8 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     items = tables.label(tables.measurements(long, dimension="fidelity", task="text"), cell("wanda-50"))
     found = scores.fidelity(items)
     assert one(found, metric="perplexity", seed=0)["value"] == pytest.approx(np.exp(2.0))
+    agreement = one(found, metric="agreement", seed=0)
+    assert (agreement["value"], agreement["low"], agreement["high"]) == (1, 1, 1)
     ratio = one(found, metric="perplexity_ratio", seed=0)
     assert (ratio["value"], ratio["low"]) == (pytest.approx(np.exp(0.5)), pytest.approx(np.exp(0.5)))
 

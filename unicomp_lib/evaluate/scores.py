@@ -10,7 +10,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "1"
+VERSION = "2"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -111,9 +111,9 @@ def fidelity(items: pl.DataFrame) -> pl.DataFrame:
     for cell, frame in _cells(items):
         by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
         for metric in ("nll", "kl", "agreement"):
-            rows.append(
-                {**cell, **_row(by[metric], metric, statistics.mean(*_columns(by[metric], "value", "cluster")))}
-            )
+            # Block means that happen to be all 0 or 1 are no coin tosses: never Wilson's interval here.
+            found = statistics.bootstrap(*_columns(by[metric], "value", "cluster"))
+            rows.append({**cell, **_row(by[metric], metric, found)})
         nll, clusters = _columns(by["nll"], "value", "cluster")
         mean = statistics.bootstrap(nll, clusters)
         ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
