@@ -22,6 +22,12 @@ def test_bootstrap_of_a_mean_agrees_with_scipy():
     assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.03)
 
 
+def test_equal_answers_in_few_clusters_are_no_certainty():
+    found = statistics.mean(np.zeros(48), np.repeat(np.arange(6), 8))
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="wilson").high)
+
+
 def coverage(draw, truth, rounds=300):
     hits = 0
     for seed in range(rounds):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-VERSION = "1"
+VERSION = "2"
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -72,9 +72,14 @@ def bootstrap(values: np.ndarray, clusters: np.ndarray) -> Estimate:
 
 
 def mean(values: np.ndarray, clusters: np.ndarray) -> Estimate:
-    """Mean with its interval: Wilson's for unclustered 0/1 values, else the cluster bootstrap."""
-    if len(np.unique(clusters)) == len(clusters) and np.isin(values, (0, 1)).all():
-        return proportion(values)
+    """Mean with its interval: Wilson's for unclustered 0/1 values, else the cluster bootstrap.
+
+    Where all clustered 0/1 values are equal, the bootstrap would give an interval of no width; it
+    is then Wilson's with as many items as there are clusters, which errs on the wide side.
+    """
+    binary, count = np.isin(values, (0, 1)).all(), len(np.unique(clusters))
+    if binary and (count == len(values) or values.min() == values.max()):
+        return proportion(values[:count])
     return bootstrap(values, clusters)
 
 
