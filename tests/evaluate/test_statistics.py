@@ -68,6 +68,20 @@ def test_retention_is_one_for_the_same_answers_and_zero_at_chance():
     assert np.isnan(statistics.retention([]).value)
 
 
+def test_a_dense_score_barely_above_chance_gives_no_retention():
+    dense = np.repeat([1.0, 0.0], [33, 67])
+    clusters = np.arange(100).astype(str)
+    assert np.isnan(statistics.retention([Part(dense, dense, clusters, 0.25)]).value)
+    assert statistics.retention([Part(dense, dense, clusters, 0.0)]).value == 1
+
+
+def test_no_right_answer_at_all_is_no_certainty():
+    dense = np.repeat([1.0, 0.0], [40, 60])
+    found = statistics.retention([Part(np.zeros(100), dense, np.arange(100).astype(str), 0.0)])
+    assert found.value == 0
+    assert 0.02 < found.high < 0.15
+
+
 def test_tasks_that_share_clusters_are_resampled_together():
     rng = np.random.default_rng(1)
     dense = (rng.random(40) < 0.8).astype(float)

@@ -82,7 +82,7 @@ def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
 def _retention(primary: pl.DataFrame) -> Row:
     """Chance-corrected retention over the tasks on which dense is above chance.
 
-    ``n`` counts their items; where dense is above chance on none, the value is NaN and n is 0.
+    ``n`` counts their items; where dense is clearly above chance on none, the value is NaN and n is 0.
     """
     parts, used = [], 0
     for _, frame in primary.group_by(["task"], maintain_order=True):
@@ -91,7 +91,8 @@ def _retention(primary: pl.DataFrame) -> Row:
         if statistics.above_chance(dense, clusters, chance):
             parts.append(statistics.Part(values, dense, clusters, chance))
             used += len(frame)
-    return {**_row(primary, "retention", statistics.retention(parts), task="all"), "n": used}
+    found = statistics.retention(parts)
+    return {**_row(primary, "retention", found, task="all"), "n": 0 if np.isnan(found.value) else used}
 
 
 def _flips(frame: pl.DataFrame) -> Iterator[Row]:

@@ -8,6 +8,7 @@ VERSION = "2"
 
 RESAMPLES = 2000
 LEVEL = 0.95
+CLEAR = 2.5
 
 
 @dataclass(frozen=True)
@@ -92,23 +93,32 @@ def retention(parts: list[Part]) -> Estimate:
     """Chance-corrected retention over tasks: sum of (s - c)/(1 - c), compressed by dense.
 
     Items are resampled in pairs, and tasks that share clusters together, the others
-    independently. 1 means nothing lost, 0 means at chance. Undefined where no part is given.
-    Chance correction deviates from UniComp's plain ratio, which counts what guessing keeps.
+    independently. 1 means nothing lost, 0 means at chance. Undefined where no part is given, and
+    where dense lies less than ``CLEAR`` standard errors above chance: a ratio to what may be
+    nothing has no useful interval. Chance correction deviates from UniComp's plain ratio, which
+    counts what guessing keeps.
     """
     if not parts:
         return UNDEFINED
     observed, resampled = np.zeros(2), np.zeros((RESAMPLES, 2))
     for seed, stratum in enumerate(_strata(parts)):
         names = np.unique(np.concatenate([part.clusters for part in stratum]))
-        draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
+        rng = np.random.default_rng(seed)
+        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
         for part in stratum:
             pair = np.stack([part.compressed, part.dense], axis=1)
             sums, sizes = _by_cluster(pair, np.searchsorted(names, part.clusters), len(names))
             means = (draws @ sums) / np.maximum(draws @ sizes, 1)[:, None]
+            right = int(part.compressed.sum())
+            if right in (0, len(pair)):
+                # Equal answers resample to themselves: Jeffreys' posterior stands in for certainty.
+                means[:, 0] = rng.beta(right + 0.5, len(pair) - right + 0.5, size=RESAMPLES)
             observed += (pair.mean(axis=0) - part.chance) / (1 - part.chance)
             resampled += (means - part.chance) / (1 - part.chance)
-    # A resampled dense score at or below chance would flip the ratio's sign: held at a small positive.
-    return interval(observed[0] / observed[1], resampled[:, 0] / np.maximum(resampled[:, 1], 1e-3))
+    if observed[1] < CLEAR * resampled[:, 1].std():
+        return UNDEFINED
+    # The few resamples in which dense is at chance would flip the ratio's sign: held at a small positive.
+    return interval(observed[0] / observed[1], resampled[:, 0] / np.maximum(resampled[:, 1], 0.05 * observed[1]))
 
 
 def _strata(parts: list[Part]) -> list[list[Part]]:

@@ -106,8 +106,11 @@ def heatmap(
         yticklabels=[name(variant) for variant in rows["variant"]],
     )  # fmt: skip
     for row, column in zip(*np.nonzero(np.isnan(values)), strict=True):
-        axes.text(column + 0.5, row + 0.5, "dense at\nchance", ha="center", va="center", fontsize=6.5, color="#555555")
+        axes.text(
+            column + 0.5, row + 0.5, "dense near\nchance", ha="center", va="center", fontsize=6.5, color="#555555"
+        )
     axes.tick_params(axis="y", rotation=0)
+    axes.tick_params(axis="x", rotation=0, labelsize=6.5)
     axes.set_title(title)
 
 
