@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib import files
 
-VERSION = "1"
+VERSION = "2"
 
 # Okabe and Ito's palette, distinguishable with every common colour vision: name, colour and marker of a method.
 METHODS = {
@@ -68,18 +68,27 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
 
 
 def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
-    """Value with interval against column ``x``, each variant with its name beside it."""
-    for row in table.iter_slices(1):
-        axes.errorbar(row[x].to_list(), row["value"].to_list(), yerr=errors(row), capsize=2, **_mark(row["method"][0]))
-        place = (row[x][0], row["value"][0])
-        axes.annotate(name(row["variant"][0]), place, xytext=(4, 3), textcoords="offset points", fontsize=6.5)
+    """Value with interval against column ``x``; variants of about the same x stand side by side."""
+    width = 0.045 * float(table[x].max())  # type: ignore[arg-type]
+    close = (pl.col(x) / width).round().alias("place")
+    for _, together in table.with_columns(close).group_by("place", maintain_order=True):
+        for rank, row in enumerate(together.iter_slices(1)):
+            place = row[x][0] + (rank - (len(together) - 1) / 2) * width
+            mark = _mark(row["method"][0]) | _fill(row["variant"][0], table)
+            axes.errorbar([place], row["value"].to_list(), yerr=errors(row), capsize=2, **mark)
 
 
 def legend(figure: Figure, table: pl.DataFrame) -> None:
-    """Methods by colour and marker, below the axes."""
-    methods = table["method"].unique(maintain_order=True)
-    marks = [Line2D([], [], **_mark(method)) for method in methods]
-    figure.legend(marks, [name(method) for method in methods], loc="outside lower center", ncols=len(marks))
+    """Variants by colour and marker, below the axes; a method's later variants are hollow."""
+    variants = table.select("method", "variant").unique(maintain_order=True).iter_rows()
+    marks = {name(variant): Line2D([], [], **_mark(method) | _fill(variant, table)) for method, variant in variants}
+    figure.legend(list(marks.values()), list(marks), loc="outside lower center", ncols=4)
+
+
+def _fill(variant: str, table: pl.DataFrame) -> dict[str, str]:
+    (method,) = table.filter(pl.col("variant") == variant)["method"].unique()
+    first = table.filter(pl.col("method") == method)["variant"][0]
+    return {} if variant == first else {"fillstyle": "none"}
 
 
 def heatmap(
