@@ -66,17 +66,19 @@ def test_other_items_than_those_of_dense_are_refused():
         scores.score(rows(DENSE, "wanda-50"))
 
 
+def measured(parts, dimension):
+    """Item rows of several values a metric, as the fidelity and efficiency notebooks write them."""
+    rows = [
+        {"doc_id": place, "metric": name, "value": value}
+        for name, values in parts.items()
+        for place, value in enumerate(values)
+    ]
+    return tables.label(tables.measurements(pl.DataFrame(rows), dimension=dimension, task="t"), cell("wanda-50"))
+
+
 def test_perplexity_is_the_exponential_of_the_mean_loss():
     parts = {"nll": [1.0, 2.0, 3.0, 2.0], "nll_dense": [0.5, 1.5, 2.5, 1.5], "kl": [0.1] * 4, "agreement": [1.0] * 4}
-    long = pl.DataFrame(
-        [
-            {"doc_id": i, "metric": name, "value": value}
-            for name, values in parts.items()
-            for i, value in enumerate(values)
-        ]
-    )
-    items = tables.label(tables.measurements(long, dimension="fidelity", task="text"), cell("wanda-50"))
-    found = scores.fidelity(items)
+    found = scores.fidelity(measured(parts, "fidelity"))
     assert one(found, metric="perplexity", seed=0)["value"] == pytest.approx(np.exp(2.0))
     agreement = one(found, metric="agreement", seed=0)
     assert (agreement["value"], agreement["low"], agreement["high"]) == (1, 1, 1)
@@ -86,15 +88,7 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
 
 def test_efficiency_ratios_are_taken_repeat_by_repeat():
     parts = {"decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0]}
-    long = pl.DataFrame(
-        [
-            {"doc_id": i, "metric": name, "value": value}
-            for name, values in parts.items()
-            for i, value in enumerate(values)
-        ]
-    )
-    items = tables.label(tables.measurements(long, dimension="efficiency", task="speed"), cell("quanto-int8"))
-    found = scores.efficiency(items)
+    found = scores.efficiency(measured(parts, "efficiency"))
     ratio = one(found, metric="decode_ratio", seed=0)
     assert (ratio["value"], ratio["low"], ratio["high"]) == (2.0, 1.0, 3.0)
     size = one(found, metric="bytes_on_disk", seed=0)
