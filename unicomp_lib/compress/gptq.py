@@ -56,12 +56,12 @@ def quantize(
     updated by then. With it groups are visited piecemeal, so the grids stay those of ``first``.
     """
     inputs = weight.shape[1]
-    visited = torch.arange(inputs) if order is None else order
+    visited = torch.arange(inputs, device=weight.device) if order is None else order
     weight = weight[:, visited].clone()
     factor = hessian.inverse_factor(statistics[visited][:, visited], percdamp).to(weight)
     scale, zero = first.scale.clone(), first.zero.clone()
     size = inputs // scale.shape[1]
-    codes = torch.zeros(weight.shape, dtype=torch.int8)
+    codes = torch.zeros(weight.shape, dtype=torch.int8, device=weight.device)
     for start in range(0, inputs, BLOCK):
         end = min(start + BLOCK, inputs)
         errors = torch.zeros_like(weight[:, start:end])
