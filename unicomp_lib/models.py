@@ -17,7 +17,7 @@ from transformers import (
 
 from unicomp_lib import assets, files, paths
 
-VERSION = "1"
+VERSION = "2"
 
 TINY = "tiny-random-llama"
 COMPLETE = "complete"  # written last into a converted checkpoint
@@ -45,17 +45,19 @@ def checkpoint(model: str) -> tuple[str, str | None]:
     return name, revision
 
 
-def load(model: str, *, precision: str = "bfloat16") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a model and its tokenizer for evaluation, on the accelerator where there is one.
+def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer, ``on`` a device such as ``cpu``, else on the accelerator if there is one.
 
     ``precision`` is ``bfloat16`` or ``float32``. See ``checkpoint`` for the names. Weights are
     read from safetensors only, and code from a repository is never run.
     """
-    from unicomp_lib.compress import quanto
+    from unicomp_lib.compress import int8, quanto
 
     source, revision = checkpoint(model)
     if (Path(source) / quanto.MAP).is_file():
         network = quanto.load(Path(source), dtype(precision))
+    elif int8.is_saved(Path(source)):
+        network = int8.load(Path(source), dtype(precision))
     else:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # meant so, see _expanding
@@ -63,7 +65,7 @@ def load(model: str, *, precision: str = "bfloat16") -> tuple[PreTrainedModel, P
                 source, revision=revision, dtype=dtype(precision), use_safetensors=True, trust_remote_code=False,
                 **_expanding(Path(source)),
             )  # fmt: skip
-    return network.to(device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+    return network.to(on or device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
 
 
 def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:

@@ -36,11 +36,15 @@ class Vocabulary(BaseModel):
 
 
 class Compression(BaseModel):
-    """One entry of ``compressions``: a method, its calibration seeds, and its notebook's parameters."""
+    """One entry of ``compressions``: a method, its calibration seeds, and its notebook's parameters.
+
+    ``base`` is the entry whose checkpoint it compresses further, such as a pruned one to quantize.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     method: str
+    base: str = "dense"
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     @property

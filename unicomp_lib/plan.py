@@ -17,6 +17,7 @@ def plan(profile: Profile) -> list[Step]:
     Raises ``ParamsError`` or ``NotebookError`` in one sentence for an unknown method, task,
     figure or parameter, or a value of the wrong type.
     """
+    _check_bases(profile)
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
     scores = [_score(dimension, evaluations) for dimension in profile.evaluations]
@@ -44,11 +45,22 @@ def precision(profile: Profile) -> str:
     return hardware.native_precision() if profile.precision == "auto" else profile.precision
 
 
+def _check_bases(profile: Profile) -> None:
+    """A base must stand above the compression that reads it, so that parents come first."""
+    above: list[str] = []
+    for name, compression in profile.compressions.items():
+        if name != "dense" and compression.base not in above:
+            raise ParamsError(
+                f"compressions.{name} of profile {profile.name} has base {compression.base!r}, which is not above it; "
+                f"allowed are {', '.join(above)}; mend the name or change the order"
+            )
+        above.append(name)
+
+
 def _compress(profile: Profile, model: str) -> list[Step]:
     found = []
     for variant, compression in profile.compressions.items():
-        notebook = f"compress/{compression.method}"
-        allowed = notebooks.defaults(notebook)
+        allowed = notebooks.defaults(f"compress/{compression.method}")
         seeds = compression.seeds or [0]
         if compression.seeds and "seed" not in allowed:
             raise ParamsError(
@@ -68,7 +80,16 @@ def _compress_step(profile: Profile, model: str, name: str, compression: Compres
     parameters = {key: value for key, value in shared.items() if key in allowed} | compression.parameters
     if compression.method == "dense":
         return Step(name, notebook, {**parameters, "model": profile.models[model]})
-    return Step(name, notebook, parameters, {"checkpoint": Output(f"compress/{model}/dense", "checkpoint")})
+    reads: dict[str, Output | list[Output]] = {"checkpoint": Output(_base(profile, model, compression), "checkpoint")}
+    if "teacher" in allowed:
+        reads["teacher"] = Output(f"compress/{model}/dense", "checkpoint")
+    return Step(name, notebook, parameters, reads)
+
+
+def _base(profile: Profile, model: str, compression: Compression) -> str:
+    """Name of the step whose checkpoint a compression starts from; of several seeds, the first."""
+    seeds = profile.compressions[compression.base].seeds
+    return f"compress/{model}/{compression.base}" + (f"/seed-{seeds[0]}" if seeds else "")
 
 
 def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:

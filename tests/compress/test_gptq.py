@@ -28,7 +28,7 @@ def reference(weight, hessian, size, order, percdamp=0.01):
         if order is None and j % size == 0:
             group = grid.fit(weight[:, j : j + size], bits=4, group_size=size, symmetric=True)
         place = j // size if order is not None else 0
-        column = Grid(group.scale[:, place, None], group.zero[:, place, None], 4)
+        column = Grid(group.scale[:, place, None], group.zero[:, place, None], 4, True)
         codes[:, j] = grid.codes(weight[:, j, None], column)[:, 0]
         inverse = torch.linalg.inv(hessian[left][:, left])
         error = (weight[:, j] - grid.values(codes[:, j, None], column)[:, 0].double()) / inverse[0, 0]
@@ -43,16 +43,16 @@ def test_one_matrix_equals_a_float64_reference(ordered):
     order = hessian.diagonal().argsort(descending=True) if ordered else None
     first = grid.fit(weight, bits=4, group_size=64, symmetric=True)
     expected = reference(weight, hessian, 64, order)
-    codes, _ = gptq.quantize(weight, hessian, first, symmetric=True, order=order)
+    codes, _ = gptq.quantize(weight, hessian, first, order=order)
     assert torch.equal(codes, expected)
-    single, _ = gptq.quantize(weight.float(), hessian.float(), first, symmetric=True, order=order)
+    single, _ = gptq.quantize(weight.float(), hessian.float(), first, order=order)
     assert (single == expected).float().mean() > 0.99
 
 
 def test_the_output_is_nearer_than_with_rounding_alone():
     weight, hessian = problem()
     first = grid.fit(weight, bits=3, group_size=64, symmetric=True)
-    ours = grid.values(*gptq.quantize(weight, hessian, first, symmetric=True)).double() - weight
+    ours = grid.values(*gptq.quantize(weight, hessian, first)).double() - weight
     plain = grid.values(grid.codes(weight, first), first).double() - weight
     loss = [torch.trace(error @ hessian @ error.T) for error in (ours, plain)]
     assert loss[0] < 0.6 * loss[1]
@@ -91,3 +91,14 @@ def test_rounding_alone_is_the_grid_of_every_matrix(tiny):
         fitted = grid.fit(weight, bits=4, group_size=32, symmetric=False)
         assert torch.equal(part.weight, grid.values(grid.codes(weight, fitted), fitted).float())
     assert torch.equal(model.lm_head.weight, old["lm_head"])
+
+
+def test_zeros_of_a_pruned_matrix_stay_zeros():
+    weight, hessian = problem()
+    weight[:, ::2] = 0
+    first = grid.fit(weight, bits=4, group_size=64, symmetric=True)
+    found = grid.values(*gptq.quantize(weight, hessian, first))
+    assert (found[:, ::2] == 0).all()
+    plain = grid.values(grid.codes(weight, first), first).double() - weight
+    ours = found.double() - weight
+    assert torch.trace(ours @ hessian @ ours.T) < torch.trace(plain @ hessian @ plain.T)

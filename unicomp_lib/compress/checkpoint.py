@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from optimum.quanto import QTensor
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
+from unicomp_lib import models
 from unicomp_lib.compress import layers
 
-VERSION = "1"
+VERSION = "2"
 
 
 def save(
@@ -34,29 +37,37 @@ def measure(folder: Path) -> dict[str, float]:
     """What the saved files hold.
 
     ``bytes_on_disk`` of all safetensors; ``parameters`` of the model; over the linear maps of
-    the decoder layers ``linear_weights``, their ``sparsity`` (share of exact zeros) and
-    ``bits_per_weight`` (stored bits, scales and offsets included, by weights).
+    the decoder layers ``linear_weights``, their ``sparsity`` (share that is exactly zero once the
+    file is loaded, rounded to zero or pruned) and ``bits_per_weight`` (stored bits, scales and
+    offsets included, by weights).
     """
     linear, parameters = _shape(folder)
-    stored = zeros = 0
+    stored = 0
     for shard in folder.glob("*.safetensors"):
         with safe_open(shard, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
-                owner = next((part for part in _owners(name) if part in linear), None)
-                if owner is None:
-                    continue
-                tensor = tensors.get_tensor(name)
-                stored += tensor.numel() * tensor.element_size()
-                # Zeros of packed or scaled integers are no removed weights.
-                zeros += int((tensor == 0).sum()) if tensor.is_floating_point() and name.endswith(".weight") else 0
+                if any(part in linear for part in _owners(name)):
+                    tensor = tensors.get_tensor(name)
+                    stored += tensor.numel() * tensor.element_size()
     weights = sum(linear.values())
     return {
         "bytes_on_disk": float(sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))),
         "parameters": float(parameters),
         "linear_weights": float(weights),
-        "sparsity": zeros / weights,
+        "sparsity": _zeros(folder, linear) / weights,
         "bits_per_weight": 8 * stored / weights,
     }
+
+
+@torch.no_grad()
+def _zeros(folder: Path, linear: dict[str, int]) -> int:
+    model, _ = models.load(str(folder), on="cpu")
+    found = 0
+    for name in linear:
+        weight: Any = model.get_submodule(name).weight
+        expanded = weight.dequantize() if isinstance(weight, QTensor) else weight
+        found += int((expanded == 0).sum())
+    return found
 
 
 def _shape(folder: Path) -> tuple[dict[str, int], int]:

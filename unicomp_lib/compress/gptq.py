@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 from unicomp_lib.compress import grid, hessian, layers, packed
 from unicomp_lib.compress.grid import Grid
 
-VERSION = "1"
+VERSION = "2"
 
 BLOCK = 128  # inputs between two updates of all that follow, as in the paper
 
@@ -19,14 +19,14 @@ def compress(
     bits: int = 4,
     group_size: int = 64,
     symmetric: bool = True,
-    act_order: bool = False,
+    act_order: bool = True,
     percdamp: float = 0.01,
 ) -> PreTrainedModel:
     """Quantize the weights of every linear map of the decoder layers in place and return the model.
 
-    ``tokens`` (samples, length) is the calibration text. Inputs are rounded in order, or with
-    ``act_order`` by falling diagonal of the Hessian, and those not yet visited are updated to keep
-    the layer's output. Layers are quantized in order, each on the outputs of the quantized ones
+    ``tokens`` (samples, length) is the calibration text. Inputs are rounded by falling diagonal of
+    the Hessian, or without ``act_order`` as they come, and those not yet visited are updated to
+    keep the layer's output. Layers are quantized in order, each on the outputs of the quantized ones
     before it. A ``ValueError`` names bits or a group size that are not allowed.
     """
     for _, layer, feed in layers.walk(model, tokens):
@@ -34,9 +34,7 @@ def compress(
         for name, linear in layers.linears(layer).items():
             first = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
             order = statistics[name].diagonal().argsort(descending=True, stable=True) if act_order else None
-            codes, used = quantize(
-                linear.weight.float(), statistics[name], first, symmetric=symmetric, order=order, percdamp=percdamp
-            )
+            codes, used = quantize(linear.weight.float(), statistics[name], first, order=order, percdamp=percdamp)
             packed.assign(linear, codes, used)
     return model
 
@@ -46,18 +44,19 @@ def quantize(
     statistics: torch.Tensor,
     first: Grid,
     *,
-    symmetric: bool,
     order: torch.Tensor | None = None,
     percdamp: float = 0.01,
 ) -> tuple[torch.Tensor, Grid]:
     """Algorithm 1 on one matrix (outputs, inputs): its codes and the grid they lie on.
 
-    Without ``order`` each group's grid is fitted when the sweep reaches it, to the weights as
-    updated by then. With it groups are visited piecemeal, so the grids stay those of ``first``.
+    Weights that are exactly zero stay so: a pruned model keeps its sparsity. Without ``order``
+    each group's grid is fitted when the sweep reaches it, to the weights as updated by then. With
+    it groups are visited piecemeal, so the grids stay those of ``first``.
     """
     inputs = weight.shape[1]
     visited = torch.arange(inputs, device=weight.device) if order is None else order
     weight = weight[:, visited].clone()
+    stays = weight != 0
     factor = hessian.inverse_factor(statistics[visited][:, visited], percdamp).to(weight)
     scale, zero = first.scale.clone(), first.zero.clone()
     size = inputs // scale.shape[1]
@@ -68,12 +67,14 @@ def quantize(
         for place in range(start, end):
             group = int(visited[place]) // size
             if order is None and place % size == 0:
-                now = grid.fit(weight[:, place : place + size], bits=first.bits, group_size=size, symmetric=symmetric)
+                now = grid.fit(
+                    weight[:, place : place + size], bits=first.bits, group_size=size, symmetric=first.symmetric
+                )
                 scale[:, group], zero[:, group] = now.scale[:, 0], now.zero[:, 0]
-            column = Grid(scale[:, group, None], zero[:, group, None], first.bits)
-            rounded = grid.codes(weight[:, place, None], column)
+            column = Grid(scale[:, group, None], zero[:, group, None], first.bits, first.symmetric)
+            rounded = grid.codes((weight[:, place] * stays[:, place])[:, None], column)
             error = (weight[:, place] - grid.values(rounded, column)[:, 0].to(weight)) / factor[place, place]
             weight[:, place:end] -= error[:, None] * factor[place, place:end]
             codes[:, visited[place]], errors[:, place - start] = rounded[:, 0], error
         weight[:, end:] -= errors @ factor[start:end, end:]
-    return codes, Grid(scale, zero, first.bits)
+    return codes, Grid(scale, zero, first.bits, first.symmetric)

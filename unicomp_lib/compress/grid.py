@@ -15,11 +15,13 @@ class Grid:
     """Values s * (q - z) with integer codes q, for groups of consecutive inputs.
 
     ``scale`` and ``zero`` have shape (outputs, groups); codes lie in [-2^(bits-1), 2^(bits-1) - 1].
+    ``zero`` is 0 throughout where ``symmetric``.
     """
 
     scale: torch.Tensor
     zero: torch.Tensor
     bits: int
+    symmetric: bool
 
 
 def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) -> Grid:
@@ -45,7 +47,7 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
         scale = (high - low) / steps
         zero = -(2 ** (bits - 1)) - (low / scale.clamp(min=SMALLEST)).round()
     scale = scale.clamp(min=SMALLEST).bfloat16().float()
-    return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits)
+    return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits, symmetric)
 
 
 def codes(weight: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -1,7 +1,5 @@
 """Second-order statistics of a linear map's inputs, shared by the methods that correct their errors."""
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 
@@ -10,11 +8,12 @@ from unicomp_lib.compress import layers
 VERSION = "1"
 
 
-def hessians(feed: Callable[[layers.Observe], None]) -> dict[str, torch.Tensor]:
+def hessians(feed: layers.Feed, also: layers.Observe | None = None) -> dict[str, torch.Tensor]:
     """H = X^T X / tokens of every linear map of a layer, float32 of shape (inputs, inputs).
 
     The Hessian of the layer-wise squared error in a row of weights, up to a factor that cancels.
-    Linear maps that are given the same tensor (query, key and value) share one matrix.
+    Linear maps that are given the same tensor (query, key and value) share one matrix. ``also``
+    sees the same inputs in the same pass.
     """
     sums: dict[str, torch.Tensor] = {}
     tokens: dict[str, int] = {}
@@ -22,6 +21,8 @@ def hessians(feed: Callable[[layers.Observe], None]) -> dict[str, torch.Tensor]:
     last: list[tuple[torch.Tensor, str]] = []
 
     def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
+        if also:
+            also(name, linear, inputs)
         if last and last[0][0] is inputs:
             leader[name] = last[0][1]
             return

@@ -8,9 +8,12 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-VERSION = "1"
+from unicomp_lib import models
+
+VERSION = "2"
 
 Observe = Callable[[str, nn.Linear, torch.Tensor], None]
+Feed = Callable[..., torch.Tensor]  # (observe, samples=None) -> the layer's outputs
 BATCH = 8  # calibration samples in one forward pass of a layer
 
 
@@ -38,25 +41,32 @@ def linears(module: nn.Module) -> dict[str, nn.Linear]:
 
 
 @torch.no_grad()
-def walk(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[tuple[int, nn.Module, Callable[[Observe], None]]]:
+def walk(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[tuple[int, nn.Module, Feed]]:
     """Yield (index, layer, feed) for each decoder layer in order.
 
-    ``feed(observe)`` runs the calibration ``tokens`` (samples, length) through the layer and calls
+    ``feed(observe)`` runs the calibration ``tokens`` (samples, length) through the layer, calls
     ``observe(name, linear, inputs)`` with each linear map's inputs of shape (samples, length,
-    inputs). The caller compresses the layer in place before asking for the next, whose inputs
-    are then computed from the compressed layers, as SparseGPT and Wanda do.
+    inputs) and returns the layer's outputs; ``feed(observe, n)`` takes the first n samples. The
+    caller compresses the layer in place before asking for the next, whose inputs are then
+    computed from the compressed layers, as SparseGPT and Wanda do. Each layer is on the
+    accelerator while it is yielded, and only then: a model that does not fit it can be compressed.
     """
     stack = decoder_layers(model)
+    home, here = model.device, models.device()
     hidden, arguments = _first_inputs(model, stack[0], tokens)
+    hidden, arguments = hidden.to(here), {key: _moved(value, here) for key, value in arguments.items()}
     for index, layer in enumerate(stack):
+        layer.to(here)
 
-        def feed(observe: Observe, layer: nn.Module = layer, hidden: torch.Tensor = hidden) -> None:
+        def feed(
+            observe: Observe, samples: int | None = None, layer: nn.Module = layer, hidden: torch.Tensor = hidden
+        ) -> torch.Tensor:
             with _observing(layer, observe):
-                for batch in hidden.split(BATCH):
-                    layer(batch, **arguments)
+                return torch.cat([_first(layer(batch, **arguments)) for batch in hidden[:samples].split(BATCH)])
 
         yield index, layer, feed
-        hidden = torch.cat([_first(layer(batch, **arguments)) for batch in hidden.split(BATCH)])
+        hidden = feed(_nothing)
+        layer.to(home)
 
 
 class _Reached(Exception):
@@ -83,14 +93,18 @@ def _first_inputs(
                 pass
     finally:
         handle.remove()
+    return torch.cat(caught), arguments
+
+
+def _moved(value: Any, here: torch.device) -> Any:
     # Positions and masks are kept for one row and broadcast: all samples have the same length.
-    return torch.cat(caught), {key: _one_row(value) for key, value in arguments.items()}
-
-
-def _one_row(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        return value[:1]
-    return tuple(_one_row(part) for part in value) if isinstance(value, tuple) else value
+        return value[:1].to(here)
+    return tuple(_moved(part, here) for part in value) if isinstance(value, tuple) else value
+
+
+def _nothing(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
+    pass
 
 
 def _first(output: Any) -> torch.Tensor:

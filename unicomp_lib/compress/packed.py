@@ -1,6 +1,7 @@
 """Checkpoints of packed integers in the ``compressed-tensors`` format, which vLLM reads too."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from unicomp_lib import files
 from unicomp_lib.compress import grid, layers
 from unicomp_lib.compress.grid import Grid
 
-VERSION = "1"
+VERSION = "2"
 
 
 def assign(linear: nn.Linear, codes: torch.Tensor, used: Grid) -> None:
     """Give a linear map the weights that its codes stand for, and keep the codes for saving."""
     linear.weight.data.copy_(grid.values(codes, used))
-    linear.codes, linear.grid = codes, used  # type: ignore[assignment]
+    # On the CPU, as the layer will be when it leaves the accelerator; modules move no plain attributes.
+    linear.codes = codes.cpu()
+    linear.grid = replace(used, scale=used.scale.cpu(), zero=used.zero.cpu())  # type: ignore[assignment]
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
@@ -48,7 +51,7 @@ def _stored(name: str, codes: torch.Tensor, used: Grid) -> dict[str, torch.Tenso
         "weight_scale": used.scale.bfloat16(),
         "weight_shape": torch.tensor(codes.shape),
     }
-    if used.zero.any():
+    if not used.symmetric:
         tensors["weight_zero_point"] = pack_to_int32(used.zero.to(torch.int8), used.bits, packed_dim=0)
     return {f"{name}.{key}": tensor.contiguous() for key, tensor in tensors.items()}
 
@@ -58,7 +61,7 @@ def _config(used: Grid, model: PreTrainedModel) -> dict[str, Any]:
     weights = {
         "num_bits": used.bits,
         "type": "int",
-        "symmetric": not bool(used.zero.any()),
+        "symmetric": used.symmetric,
         "strategy": "group",
         "group_size": inputs // used.scale.shape[1],
     }

@@ -1,7 +1,5 @@
 """Wanda (Sun et al., 2024, arXiv 2306.11695): weights times the norm of what they multiply."""
 
-from collections.abc import Callable
-
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -38,7 +36,7 @@ def compress(
     return model
 
 
-def _input_squares(feed: Callable[[layers.Observe], None]) -> dict[str, torch.Tensor]:
+def _input_squares(feed: layers.Feed) -> dict[str, torch.Tensor]:
     """Sum of squares of every linear map's inputs over all calibration tokens."""
     found: dict[str, torch.Tensor] = {}
 

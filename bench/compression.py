@@ -1,0 +1,82 @@
+"""The study's compression beside llm-compressor's: time, memory and perplexity of each method.
+
+Same model, same calibration tokens, same evaluation text, one thread, a process for each run,
+and the two sides in turn, so that a change of the machine's speed meets both.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import polars as pl
+from safetensors.torch import save_file
+
+from unicomp_lib import calibration, engine, files, models, paths
+
+HERE = Path(__file__).parent
+METHODS = (
+    "dense", "wanda-50", "wanda-2-4", "sparsegpt-50", "sparsegpt-2-4", "gptq-int4", "awq-int4",
+    "smoothquant-w8a8", "w8a8",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Parse the command line, run every method on both sides and print and save the table."""
+    parser = argparse.ArgumentParser(prog="nox -s bench -- compression", description=__doc__)
+    parser.add_argument("--peer", required=True, help=argparse.SUPPRESS)  # given by nox
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="as in a profile (%(default)s)")
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD")
+    parser.add_argument("--samples", type=int, default=32, help="calibration samples (%(default)s)")
+    parser.add_argument("--length", type=int, default=256, help="tokens a sample (%(default)s)")
+    parser.add_argument("--blocks", type=int, default=24, help="held-out blocks of 256 tokens (%(default)s)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        tokens = Path(temporary) / "tokens.safetensors"
+        tokenizer = models.load_tokenizer(options.model)
+        text = {
+            "calibration": calibration.blocks(tokenizer, samples=options.samples, length=options.length),
+            "evaluation": calibration.blocks(tokenizer, "held-out", samples=options.blocks, length=256),
+        }
+        save_file(text, tokens)
+        rows = [_row(method, options, tokens) for method in options.methods]
+    table = pl.DataFrame(rows)
+    target = paths.project() / "results" / "bench" / "compression.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.write_whole(target, table.write_csv)
+    with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=3):
+        print(table)
+    print(f"written to {target}; ratios are study / llm-compressor, below 1 is in the study's favour")
+
+
+def _row(method: str, options: argparse.Namespace, tokens: Path) -> dict[str, object]:
+    ours = _run(sys.executable, "study_side.py", method, options.model, tokens)
+    peer = _run(options.peer, "llm_compressor_side.py", method, models.checkpoint(options.model)[0], tokens)
+    each = {
+        f"{name}_{side}": found[name]
+        for name in ("perplexity", "cpu", "wall", "peak")
+        for side, found in (("study", ours), ("peer", peer))
+    }
+    ratios = {f"{name}_ratio": ours[name] / peer[name] for name in ours if method != "dense" or name == "perplexity"}
+    print(f"{method}: perplexity {ours['perplexity']:.2f} | {peer['perplexity']:.2f}, "
+          f"CPU {ours['cpu']:.0f} | {peer['cpu']:.0f} s", flush=True)  # fmt: skip
+    return {"method": method, **each, **ratios}
+
+
+def _run(python: str, script: str, method: str, model: str, tokens: Path) -> dict[str, float]:
+    report = tokens.with_name("report.json")
+    report.unlink(missing_ok=True)
+    # Both sides get the settings of the study's own steps.
+    environment = {"HF_HUB_OFFLINE": "1", **os.environ, **engine.ENVIRONMENT}
+    command = [python, str(HERE / script), method, model, str(tokens), str(report)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tokens.parent)
+    if done.returncode:
+        sys.exit(f"{script} {method} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    return json.loads(report.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+import copy
+
+import pytest
+import torch
+
+from unicomp_lib import calibration, models
+from unicomp_lib.compress import awq, checkpoint, grid, packed, rtn
+
+
+def problem(seed=0, rows=24, inputs=64, tokens=500):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(tokens, inputs, generator=generator)
+    x[:, :4] *= 20  # a few salient inputs
+    return torch.randn(rows, inputs, generator=generator), x
+
+
+def rounded(weight, bits=3, size=32):
+    used = grid.fit(weight, bits=bits, group_size=size, symmetric=False)
+    return grid.values(grid.codes(weight, used), used).float()
+
+
+def test_the_scale_is_the_best_exponent_by_the_outputs_themselves():
+    weight, x = problem()
+    magnitude = x.abs().mean(0)
+    found = awq.search([weight], x.T @ x / len(x), magnitude, bits=3, group_size=32, symmetric=False)
+    errors = {}
+    for step in range(awq.STEPS):
+        scale = magnitude ** (step / awq.STEPS)
+        scale = scale / (scale.max() * scale.min()).sqrt()
+        # As the layer computes it: scaled weights on divided inputs, against the float outputs.
+        errors[step] = (((x / scale) @ rounded(weight * scale).T - x @ weight.T).square().mean(), scale)
+    best = min(errors.values(), key=lambda pair: pair[0])[1]
+    assert torch.allclose(found, best)
+    assert errors[0][0] > 1.5 * min(error for error, _ in errors.values())  # and scaling was worth it
+
+
+def test_every_group_has_the_shrink_of_least_output_error():
+    weight, x = problem()
+    used = awq.clip(weight, x.T @ x / len(x), bits=3, group_size=32, symmetric=True)
+    for row, group in ((0, 0), (5, 1), (23, 0)):
+        part = slice(32 * group, 32 * group + 32)
+        block, inputs = weight[row : row + 1, part], x[:, part]
+        trials = []
+        for share in awq.SHRINKS:
+            cut = block.clamp(block.min() * share, block.max() * share)
+            fitted = grid.fit(cut, bits=3, group_size=32, symmetric=True)
+            error = inputs @ (grid.values(grid.codes(block, fitted), fitted).float() - block).T
+            trials.append((error.square().mean().item(), fitted.scale.item()))
+        assert used.scale[row, group].item() == min(trials)[1]
+
+
+@torch.no_grad()
+def test_a_model_is_nearer_to_dense_than_with_rounding_alone(tiny):
+    dense, tokenizer = tiny
+    tokens = calibration.blocks(tokenizer, samples=16, length=64)
+    options = {"bits": 3, "group_size": 32, "symmetric": False}
+    ours = awq.compress(copy.deepcopy(dense), tokens, **options)
+    plain = rtn.compress(copy.deepcopy(dense), **options)
+    error = [(model(tokens).logits - dense(tokens).logits).norm() for model in (ours, plain)]
+    assert error[0] < error[1]
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@torch.no_grad()
+def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, symmetric):
+    model, tokenizer = models.load(models.TINY)
+    tokens = calibration.blocks(tokenizer, samples=4, length=32)
+    awq.compress(model, tokens, bits=4, group_size=32, symmetric=symmetric)
+    saved = checkpoint.save(model, tokenizer, tmp_path, write=packed.save)
+    again, _ = models.load(str(tmp_path))
+    assert torch.equal(again(tokens).logits, model(tokens).logits)
+    assert 4.5 <= saved["bits_per_weight"] <= 5.1

@@ -1,0 +1,60 @@
+"""SmoothQuant (Xiao et al., 2023, arXiv 2211.10438): share the inputs' outliers with the weights."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from unicomp_lib.compress import folds, int8, layers
+from unicomp_lib.compress.folds import Fold
+
+VERSION = "1"
+
+
+@torch.no_grad()
+def compress(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) -> PreTrainedModel:
+    """Smooth and round weights and inputs of the decoder layers' linear maps to 8 bits, in place.
+
+    ``tokens`` (samples, length) is the calibration text, ``alpha`` from 0 to 1 the share of the
+    difficulty that moves from the inputs to the weights. As in the paper only norms are folded
+    into; inputs are then rounded a token at a time, weights an output at a time.
+    """
+    smooth(model, tokens, alpha=alpha)
+    return int8.replace(model)
+
+
+@torch.no_grad()
+def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) -> PreTrainedModel:
+    """Fold s into the norms, in place; the model's outputs stay as they were, up to rounding."""
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha={alpha} is not allowed; give the share that moves to the weights, from 0 to 1")
+    found: list[Fold] = []
+    for _, layer, feed in layers.walk(model, tokens):
+        found = found or _of_norms(layer, feed)
+        largest = _largest_inputs(feed)
+        for fold in found:
+            folds.apply(layer, fold, scale(largest[fold.readers[0]], folds.weights(layer, fold), alpha))
+    return model
+
+
+def scale(largest: torch.Tensor, weights: list[torch.Tensor], alpha: float) -> torch.Tensor:
+    """s_j = max(abs(X_j))^alpha / max(abs(W_j))^(1 - alpha) (equation 4), shape (inputs,).
+
+    ``weights`` (outputs, inputs) all read these inputs; ``largest`` (inputs,) is max(abs(X)).
+    """
+    weight = torch.cat(weights).abs().amax(0).clamp(min=1e-5)
+    return (largest.clamp(min=1e-5) ** alpha / weight ** (1 - alpha)).clamp(min=1e-5)
+
+
+def _of_norms(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
+    return [fold for fold in folds.find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]
+
+
+def _largest_inputs(feed: layers.Feed) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+
+    def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
+        largest = inputs.float().abs().amax(dim=(0, 1))
+        found[name] = torch.maximum(found[name], largest) if name in found else largest
+
+    feed(observe)
+    return found
