@@ -31,7 +31,7 @@ def edited(tmp_path, edit):
     content = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text())
     edit(content)
     path = tmp_path / "mine.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
     return str(path)
 
 
@@ -45,11 +45,13 @@ def wanda(**values):
         (wanda(sparsty=0.5), "gives parameter 'sparsty', which compress/wanda.ipynb does not have; .* mean 'sparsity'"),
         (
             wanda(method="wonda"),
-            "notebook 'compress/wonda' is not there; compress/ holds dense, .*, sparsegpt, wanda",
+            "notebook 'compress/wonda' is not there; compress/ holds awq, dense, .*, sparsegpt, wanda",
         ),
         (wanda(sparsity=1.5), "compressions.wanda-2-4 of mine.yaml gives sparsity=1.5, .*less than 1"),
         (wanda(sparsity="half"), "gives sparsity='half'"),
         (wanda(pattern="two"), "gives pattern='two'"),
+        (wanda(base="wanda-50"), "has base 'wanda-50', which is not above it; allowed are dense, magnitude-50; mend"),
+        (wanda(base="quanto-int8"), "has base .quanto-int8., which is not above it"),
         (wanda(seeds=[]), "compressions.wanda-2-4.seeds"),
         (wanda(calibration=3), "gives calibration=3, a int; compress/wanda.ipynb takes a str"),
         (lambda c: c["compressions"]["magnitude-50"].update(seeds=[1]), "gives seeds, but magnitude draws nothing"),
@@ -96,3 +98,18 @@ def test_an_evaluation_on_the_first_seed_alone_spares_the_others(tmp_path):
     assert {f"evaluate/tiny/wanda-2-4/seed-{seed}/fidelity" for seed in (3, 4)} <= names
     assert "evaluate/tiny/wanda-2-4/seed-3/performance" in names
     assert "evaluate/tiny/wanda-2-4/seed-4/performance" not in names
+
+
+def test_a_combination_reads_its_base_and_a_student_its_teacher(tmp_path):
+    def edit(content):
+        more = {
+            "student": {"method": "minitron", "base": "wanda-2-4", "layers": 1},
+            "student+gptq": {"method": "gptq", "base": "student", "group_size": 32, "seeds": [5]},
+        }
+        content["compressions"]["wanda-2-4"]["seeds"] = [3, 4]
+        content["compressions"] |= more
+
+    steps = {step.name: step for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    assert steps["compress/tiny/student"].parents == ["compress/tiny/wanda-2-4/seed-3", "compress/tiny/dense"]
+    assert steps["compress/tiny/student+gptq/seed-5"].parents == ["compress/tiny/student"]
+    assert steps["evaluate/tiny/student+gptq/seed-5/fidelity"].reads["dense"].step == "compress/tiny/dense"

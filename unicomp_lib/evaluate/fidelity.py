@@ -1,5 +1,6 @@
 """How far a compressed model's next-token distribution lies from the dense one's."""
 
+import numpy as np
 import polars as pl
 import torch
 from transformers import PreTrainedModel
@@ -22,6 +23,16 @@ def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor
             {"doc_id": index, "metric": metric, "value": value} for metric, value in _block(model, dense, block).items()
         ]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+@torch.no_grad()
+def losses(model: PreTrainedModel, tokens: torch.Tensor) -> np.ndarray:
+    """Mean negative log-likelihood of the next token in nats, of each block of ``tokens`` (blocks, length)."""
+    found = []
+    for block in tokens.to(model.device):
+        logits = model(block.unsqueeze(0), use_cache=False).logits[0, :-1].float()
+        found.append(torch.nn.functional.cross_entropy(logits, block[1:]).item())
+    return np.array(found)
 
 
 def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, float]:

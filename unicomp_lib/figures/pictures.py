@@ -167,3 +167,53 @@ def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tenso
     axes[0].set_ylabel("largest absolute value")
     axes[0].legend()
     return figure
+
+
+def activity(influence: torch.Tensor, hidden: torch.Tensor) -> Figure:
+    """Block influence of every layer, and the activity of the hidden channels, by rank."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    axes[0].bar(range(len(influence)), influence.numpy(), color=BLUE)
+    axes[0].set(title="Influence of the layers", xlabel="layer", ylabel="block influence", yscale="log")
+    axes[1].plot(hidden.sort(descending=True).values.numpy(), color=BLUE)
+    axes[1].set(
+        title="Activity of the hidden channels", xlabel="channel, by rank", ylabel="mean |norm output|", yscale="log"
+    )
+    return figure
+
+
+def training(history: list[dict[str, float]]) -> Figure:
+    """Loss and its parts by tokens read; the title states the tokens and the speed."""
+    figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 2.6))
+    read = [row["tokens"] for row in history]
+    parts = [name for name in history[0] if name not in ("step", "tokens", "seconds")]
+    for name, colour in zip(parts, (BLUE, ORANGE, "#009E73", GREY), strict=False):
+        axes.plot(read, [row[name] for row in history], color=colour, label=name, linewidth=1)
+    speed = history[-1]["tokens"] / history[-1]["seconds"]
+    axes.set(
+        title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second",
+        xlabel="tokens read",
+        ylabel="nats a token",
+        ylim=(0, None),
+    )
+    axes.legend()
+    return figure
+
+
+def gain(before: np.ndarray, after: np.ndarray) -> Figure:
+    """Held-out loss of every block before and after training; the title has the paired ratio of the perplexities.
+
+    ``before`` and ``after`` (blocks,) in nats a token, of the same blocks.
+    """
+    places = np.arange(len(before)).astype(str)
+    ratio = statistics.difference(after, before, places)
+    figure, axes = plt.subplots(figsize=(style.COLUMN + 0.5, 3))
+    axes.plot(before, after, "o", color=BLUE, markersize=4)
+    ends = [min(before.min(), after.min()), max(before.max(), after.max())]
+    axes.plot(ends, ends, color=GREY, linewidth=1)
+    low, value, high = (np.exp(part) for part in (ratio.low, ratio.value, ratio.high))
+    axes.set_title(
+        f"Perplexity {np.exp(before.mean()):.1f} to {np.exp(after.mean()):.1f}\n"
+        f"ratio {value:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+    )
+    axes.set(xlabel="before training, nats a token", ylabel="after training")
+    return figure

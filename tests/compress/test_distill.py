@@ -1,0 +1,132 @@
+import copy
+
+import pytest
+import torch
+
+from unicomp_lib import calibration
+from unicomp_lib.compress import distill, lrc, minitron
+
+
+@pytest.fixture
+def teacher(tiny):
+    """The tiny model with larger weights: as it comes, its distribution is nearly uniform."""
+    model, _ = tiny
+    for parameter in model.parameters():
+        if parameter.ndim == 2:
+            parameter.data *= 4
+    return model
+
+
+@pytest.fixture
+def text(tiny):
+    return calibration.blocks(tiny[1], samples=48, length=32)
+
+
+def test_the_divergence_is_its_closed_form():
+    student, teacher = torch.tensor([[1.0, 0.0, -1.0]]), torch.tensor([[0.0, 0.5, 2.0]])
+    p, q = (torch.softmax(logits.double() / 2, -1) for logits in (teacher, student))
+    forward, reverse = (p * (p / q).log()).sum(), (q * (q / p).log()).sum()
+    assert distill.divergence(student, teacher, temperature=2).item() == pytest.approx(4 * forward.item(), rel=1e-5)
+    found = distill.divergence(student, teacher, temperature=2, direction="reverse")
+    assert found.item() == pytest.approx(4 * reverse.item(), rel=1e-5)
+
+
+def test_bad_settings_are_one_clear_sentence():
+    with pytest.raises(ValueError, match="divergence 'sideways' is not allowed; give forward or reverse"):
+        distill.divergence(torch.zeros(1, 2), torch.zeros(1, 2), direction="sideways")
+    with pytest.raises(ValueError, match="temperature=0 is not allowed"):
+        distill.divergence(torch.zeros(1, 2), torch.zeros(1, 2), temperature=0)
+
+
+def student_of(teacher, text):
+    student = minitron.width(teacher, text[:8], hidden=48)
+    return student, dict(student.named_parameters())
+
+
+def test_training_brings_the_student_nearer_to_the_teacher(teacher, text, tmp_path):
+    student, parameters = student_of(teacher, text)
+    loss = distill.logits_loss(student, teacher)
+    before = loss(text[:8])["loss"].item()
+    history = distill.train(parameters, loss, text, tmp_path / "state", learning_rate=1e-3)
+    assert loss(text[:8])["loss"].item() < 0.8 * before
+    assert [row["tokens"] for row in history] == [4 * 32 * step for step in range(1, 13)]
+    assert not (tmp_path / "state").exists()
+
+
+def test_accumulated_batches_are_one_large_batch(teacher, text, tmp_path):
+    found = []
+    for size, times in ((4, 1), (2, 2)):
+        student, parameters = student_of(teacher, text)
+        start = parameters["model.layers.1.mlp.up_proj.weight"].detach().clone()
+        loss = distill.logits_loss(student, teacher)
+        distill.train(parameters, loss, text[:16], tmp_path / "state", batch_size=size, accumulate=times)
+        found.append(parameters["model.layers.1.mlp.up_proj.weight"].detach() - start)
+    # Products in bfloat16 differ a little with the size of the batch.
+    assert (found[0] - found[1]).norm() < 0.2 * found[0].norm()
+
+
+def test_a_stopped_training_goes_on_where_it_was(teacher, text, tmp_path):
+    runs = []
+    for stop in (False, True):
+        student, parameters = student_of(teacher, text)
+        plain = distill.logits_loss(student, teacher)
+        calls = 0
+
+        def breaking(batch, plain=plain, stop=stop):
+            nonlocal calls
+            calls += 1
+            if stop and calls == 8:
+                raise KeyboardInterrupt
+            return plain(batch)
+
+        if stop:
+            with pytest.raises(KeyboardInterrupt):
+                distill.train(parameters, breaking, text, tmp_path / "state", every=3)
+            student, parameters = student_of(teacher, text)  # a new process has the student as it began
+            calls, plain = 100, distill.logits_loss(student, teacher)
+            history = distill.train(parameters, plain, text, tmp_path / "state", every=3)
+        else:
+            history = distill.train(parameters, breaking, text, tmp_path / "other", every=3)
+        runs.append((history, parameters))
+    assert [row["loss"] for row in runs[0][0]] == [row["loss"] for row in runs[1][0]]
+    assert [row["step"] for row in runs[1][0]] == list(range(1, 13))
+    assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
+
+
+@torch.no_grad()
+def test_a_clone_of_full_width_is_the_teacher(teacher, text):
+    expected = teacher(text[:4]).logits
+    clone = lrc.Clone(copy.deepcopy(teacher), text[:8], hidden=64)
+    assert torch.allclose(clone.plain()(text[:4]).logits, expected, atol=1e-5)
+    parts = clone.loss(temperature=1.0)(text[:4])
+    assert parts["clone"] < 1e-8
+    assert parts["kl"] < 1e-6
+
+
+@torch.no_grad()
+def test_the_merged_student_is_what_was_trained_and_a_plain_llama(teacher, text):
+    clone = lrc.Clone(copy.deepcopy(teacher), text[:8], hidden=48)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in clone.trained().values():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    weights = clone.weights()
+    expected = torch.func.functional_call(clone.student, weights, kwargs={"input_ids": text[:4]}, tie_weights=False)
+    plain = clone.plain()
+    assert type(plain) is type(teacher)
+    assert plain.config.hidden_size == 48
+    assert torch.allclose(plain(text[:4]).logits, expected.logits, atol=1e-6)
+    # Section 3.1 on one map of either kind: W P for its inputs, P^T W where it gives hidden states.
+    up, down = "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.down_proj.weight"
+    assert torch.allclose(weights[up], teacher.get_parameter(up) @ clone.projections[up.replace(".", "/")])
+    assert torch.allclose(weights[down], clone.projections[down.replace(".", "/")].T @ teacher.get_parameter(down))
+
+
+def test_cloning_lowers_every_part_of_its_loss(teacher, text, tmp_path):
+    clone = lrc.Clone(copy.deepcopy(teacher), text[:8], hidden=40)
+    loss = clone.loss(temperature=1.0, alpha=10.0)
+    before = {name: value.item() for name, value in loss(text[:8]).items()}
+    distill.train(clone.trained(), loss, text, tmp_path / "state", learning_rate=3e-3)
+    after = {name: value.item() for name, value in loss(text[:8]).items()}
+    assert after["loss"] < before["loss"]
+    assert after["clone"] < 0.9 * before["clone"]
+    assert all(parameter.grad is None for parameter in clone.teacher.parameters())

@@ -1,0 +1,150 @@
+"""Distillation: train a student to give the teacher's distribution of the next token."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from unicomp_lib import files
+
+VERSION = "1"
+
+Loss = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+WARM_UP = 0.1  # share of the steps in which the learning rate rises
+CLIP = 1.0  # largest norm of the gradient
+STATE, HISTORY = "state.safetensors", "history.json"
+
+
+def divergence(
+    student: torch.Tensor, teacher: torch.Tensor, *, temperature: float = 1.0, direction: str = "forward"
+) -> torch.Tensor:
+    """Mean KL divergence of logits (..., vocabulary) at a temperature, in nats a token, times its square.
+
+    ``forward`` is KL(teacher || student), ``reverse`` KL(student || teacher). The square keeps the
+    gradient's size as the temperature changes (Hinton et al., 2015, arXiv 1503.02531).
+    """
+    if direction not in ("forward", "reverse"):
+        raise ValueError(f"divergence {direction!r} is not allowed; give forward or reverse")
+    if temperature <= 0:
+        raise ValueError(f"temperature={temperature} is not allowed; give a number above 0")
+    ours, theirs = (log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
+    pair = (ours, theirs) if direction == "forward" else (theirs, ours)
+    return kl_div(*pair, log_target=True, reduction="none").sum(-1).mean() * temperature**2
+
+
+def logits_loss(
+    student: PreTrainedModel, teacher: PreTrainedModel, *, temperature: float = 1.0, direction: str = "forward"
+) -> Loss:
+    """The loss of Minitron: the divergence of the logits alone."""
+
+    def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            theirs = teacher(input_ids=batch, use_cache=False).logits
+        ours = student(input_ids=batch, use_cache=False).logits
+        return {"loss": divergence(ours, theirs, temperature=temperature, direction=direction)}
+
+    return loss
+
+
+def language_loss(model: PreTrainedModel) -> Loss:
+    """Cross-entropy of the text itself: for the correction of a teacher."""
+
+    def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"loss": next_token(model(input_ids=batch, use_cache=False).logits, batch)}
+
+    return loss
+
+
+def next_token(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of the next token in nats, for logits (samples, length, vocabulary)."""
+    return cross_entropy(logits[:, :-1].float().flatten(0, 1), batch[:, 1:].flatten())
+
+
+def train(
+    parameters: dict[str, torch.nn.Parameter], loss: Loss, tokens: torch.Tensor, folder: Path, *,
+    batch_size: int = 4, accumulate: int = 1, learning_rate: float = 3e-4, every: int = 10,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train ``parameters`` in place, one pass over ``tokens`` (samples, length); return the history.
+
+    AdamW on float32 parameters with products in bfloat16; the learning rate rises over the first
+    tenth of the steps and falls to zero as a cosine. A step takes ``batch_size`` samples
+    ``accumulate`` times. Every ``every`` steps parameters and optimizer go to ``folder`` whole, and
+    the same call resumes there after a stop; the folder is removed at the end. The history has
+    ``step``, ``tokens`` read, ``seconds``, and the parts of the loss, ``loss`` being the sum.
+    """
+    optimizer = torch.optim.AdamW(list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    steps = len(tokens) // (batch_size * accumulate)
+    history = _resume(parameters, optimizer, folder)
+    start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
+    device = next(iter(parameters.values())).device
+    with tqdm(total=steps, initial=len(history), desc="distilling", unit="step") as bar:
+        for step in range(len(history), steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * _schedule(step, steps)
+            size = batch_size * accumulate
+            found: dict[str, float] = {}
+            for batch in tokens[step * size : (step + 1) * size].to(device).split(batch_size):
+                with torch.autocast(device.type, dtype=torch.bfloat16):
+                    parts = loss(batch)
+                (parts["loss"] / accumulate).backward()
+                for name, value in parts.items():
+                    found[name] = found.get(name, 0.0) + value.item() / accumulate
+            torch.nn.utils.clip_grad_norm_(list(parameters.values()), CLIP)
+            optimizer.step()
+            optimizer.zero_grad()
+            read = (step + 1) * size * tokens.shape[1]
+            history.append({"step": step + 1.0, "tokens": read, "seconds": time.perf_counter() - start, **found})
+            bar.set_postfix(loss=f"{found['loss']:.3f}", tokens_per_second=f"{read / history[-1]['seconds']:.0f}")
+            bar.update()
+            if (step + 1) % every == 0 and step + 1 < steps:
+                _keep(parameters, optimizer, history, folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return history
+
+
+def _schedule(step: int, steps: int) -> float:
+    rise = max(1, round(WARM_UP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _keep(
+    parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, history: list[dict[str, float]],
+    folder: Path,
+) -> None:  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"value.{name}": parameter.detach() for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"{key}.{name}"] = value
+    # One file, written whole: values, moments and history are always of the same step.
+    metadata = {HISTORY: json.dumps(history)}
+    files.write_whole(folder / STATE, lambda part: save_file(tensors, part, metadata=metadata))
+
+
+def _resume(
+    parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, folder: Path
+) -> list[dict[str, float]]:
+    from safetensors import safe_open
+
+    if not (folder / STATE).is_file():
+        return []
+    tensors = load_file(folder / STATE)
+    with safe_open(folder / STATE, framework="pt") as file:
+        history: list[dict[str, float]] = json.loads(file.metadata()[HISTORY])
+    for name, parameter in parameters.items():
+        parameter.data.copy_(tensors[f"value.{name}"])
+        optimizer.state[parameter] = {
+            key: tensors[f"{key}.{name}"].to(parameter.device if key != "step" else "cpu")
+            for key in ("step", "exp_avg", "exp_avg_sq")
+        }
+    return history

@@ -1,0 +1,130 @@
+"""Minitron (Muralidharan et al., 2024, arXiv 2407.14679; Sreenivas et al., 2024, arXiv 2408.11796).
+
+Cut the least active layers or channels out of a model; distilling it (``distill``) is the second half.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from unicomp_lib.compress import layers, students
+
+VERSION = "1"
+BATCH = 8  # calibration samples in one forward pass
+
+
+@torch.no_grad()
+def depth(model: PreTrainedModel, tokens: torch.Tensor, *, keep: int) -> PreTrainedModel:
+    """A student with the ``keep`` layers of largest block influence on ``tokens`` (samples, length)."""
+    influence = block_influence(model, tokens)
+    _check("layers", keep, len(influence))
+    return students.cut(model, replace(students.whole(model), layers=_largest(influence, keep)))
+
+
+@torch.no_grad()
+def width(
+    model: PreTrainedModel, tokens: torch.Tensor, *, hidden: int = 0, neurons: int = 0, groups: int = 0
+) -> PreTrainedModel:
+    """A student with the most active hidden channels, MLP neurons and key-value groups; 0 keeps all.
+
+    Activity (section 2.2) is measured on ``tokens`` (samples, length): the mean absolute output of
+    the norms for hidden channels, the mean absolute activation for neurons, and the mean norm of
+    the heads' outputs for groups. Neurons and groups are chosen in each layer, hidden channels once.
+    """
+    kept = students.whole(model)
+    sizes = {"hidden": len(kept.hidden), "neurons": len(kept.neurons[0]), "groups": len(kept.groups[0])}
+    wanted = {"hidden": hidden, "neurons": neurons, "groups": groups}
+    for name, size in sizes.items():
+        wanted[name] = wanted[name] or size
+        _check(name, wanted[name], size)
+    active = activity(model, tokens)
+    return students.cut(
+        model,
+        replace(
+            kept,
+            hidden=_largest(active["hidden"][0], wanted["hidden"]),
+            neurons=[_largest(found, wanted["neurons"]) for found in active["neurons"]],
+            groups=[_largest(found, wanted["groups"]) for found in active["groups"]],
+        ),
+    )
+
+
+@torch.no_grad()
+def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
+    """BI of every layer: 1 minus the mean cosine of a token's state before and after it (layers,)."""
+    found: list[list[torch.Tensor]] = [[] for _ in layers.decoder_layers(model)]
+
+    def watch(place: int):  # type: ignore[no-untyped-def]
+        def hook(_: nn.Module, args, kwargs, output) -> None:  # type: ignore[no-untyped-def]
+            before = args[0] if args else kwargs["hidden_states"]
+            after = output[0] if isinstance(output, tuple) else output
+            found[place].append(1 - torch.cosine_similarity(before.float(), after.float(), dim=-1).mean())
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(watch(place), with_kwargs=True)
+        for place, layer in enumerate(layers.decoder_layers(model))
+    ]
+    _forward(model, tokens, handles)
+    return torch.stack([torch.stack(values).mean() for values in found]).cpu()
+
+
+@torch.no_grad()
+def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    """Activity by role: ``hidden`` one tensor (hidden,), ``neurons`` and ``groups`` one a layer."""
+    count = len(layers.decoder_layers(model))
+    sums: dict[str, list[torch.Tensor]] = {
+        "hidden": [torch.zeros(())],
+        "neurons": [torch.zeros(())] * count,
+        "groups": [torch.zeros(())] * count,
+    }
+    groups, head = model.config.num_key_value_heads, students.head_width(model)
+
+    def add(role: str, place: int, values: torch.Tensor) -> None:
+        sums[role][place] = sums[role][place] + values.cpu()
+
+    def neurons(place: int):  # type: ignore[no-untyped-def]
+        return lambda _, inputs: add("neurons", place, inputs[0].float().abs().mean(dim=(0, 1)))
+
+    def heads(place: int):  # type: ignore[no-untyped-def]
+        def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            norms = inputs[0].float().unflatten(-1, (groups, -1, head)).norm(dim=-1)
+            add("groups", place, norms.mean(dim=(0, 1)).sum(-1))
+
+        return hook
+
+    def hidden(_: nn.Module, __: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        add("hidden", 0, output.float().abs().mean(dim=(0, 1)))
+
+    handles = []
+    for place, layer in enumerate(layers.decoder_layers(model)):
+        parts = dict(layer.named_modules())
+        for name, hook in (("mlp.down_proj", neurons(place)), ("self_attn.o_proj", heads(place))):
+            if name not in parts:
+                raise ValueError(f"{type(layer).__name__} has no {name}, which width pruning measures; prune by depth")
+            handles.append(parts[name].register_forward_pre_hook(hook))
+        norms = [part for name, part in parts.items() if name.endswith("norm") and "self_attn" not in name]
+        handles += [norm.register_forward_hook(hidden) for norm in norms]
+    _forward(model, tokens, handles)
+    return sums
+
+
+def _forward(model: PreTrainedModel, tokens: torch.Tensor, handles: list) -> None:
+    try:
+        for batch in tokens.to(model.device).split(BATCH):
+            model(input_ids=batch, use_cache=False, logits_to_keep=1)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _largest(score: torch.Tensor, keep: int) -> torch.Tensor:
+    return score.argsort(descending=True, stable=True)[:keep].sort().values
+
+
+def _check(name: str, keep: int, size: int) -> None:
+    if not 1 <= keep <= size:
+        raise ValueError(f"{name}={keep} is not allowed; give how many to keep, from 1 to the {size} there are")

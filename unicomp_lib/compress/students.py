@@ -1,0 +1,126 @@
+"""Smaller models cut out of a larger one: fewer layers, heads, neurons or hidden channels."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from unicomp_lib.compress import layers
+
+VERSION = "1"
+
+# What each axis of a decoder's parameters runs over; None is kept whole. The Llama form, which
+# Qwen, Mistral and Gemma share.
+AXES: dict[str, tuple[str | None, ...]] = {
+    "q_proj.weight": ("heads", "hidden"), "q_proj.bias": ("heads",),
+    "k_proj.weight": ("groups", "hidden"), "k_proj.bias": ("groups",),
+    "v_proj.weight": ("groups", "hidden"), "v_proj.bias": ("groups",),
+    "o_proj.weight": ("hidden", "heads"), "o_proj.bias": ("hidden",),
+    "gate_proj.weight": ("neurons", "hidden"), "gate_proj.bias": ("neurons",),
+    "up_proj.weight": ("neurons", "hidden"), "up_proj.bias": ("neurons",),
+    "down_proj.weight": ("hidden", "neurons"), "down_proj.bias": ("hidden",),
+    "embed_tokens.weight": (None, "hidden"), "lm_head.weight": (None, "hidden"),
+    "q_norm.weight": (None,), "k_norm.weight": (None,),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What of a model stays, as indices in rising order.
+
+    ``layers`` of the decoder; ``hidden`` channels, the same throughout; and for every layer of the
+    whole model its ``groups`` (key-value heads with the query heads that share them) and
+    ``neurons`` of the MLP.
+    """
+
+    layers: torch.Tensor
+    hidden: torch.Tensor
+    groups: list[torch.Tensor]
+    neurons: list[torch.Tensor]
+
+
+def whole(model: PreTrainedModel) -> Kept:
+    """All of a model, to be narrowed with ``dataclasses.replace``."""
+    config, count = model.config, len(layers.decoder_layers(model))
+    return Kept(
+        torch.arange(count),
+        torch.arange(config.hidden_size),
+        [torch.arange(config.num_key_value_heads)] * count,
+        [torch.arange(config.intermediate_size)] * count,
+    )
+
+
+@torch.no_grad()
+def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
+    """A new model of the same family that holds what is ``kept`` of ``model``, on its device.
+
+    Raises a ``ValueError`` that names the parameter whose axes are not known.
+    """
+    config = copy.deepcopy(model.config)
+    head = head_width(model)
+    ratio = config.num_attention_heads // config.num_key_value_heads
+    config.num_hidden_layers = len(kept.layers)
+    config.hidden_size, config.head_dim = len(kept.hidden), head
+    config.num_key_value_heads = len(kept.groups[0])
+    config.num_attention_heads = len(kept.groups[0]) * ratio
+    config.intermediate_size = len(kept.neurons[0])
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[place] for place in kept.layers.tolist()]
+    student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
+    state = model.state_dict()
+    sliced = {}
+    for name in student.state_dict():
+        source, layer = _source(name, kept)
+        tensor = state[source]
+        for axis, role in enumerate(_axes(name)):
+            if role:
+                tensor = tensor.index_select(axis, _indices(role, kept, layer, head, ratio).to(tensor.device))
+        sliced[name] = tensor
+    student.load_state_dict(sliced)
+    student.tie_weights()
+    return student.eval()
+
+
+def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Cast the parameters in place; ``model.to(dtype)`` would cast the rotary frequencies too."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.config.dtype = dtype
+    return model
+
+
+def head_width(model: PreTrainedModel) -> int:
+    """Channels of one attention head."""
+    config = model.config
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
+def _source(name: str, kept: Kept) -> tuple[str, int]:
+    """Name in the whole model of a student's parameter, and the layer of the whole model it is in."""
+    parts = name.split(".")
+    place = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+    if place is None:
+        return name, 0
+    layer = int(kept.layers[int(parts[place])])
+    return ".".join([*parts[:place], str(layer), *parts[place + 1 :]]), layer
+
+
+def _axes(name: str) -> tuple[str | None, ...]:
+    suffix = ".".join(name.split(".")[-2:])
+    if suffix in AXES:
+        return AXES[suffix]
+    if suffix.endswith("norm.weight"):
+        return ("hidden",)
+    raise ValueError(
+        f"parameter {name} is of no known form; students are cut from decoders with {', '.join(list(AXES)[:14:2])}"
+    )
+
+
+def _indices(role: str, kept: Kept, layer: int, head: int, ratio: int) -> torch.Tensor:
+    if role == "hidden":
+        return kept.hidden
+    if role == "neurons":
+        return kept.neurons[layer]
+    width = head * (ratio if role == "heads" else 1)  # query heads of one group lie side by side
+    return (kept.groups[layer][:, None] * width + torch.arange(width)).flatten()
