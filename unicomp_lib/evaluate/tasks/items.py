@@ -71,12 +71,17 @@ def _choices(inside: str) -> list[Item]:
     return found
 
 
+def _logiqa() -> list[Item]:
+    """Logic questions on a passage, without those kept for calibration."""
+    return [item for item in _choices("LogiQA/test.jsonl") if not texts.reserved(item["passage"])]
+
+
 def _asdiv() -> list[Item]:
     """Word problems whose answer starts with one number, ``answer``; without those kept for calibration."""
     found = []
     for row in _lines("ASDiv/test.jsonl"):
         number = re.match(r"-?[\d,]+(?:\.\d+)?(?![\d/:])", row["answer"])
-        if number and not texts.reserved(row["question"]):
+        if number and not texts.reserved(row["passage"].strip() or row["question"]):
             answer = number.group().replace(",", "")
             found.append({"passage": row["passage"], "question": row["question"], "answer": answer})
     return found
@@ -138,6 +143,7 @@ SOURCES: dict[str, Callable[[], list[Item]]] = {
     "siqa": lambda: _choices("SIQA/test.jsonl"),
     "bbq": lambda: _choices("BBQ/test.jsonl"),
     "asdiv": _asdiv,
+    "logiqa": _logiqa,
     "strongreject": _strongreject,
     "overrefusal": _overrefusal,
     **{f"mmlu_{language}": _mmlu_reader(language) for language in LANGUAGES},
