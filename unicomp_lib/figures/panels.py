@@ -133,6 +133,31 @@ def heatmap(
     axes.set_title(title)
 
 
+def effects(axes: Axes, table: pl.DataFrame, *, label: str, better: str) -> None:
+    """Differences with their intervals by capability, methods side by side; the ``better`` side is shaded.
+
+    ``better`` is ``lower`` or ``higher``.
+    """
+    groups = table["capability"].unique(maintain_order=True).to_list()
+    kept = table["variant"].unique(maintain_order=True).to_list()
+    for row in table.iter_slices(1):
+        shift = (kept.index(row["variant"][0]) - (len(kept) - 1) / 2) * 0.22
+        place = groups.index(row["capability"][0]) + shift
+        axes.errorbar(row["value"].to_list(), [place], xerr=errors(row), capsize=2, **_mark(row["method"][0]))
+    edge = 1.08 * max(map(abs, axes.get_xlim()))
+    axes.axvspan(*((-edge, 0) if better == "lower" else (0, edge)), color="#009E73", alpha=0.08, linewidth=0)
+    axes.axvline(0, color="#999999", linewidth=1)
+    axes.set(xlim=(-edge, edge), xlabel=label, ylim=(len(groups) - 0.5, -0.5))
+    axes.set_yticks(range(len(groups)), [group.replace(" ", "\n") for group in groups])
+
+
+def method_legend(figure: Figure, table: pl.DataFrame) -> None:
+    """Methods by colour and marker, below the axes."""
+    found = table["method"].unique(maintain_order=True).to_list()
+    marks = [Line2D([], [], **_mark(method)) for method in found]
+    figure.legend(marks, [METHODS[method][0] for method in found], loc="outside lower center", ncols=4)
+
+
 def plain_log(axis: Axis) -> None:
     """Numbers such as 2 and 50 on a log axis, not powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
