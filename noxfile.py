@@ -20,18 +20,28 @@ BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
 
 def prepare(session: nox.Session) -> None:
-    """Make the environment, unless this very lock is installed in it already."""
+    """Make the study's environment, unless this very lock is installed in it already."""
     if sys.version_info < (3, 11):  # noqa: UP036, nox itself may run on an older one
         session.error(f"Python {sys.version.split()[0]} runs nox; the study needs 3.11 or later: use that one's pip")
-    wanted = hashlib.sha256(Path("requirements.lock").read_bytes() + Path("pyproject.toml").read_bytes()).hexdigest()
-    stamp = ENVIRONMENT / "installed.txt"
+    install(session, ENVIRONMENT, Path("requirements.lock"), own=True)
+
+
+def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False) -> Path:
+    """Make an environment with the packages of ``lock``, and with the study's ``own``; return its programs' folder."""
+    programs = folder / BIN.name
+    content = lock.read_bytes() + (Path("pyproject.toml").read_bytes() if own else b"")
+    wanted = hashlib.sha256(content).hexdigest()
+    stamp = folder / "installed.txt"
     if stamp.is_file() and stamp.read_text() == wanted:
-        return
-    session.log("installing requirements.lock into .nox/unicomp; this takes some minutes, once")
-    session.run(sys.executable, "-m", "venv", "--clear", str(ENVIRONMENT))
-    run(session, "python", "-m", "pip", "install", "--quiet", "-r", "requirements.lock")
-    run(session, "python", "-m", "pip", "install", "--quiet", "--no-deps", "-e", ".")
+        return programs
+    session.log(f"installing {lock} into {folder.relative_to(Path(__file__).parent)}; this takes some minutes, once")
+    session.run(sys.executable, "-m", "venv", "--clear", str(folder))
+    pip = (str(programs / "python"), "-m", "pip", "install", "--quiet")
+    session.run(*pip, "-r", str(lock))
+    if own:
+        session.run(*pip, "--no-deps", "-e", ".")
     stamp.write_text(wanted)
+    return programs
 
 
 def run(session: nox.Session, program: str, *arguments: str, **options: dict[str, str]) -> None:
@@ -77,6 +87,16 @@ def tests(session: nox.Session) -> None:
     # Each test is one thread wide: two processes of two threads would take turns on the cores.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadgroup", *session.posargs, env=threads)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure against named peers, in environments of their own: nox -s bench -- compression [--help]."""
+    if session.posargs[:1] != ["compression"]:
+        session.error("name what to measure: nox -s bench -- compression")
+    prepare(session)
+    peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))
+    run(session, "python", "bench/compression.py", "--peer", str(peer / "python"), *session.posargs[1:])
 
 
 @nox.session

@@ -23,11 +23,9 @@ DIMENSIONS = {"performance", "reliability", "efficiency", "fidelity"}
 def study(tmp_path_factory):
     """A copy of the checkout in which the tiny profile has been run once."""
     checkout = copied(tmp_path_factory.mktemp("tiny") / "study")
-    start = time.monotonic()
     done = unicomp(checkout, "reproduce", "--profile", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "28 of 28 steps stand, 28 of them run now" in done.stdout
-    assert time.monotonic() - start < 400
     return checkout
 
 

@@ -21,7 +21,7 @@ def plan(profile: Profile) -> list[Step]:
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
     scores = [_score(dimension, evaluations) for dimension in profile.evaluations]
-    figures = [_figure(profile, name, evaluations) for name in profile.figures]
+    figures = [_figure(profile, name) for name in profile.figures]
     steps = [*compressions, *evaluations, *scores, *figures]
     for step in steps:
         notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
@@ -127,28 +127,21 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
 
 
 def _score(dimension: str, evaluations: list[Step]) -> Step:
-    return Step(
-        f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": _items(dimension, evaluations)}
-    )
+    read = [Output(step.name, "items.parquet") for step in evaluations if step.name.endswith(f"/{dimension}")]
+    return Step(f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": read})
 
 
-def _items(dimension: str, evaluations: list[Step]) -> list[Output]:
-    return [Output(step.name, "items.parquet") for step in evaluations if step.name.endswith(f"/{dimension}")]
-
-
-def _figure(profile: Profile, figure: str, evaluations: list[Step]) -> Step:
-    """A figure reads the scores or the items of each dimension that its notebook has a parameter for."""
+def _figure(profile: Profile, figure: str) -> Step:
+    """A figure reads the scores of each dimension that its notebook has a parameter for."""
     notebook = f"figures/{figure}"
-    reads: dict[str, Output | list[Output]] = {}
-    for name in notebooks.defaults(notebook):
-        dimension, _, kind = name.rpartition("_")
-        if kind not in ("scores", "items"):
-            continue
-        if dimension not in profile.evaluations:
-            raise ParamsError(
-                f"figure {figure!r} of profile {profile.name} needs evaluation {dimension!r}; "
-                "add it to evaluations or remove the figure"
-            )
-        one = Output(f"scores/{dimension}", "scores.parquet")
-        reads[name] = one if kind == "scores" else _items(dimension, evaluations)
+    wanted = [name for name in notebooks.defaults(notebook) if name.endswith("_scores")]
+    missing = [name for name in wanted if name.removesuffix("_scores") not in profile.evaluations]
+    if missing:
+        raise ParamsError(
+            f"figure {figure!r} of profile {profile.name} needs evaluation "
+            f"{missing[0].removesuffix('_scores')!r}; add it to evaluations or remove the figure"
+        )
+    reads: dict[str, Output | list[Output]] = {
+        name: Output(f"scores/{name.removesuffix('_scores')}", "scores.parquet") for name in wanted
+    }
     return Step(f"figures/{figure}", notebook, {}, reads)

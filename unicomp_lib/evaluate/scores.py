@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import statistics
+from unicomp_lib.evaluate import siblings, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "2"
+VERSION = "3"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -21,7 +21,8 @@ def score(items: pl.DataFrame) -> pl.DataFrame:
 
     Every cell gives its own rows, and every variant rows with ``seed`` null: each item's value is
     then its mean over the seeds, so that the interval shows the sampling of items alone. Cells
-    are compared with the dense cell of their model on the same items. Raises a ``ValueError``
+    are compared with the dense cell of their model on the same items, and the calibrations of a
+    method with each other (``siblings``). Raises a ``ValueError``
     when a model has no dense cell or a cell lacks items that dense has.
     """
     rows: list[Row] = []
@@ -31,7 +32,8 @@ def score(items: pl.DataFrame) -> pl.DataFrame:
             raise ValueError(f"model {model} has no dense cell to compare with; add compression 'dense'")
         for cell, frame in _cells(of_model):
             rows += [{**cell, **row} for row in _cell_rows(frame, dense)]
-    return pl.DataFrame(rows, schema=tables.SCORES)
+    effects = [siblings.effect(items, metric) for metric in ("primary", "bits_per_byte")]
+    return pl.concat([pl.DataFrame(rows, schema=tables.SCORES), *effects])
 
 
 def _cells(items: pl.DataFrame) -> Iterator[tuple[Row, pl.DataFrame]]:
@@ -120,7 +122,7 @@ def fidelity(items: pl.DataFrame) -> pl.DataFrame:
         ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
         rows.append({**cell, **_row(by["nll"], "perplexity", _exp(mean))})
         rows.append({**cell, **_row(by["nll"], "perplexity_ratio", _exp(ratio))})
-    return pl.DataFrame(rows, schema=tables.SCORES)
+    return pl.concat([pl.DataFrame(rows, schema=tables.SCORES), siblings.effect(items, "nll")])
 
 
 def efficiency(items: pl.DataFrame) -> pl.DataFrame:

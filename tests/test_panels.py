@@ -1,0 +1,48 @@
+import matplotlib.pyplot as plt
+import polars as pl
+import pytest
+
+from unicomp_lib import params
+from unicomp_lib.figures import panels
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        ("dense", "Dense"),
+        ("wanda-50", "Wanda 50 %"),
+        ("wanda-2-4", "Wanda 2:4"),
+        ("wanda-4-8", "Wanda 4:8"),
+        ("wanda-50-reasoning", "Wanda 50 % reasoning"),
+        ("sparsegpt-50+gptq-int4", "SparseGPT 50 % + GPTQ int4"),
+        ("smoothquant-w8a8", "SmoothQuant w8a8"),
+        ("mine-3", "mine 3 %"),
+    ],
+)
+def test_variants_are_named_for_readers(variant, name):
+    assert panels.name(variant) == name
+
+
+def test_every_method_of_the_profiles_has_a_look_of_its_own():
+    for profile in ("embedded", "paper", "tiny"):
+        assert {each.method for each in params.load(profile).compressions.values()} <= set(panels.METHODS)
+    looks = [look[1:] for look in panels.METHODS.values()]
+    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(looks)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_effects_are_symmetric_about_zero_and_shade_the_better_side(better):
+    table = pl.DataFrame(
+        {
+            "variant": ["a", "b"], "method": ["wanda", "awq"], "capability": ["x", "x"],
+            "value": [0.1, -0.4], "low": [0.0, -0.5], "high": [0.2, -0.3],
+        }
+    )  # fmt: skip
+    _, axes = plt.subplots()
+    panels.effects(axes, table, label="change", better=better)
+    low, high = axes.get_xlim()
+    assert low == -high
+    assert high > 0.5
+    (shade,) = axes.patches
+    assert shade.get_x() == (low if better == "lower" else 0)
+    plt.close()
