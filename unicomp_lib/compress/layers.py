@@ -114,7 +114,10 @@ def _first(output: Any) -> torch.Tensor:
 @contextmanager
 def _observing(layer: nn.Module, observe: Observe) -> Iterator[None]:
     def hook(name: str) -> Callable[[nn.Linear, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        return lambda linear, inputs, _: observe(name, linear, inputs[0])
+        def tell(linear: nn.Linear, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
+            observe(name, linear, inputs[0])  # what a hook returns would replace the output
+
+        return tell
 
     handles = [linear.register_forward_hook(hook(name)) for name, linear in linears(layer).items()]
     try:
