@@ -41,3 +41,18 @@ def test_one_layer_at_a_time_is_on_the_accelerator(tiny, monkeypatch):
 def test_a_model_without_decoder_layers_is_one_clear_sentence():
     with pytest.raises(ValueError, match=r"Linear has no ModuleList of equal decoder layers with nn.Linear inside"):
         layers.decoder_layers(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("changes", [True, False])
+@torch.no_grad()
+def test_unchanged_layers_need_one_pass_alone(tiny, changes):
+    model, _ = tiny
+    tokens = torch.randint(0, 200, (3, 16))
+    calls = []
+    model.model.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    inputs = {}
+    for index, _, feed in layers.walk(model, tokens, changes=changes):
+        feed(lambda name, _, values, index=index: inputs.__setitem__((index, name), values))
+    assert len(calls) == (2 if changes else 1)
+    state = model(tokens, output_hidden_states=True).hidden_states[1]
+    assert torch.allclose(inputs[1, "self_attn.q_proj"], model.model.layers[1].input_layernorm(state), atol=1e-6)

@@ -41,7 +41,9 @@ def linears(module: nn.Module) -> dict[str, nn.Linear]:
 
 
 @torch.no_grad()
-def walk(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[tuple[int, nn.Module, Feed]]:
+def walk(
+    model: PreTrainedModel, tokens: torch.Tensor, *, changes: bool = True
+) -> Iterator[tuple[int, nn.Module, Feed]]:
     """Yield (index, layer, feed) for each decoder layer in order.
 
     ``feed(observe)`` runs the calibration ``tokens`` (samples, length) through the layer, calls
@@ -50,6 +52,8 @@ def walk(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[tuple[int, nn
     caller compresses the layer in place before asking for the next, whose inputs are then
     computed from the compressed layers, as SparseGPT and Wanda do. Each layer is on the
     accelerator while it is yielded, and only then: a model that does not fit it can be compressed.
+    A caller that leaves each layer's outputs as they are says so by ``changes=False``, and the
+    outputs of its last full ``feed`` serve as the next inputs: half the work.
     """
     stack = decoder_layers(model)
     home, here = model.device, models.device()
@@ -57,15 +61,20 @@ def walk(model: PreTrainedModel, tokens: torch.Tensor) -> Iterator[tuple[int, nn
     hidden, arguments = hidden.to(here), {key: _moved(value, here) for key, value in arguments.items()}
     for index, layer in enumerate(stack):
         layer.to(here)
+        kept: list[torch.Tensor] = []
 
         def feed(
-            observe: Observe, samples: int | None = None, layer: nn.Module = layer, hidden: torch.Tensor = hidden
-        ) -> torch.Tensor:
+            observe: Observe, samples: int | None = None, layer: nn.Module = layer, hidden: torch.Tensor = hidden,
+            kept: list[torch.Tensor] = kept,
+        ) -> torch.Tensor:  # fmt: skip
             with _observing(layer, observe):
-                return torch.cat([_first(layer(batch, **arguments)) for batch in hidden[:samples].split(BATCH)])
+                out = torch.cat([_first(layer(batch, **arguments)) for batch in hidden[:samples].split(BATCH)])
+            if samples is None and not changes:
+                kept[:] = [out]
+            return out
 
         yield index, layer, feed
-        hidden = feed(_nothing)
+        hidden = kept[0] if kept else feed(_nothing)
         layer.to(home)
 
 

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from unicomp_lib.compress import folds, int8, layers
 from unicomp_lib.compress.folds import Fold
 
-VERSION = "1"
+VERSION = "2"
 
 
 @torch.no_grad()
@@ -28,7 +28,7 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is not allowed; give the share that moves to the weights, from 0 to 1")
     found: list[Fold] = []
-    for _, layer, feed in layers.walk(model, tokens):
+    for _, layer, feed in layers.walk(model, tokens, changes=False):
         found = found or _of_norms(layer, feed)
         largest = _largest_inputs(feed)
         for fold in found:
