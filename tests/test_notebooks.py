@@ -18,7 +18,7 @@ NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.
 # Parameters given in place of a default that trains for minutes.
 QUICK = {
     "compress/minitron": {"layers": "10", "training_samples": "8"},
-    "compress/lrc": {"hidden": "256", "training_samples": "8"},
+    "compress/lrc": {"hidden": "288", "training_samples": "8"},
 }
 
 

@@ -87,6 +87,11 @@ def test_sizes_out_of_range_are_one_clear_sentence(tiny, text, sizes, says):
         minitron.depth(tiny[0], text, keep=3)
 
 
+def test_a_shape_that_cannot_be_saved_is_refused_before_training(tiny, text):
+    with pytest.raises(ValueError, match=r"LlamaConfig allows no such student \(The hidden size \(50\) is not a mult"):
+        minitron.width(tiny[0], text, hidden=50)
+
+
 def test_a_model_of_another_form_is_one_clear_sentence():
     config = AutoConfig.for_model(
         "gpt_neox", vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4

@@ -4,7 +4,8 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from unicomp_lib.compress import layers
 
@@ -55,7 +56,8 @@ def whole(model: PreTrainedModel) -> Kept:
 def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     """A new model of the same family that holds what is ``kept`` of ``model``, on its device.
 
-    Raises a ``ValueError`` that names the parameter whose axes are not known.
+    Raises a ``ValueError`` for a shape that the family does not allow, and one that names the
+    parameter whose axes are not known.
     """
     config = copy.deepcopy(model.config)
     head = head_width(model)
@@ -67,6 +69,7 @@ def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     config.intermediate_size = len(kept.neurons[0])
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[place] for place in kept.layers.tolist()]
+    _check(config)
     student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
     state = model.state_dict()
     sliced = {}
@@ -80,6 +83,15 @@ def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     student.load_state_dict(sliced)
     student.tie_weights()
     return student.eval()
+
+
+def _check(config: PreTrainedConfig) -> None:
+    """Refuse a shape now that transformers would refuse to save after hours of training."""
+    try:
+        config.validate()
+    except StrictDataclassError as error:
+        reason = str(error.__cause__ or error).rstrip(".")
+        raise ValueError(f"{type(config).__name__} allows no such student ({reason}); choose another size") from error
 
 
 def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
