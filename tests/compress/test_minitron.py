@@ -38,7 +38,7 @@ def test_depth_keeps_the_layers_of_most_influence_as_they_are(tiny, text):
 @torch.no_grad()
 def test_cutting_neurons_and_heads_is_silencing_them(family):
     config = AutoConfig.for_model(
-        family, vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=8,
+        family, vocab_size=99, hidden_size=96, intermediate_size=96, num_hidden_layers=2, num_attention_heads=8,
         num_key_value_heads=4, head_dim=8, bos_token_id=0, eos_token_id=0, pad_token_id=0,
     )  # fmt: skip
     torch.manual_seed(0)
