@@ -74,7 +74,10 @@ def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tenso
 
 @torch.no_grad()
 def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[torch.Tensor]]:
-    """Activity by role: ``hidden`` one tensor (hidden,), ``neurons`` and ``groups`` one a layer."""
+    """Activity by role: ``hidden`` one tensor (hidden,), ``neurons`` and ``groups`` one a layer.
+
+    Means over tokens, summed over batches (and norms): they are compared, so a factor cancels.
+    """
     count = len(layers.decoder_layers(model))
     sums: dict[str, list[torch.Tensor]] = {
         "hidden": [torch.zeros(())],

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from unicomp_lib.compress import layers
 from unicomp_lib.evaluate import statistics
-from unicomp_lib.figures import style
+from unicomp_lib.figures import panels, style
 
 CORNER = 48  # weights a side that a reader can still tell apart
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
@@ -175,9 +175,9 @@ def activity(influence: torch.Tensor, hidden: torch.Tensor) -> Figure:
     axes[0].bar(range(len(influence)), influence.numpy(), color=BLUE)
     axes[0].set(title="Influence of the layers", xlabel="layer", ylabel="block influence", yscale="log")
     axes[1].plot(hidden.sort(descending=True).values.numpy(), color=BLUE)
-    axes[1].set(
-        title="Activity of the hidden channels", xlabel="channel, by rank", ylabel="mean |norm output|", yscale="log"
-    )
+    axes[1].set(title="Activity of the hidden channels", xlabel="channel, by rank", yscale="log")
+    axes[1].set_ylabel("|norm output|, summed")
+    panels.plain_log(axes[1].yaxis)
     return figure
 
 
@@ -189,13 +189,9 @@ def training(history: list[dict[str, float]]) -> Figure:
     for name, colour in zip(parts, (BLUE, ORANGE, "#009E73", GREY), strict=False):
         axes.plot(read, [row[name] for row in history], color=colour, label=name, linewidth=1)
     speed = history[-1]["tokens"] / history[-1]["seconds"]
-    axes.set(
-        title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second",
-        xlabel="tokens read",
-        ylabel="nats a token",
-        ylim=(0, None),
-    )
-    axes.legend()
+    axes.set(title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second", xlabel="tokens read", ylabel="nats a token")
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.legend(ncols=len(parts), loc="upper right")
     return figure
 
 
