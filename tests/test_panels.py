@@ -16,6 +16,7 @@ from unicomp_lib.figures import panels
         ("wanda-50-reasoning", "Wanda 50 % reasoning"),
         ("sparsegpt-50+gptq-int4", "SparseGPT 50 % + GPTQ int4"),
         ("smoothquant-w8a8", "SmoothQuant w8a8"),
+        ("lrc-450", "Low-Rank Clone 450"),
         ("mine-3", "mine 3 %"),
     ],
 )
@@ -46,3 +47,16 @@ def test_effects_are_symmetric_about_zero_and_shade_the_better_side(better):
     (shade,) = axes.patches
     assert shade.get_x() == (low if better == "lower" else 0)
     plt.close()
+
+
+def test_variants_of_one_method_differ_and_siblings_can_be_left_out():
+    table = pl.DataFrame(
+        {
+            "variant": ["gptq-int4", "a+gptq-int4", "b+gptq-int4", "wanda-50", "wanda-50-reasoning"],
+            "method": ["gptq", "gptq", "gptq", "wanda", "wanda"],
+            "calibration": ["general", "general", "general", "general", "reasoning"],
+        }
+    )
+    fills = [panels._fill(variant, table)["fillstyle"] for variant in table["variant"][:3]]
+    assert len(set(fills)) == 3
+    assert panels.without_siblings(table)["variant"].to_list() == table["variant"].to_list()[:4]

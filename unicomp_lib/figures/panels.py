@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib import files
 
-VERSION = "3"
+VERSION = "4"
 
 # Palettes of Okabe and Ito and of Tol, distinguishable with every common colour vision together with
 # the markers: name, colour and marker of a method.
@@ -33,6 +33,7 @@ METHODS = {
     "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
 OTHER = "#666666", "X"
+FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 
 def name(variant: str) -> str:
@@ -43,7 +44,7 @@ def name(variant: str) -> str:
 def _one_name(variant: str) -> str:
     method, _, setting = variant.partition("-")
     setting = re.sub(r"^(\d+)-(\d+)", r"\1:\2", setting)
-    setting = re.sub(r"^(\d+)(?![:\d])", r"\1 %", setting)
+    setting = re.sub(r"^(\d{1,2})(?![:\d])", r"\1 %", setting)
     return f"{METHODS.get(method, (method,))[0]} {setting.replace('-', ' ')}".strip()
 
 
@@ -58,6 +59,11 @@ def pooled(scores: pl.DataFrame, metric: str, capability: str | None = None) -> 
     """Rows of one metric pooled over seeds, in the order of the profile."""
     found = scores.filter(pl.col("metric") == metric, pl.col("seed").is_null())
     return found if capability is None else found.filter(pl.col("capability") == capability)
+
+
+def without_siblings(scores: pl.DataFrame) -> pl.DataFrame:
+    """Without variants such as ``wanda-50-reasoning``, which have a figure of their own."""
+    return scores.filter(~pl.col("variant").str.ends_with(pl.concat_str(pl.lit("-"), "calibration")))
 
 
 def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, reference: float) -> None:
@@ -78,10 +84,11 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
 
 
 def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
-    """Value with interval against column ``x``; variants of about the same x stand side by side."""
-    width = 0.045 * float(table[x].max())  # type: ignore[arg-type]
-    close = (pl.col(x) / width).round().alias("place")
+    """Value with interval against column ``x``; variants of about the same x stand close side by side."""
+    near = 0.045 * float(table[x].max())  # type: ignore[arg-type]
+    close = (pl.col(x) / near).round().alias("place")
     for _, together in table.with_columns(close).group_by("place", maintain_order=True):
+        width = min(near, 2 * near / len(together))  # all of them within about their true place
         for rank, row in enumerate(together.iter_slices(1)):
             place = row[x][0] + (rank - (len(together) - 1) / 2) * width
             mark = _mark(row["method"][0]) | _fill(row["variant"][0], table)
@@ -89,7 +96,7 @@ def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
 
 
 def legend(figure: Figure, table: pl.DataFrame) -> None:
-    """Variants by colour and marker, below the axes; a method's later variants are hollow."""
+    """Variants by colour and marker, below the axes; a method's later variants are hollow or half full."""
     variants = table.select("method", "variant").unique(maintain_order=True).iter_rows()
     marks = {name(variant): Line2D([], [], **_mark(method) | _fill(variant, table)) for method, variant in variants}
     figure.legend(list(marks.values()), list(marks), loc="outside lower center", ncols=4)
@@ -97,8 +104,8 @@ def legend(figure: Figure, table: pl.DataFrame) -> None:
 
 def _fill(variant: str, table: pl.DataFrame) -> dict[str, str]:
     (method,) = table.filter(pl.col("variant") == variant)["method"].unique()
-    first = table.filter(pl.col("method") == method)["variant"][0]
-    return {} if variant == first else {"fillstyle": "none"}
+    order = table.filter(pl.col("method") == method)["variant"].unique(maintain_order=True).to_list()
+    return {"fillstyle": FILLS[order.index(variant) % len(FILLS)]}
 
 
 def heatmap(
