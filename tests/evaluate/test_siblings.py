@@ -20,8 +20,8 @@ def rows(variant, calibration, values, seed=0):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", ["acc", "primary"])
-def test_the_effect_is_paired_and_seeds_are_averaged_first(metric):
+@pytest.mark.parametrize(("metric", "hashed"), [("acc", True), ("primary", True), ("acc", False)])
+def test_the_effect_is_paired_and_seeds_are_averaged_first(metric, hashed):
     rng = np.random.default_rng(0)
     general, first, second = rng.random(40), rng.random(40), rng.random(40)
     items = pl.concat(
@@ -32,6 +32,8 @@ def test_the_effect_is_paired_and_seeds_are_averaged_first(metric):
             rows("wanda-2-4", "general", general),
         ]
     )
+    if not hashed:  # as for blocks of text
+        items = items.with_columns(doc_hash=pl.lit(None, dtype=pl.String))
     found = siblings.effect(items, metric)
     assert found.schema == pl.Schema(tables.SCORES)
     assert found["variant"].to_list() == ["wanda-50-reasoning"] * 2
@@ -46,3 +48,11 @@ def test_the_effect_is_paired_and_seeds_are_averaged_first(metric):
 
 def test_without_siblings_there_is_no_row():
     assert siblings.effect(rows("wanda-50", "general", [0.1, 0.2]), "acc").is_empty()
+
+
+def test_other_items_are_one_clear_sentence():
+    items = pl.concat(
+        [rows("wanda-50", "general", [0.1, 0.2]), rows("wanda-50-reasoning", "reasoning", [0.1, 0.2, 0.3])]
+    )
+    with pytest.raises(ValueError, match="wanda-50-reasoning and wanda-50 were not evaluated on the same items"):
+        siblings.effect(items, "acc")

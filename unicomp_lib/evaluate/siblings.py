@@ -5,7 +5,7 @@ import polars as pl
 from unicomp_lib import tables
 from unicomp_lib.evaluate import statistics
 
-VERSION = "1"
+VERSION = "2"
 
 ITEM = ["task", "doc_hash", "doc_id", "metric"]
 
@@ -27,7 +27,10 @@ def effect(items: pl.DataFrame, metric: str) -> pl.DataFrame:
         if sibling == cell["variant"] or named.filter(model=cell["model"], variant=sibling).is_empty():
             continue
         ours, theirs = (_pooled(items, cell["model"], name) for name in (cell["variant"], sibling))
-        paired = ours.join(theirs.select(*ITEM, other="value"), on=ITEM, maintain_order="left")
+        # Blocks of text have no hash: nulls are equal.
+        paired = ours.join(theirs.select(*ITEM, other="value"), on=ITEM, maintain_order="left", nulls_equal=True)
+        if not len(paired) == len(ours) == len(theirs):
+            raise ValueError(f"{cell['variant']} and {sibling} were not evaluated on the same items; run both again")
         for (capability,), part in paired.group_by("capability", maintain_order=True):
             found = statistics.difference(*(part[name].to_numpy() for name in ("value", "other", "cluster")))
             rows.append(
