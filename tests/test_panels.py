@@ -60,3 +60,11 @@ def test_variants_of_one_method_differ_and_siblings_can_be_left_out():
     fills = [panels._fill(variant, table)["fillstyle"] for variant in table["variant"][:3]]
     assert len(set(fills)) == 3
     assert panels.without_siblings(table)["variant"].to_list() == table["variant"].to_list()[:4]
+
+
+def test_nothing_to_compare_is_said_in_the_panel():
+    _, axes = plt.subplots()
+    schema = {"variant": pl.String, "method": pl.String, "capability": pl.String, "value": pl.Float64}
+    panels.effects(axes, pl.DataFrame(schema=schema), label="change", better="lower")
+    assert [text.get_text() for text in axes.texts] == ["no variant has\na sibling"]
+    plt.close()

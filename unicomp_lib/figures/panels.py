@@ -143,8 +143,10 @@ def heatmap(
 def effects(axes: Axes, table: pl.DataFrame, *, label: str, better: str) -> None:
     """Differences with their intervals by capability, methods side by side; the ``better`` side is shaded.
 
-    ``better`` is ``lower`` or ``higher``.
+    ``better`` is ``lower`` or ``higher``. A table without rows is said so in the panel.
     """
+    if table.is_empty():
+        axes.text(0.5, 0.5, "no variant has\na sibling", ha="center", va="center", transform=axes.transAxes)
     groups = table["capability"].unique(maintain_order=True).to_list()
     kept = table["variant"].unique(maintain_order=True).to_list()
     for row in table.iter_slices(1):
