@@ -84,9 +84,10 @@ def lab(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the tests, two at a time."""
     prepare(session)
-    # Each test is one thread wide: two processes of two threads would take turns on the cores.
+    # Each test is one thread wide: two processes of two threads would take turns on the cores. A file
+    # stays in one process, since its tests share what is dear to make.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadgroup", *session.posargs, env=threads)
+    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs, env=threads)
 
 
 @nox.session

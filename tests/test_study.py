@@ -15,7 +15,6 @@ from conftest import copied, environment, unicomp
 
 from unicomp_lib import records, tables
 
-pytestmark = pytest.mark.xdist_group("study")
 DIMENSIONS = {"performance", "reliability", "efficiency", "fidelity"}
 
 
