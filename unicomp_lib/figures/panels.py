@@ -156,7 +156,7 @@ def effects(axes: Axes, table: pl.DataFrame, *, label: str, better: str) -> None
     edge = 1.08 * max(map(abs, axes.get_xlim()))
     axes.axvspan(*((-edge, 0) if better == "lower" else (0, edge)), color="#009E73", alpha=0.08, linewidth=0)
     axes.axvline(0, color="#999999", linewidth=1)
-    axes.set(xlim=(-edge, edge), xlabel=label, ylim=(len(groups) - 0.5, -0.5))
+    axes.set(xlim=(-edge, edge), xlabel=label, ylim=(max(len(groups), 1) - 0.5, -0.5))
     axes.set_yticks(range(len(groups)), [group.replace(" ", "\n") for group in groups])
 
 
