@@ -79,14 +79,11 @@ def replace(model: PreTrainedModel) -> PreTrainedModel:
 
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Save integers and scales in the ``int-quantized`` format of compressed-tensors."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight")
     model.config.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["quantization_config"] = _config()
     files.write_text(folder / "config.json", json.dumps(config, indent=2))
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(layers.state(model), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def is_saved(folder: Path) -> bool:

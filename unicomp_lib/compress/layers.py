@@ -78,6 +78,14 @@ def walk(
         layer.to(home)
 
 
+def state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """A model's tensors as they are saved: a head that is the embeddings is not saved twice."""
+    found = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if model.config.tie_word_embeddings:
+        found.pop("lm_head.weight")
+    return found
+
+
 class _Reached(Exception):
     """Stops a forward pass once the first decoder layer has its inputs."""
 

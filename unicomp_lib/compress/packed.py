@@ -30,12 +30,10 @@ def save(model: PreTrainedModel, folder: Path) -> None:
     """Save codes, scales and zero points packed; everything else in bfloat16."""
     coded = {name: part for name, part in layers.linears(model).items() if hasattr(part, "codes")}
     state = {
-        name: tensor.bfloat16().contiguous()
-        for name, tensor in model.state_dict().items()
+        name: tensor.bfloat16()
+        for name, tensor in layers.state(model).items()
         if name.removesuffix(".weight") not in coded
     }
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight")
     for name, linear in coded.items():
         state |= _stored(name, linear.codes, linear.grid)  # type: ignore[arg-type]
     model.config.save_pretrained(folder)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from unicomp_lib import files
+from unicomp_lib.compress import layers
 
 VERSION = "2"
 WEIGHTS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8"}
@@ -48,11 +49,8 @@ def compress(
 
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Save the packed weights as safetensors, quanto's map of them and the configuration."""
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        state.pop("lm_head.weight")
     model.config.save_pretrained(folder)
-    save_file(state, folder / "model.safetensors")
+    save_file(layers.state(model), folder / "model.safetensors")
     found = quanto.quantization_map(model)
     for name, kept in found.items():
         kept["rounds_outputs"] = _rounds_outputs(model.get_submodule(name))
