@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from tqdm import tqdm
 from transformers import PreTrainedModel
@@ -20,7 +21,7 @@ VERSION = "1"
 Loss = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the gradient
-STATE, HISTORY = "state.safetensors", "history.json"
+STATE, HISTORY = "state.safetensors", "history"
 
 
 def divergence(
@@ -134,12 +135,10 @@ def _keep(
 def _resume(
     parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, folder: Path
 ) -> list[dict[str, float]]:
-    from safetensors import safe_open
-
     if not (folder / STATE).is_file():
         return []
-    tensors = load_file(folder / STATE)
     with safe_open(folder / STATE, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, safe_open is no mapping
         history: list[dict[str, float]] = json.loads(file.metadata()[HISTORY])
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[f"value.{name}"])

@@ -32,7 +32,7 @@ def find(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
     behind its non-linearity, or value heads that several query heads share, drop out. Raises a
     ``ValueError`` when no norm can be folded.
     """
-    before = feed(_nothing, 1)
+    before = feed(layers.nothing, 1)
     candidates = _candidates(layer, feed)
     taken: set[str] = set()
     found = []
@@ -127,11 +127,7 @@ def _holds(layer: nn.Module, feed: layers.Feed, fold: Fold, before: torch.Tensor
     scale[::3] = 2
     scale[1::3] = 0.5
     apply(layer, fold, scale)
-    after = feed(_nothing, 1)
+    after = feed(layers.nothing, 1)
     for parameter, value in kept:
         parameter.data = value
     return torch.allclose(after.float(), before.float(), rtol=1e-2, atol=1e-2 * float(before.float().std()))
-
-
-def _nothing(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-    pass

@@ -74,7 +74,8 @@ def walk(
             return out
 
         yield index, layer, feed
-        hidden = kept[0] if kept else feed(_nothing)
+        if index + 1 < len(stack):
+            hidden = kept[0] if kept else feed(nothing)
         layer.to(home)
 
 
@@ -120,8 +121,8 @@ def _moved(value: Any, here: torch.device) -> Any:
     return tuple(_moved(part, here) for part in value) if isinstance(value, tuple) else value
 
 
-def _nothing(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-    pass
+def nothing(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
+    """Observe nothing: for a ``feed`` whose outputs alone are wanted."""
 
 
 def _first(output: Any) -> torch.Tensor:

@@ -27,8 +27,8 @@ class Clone(nn.Module):
         super().__init__()
         self.teacher = teacher.float().requires_grad_(requires_grad=False)
         active = minitron.activity(teacher, tokens)["hidden"][0]
-        minitron._check("hidden", hidden, len(active))
-        chosen = active.argsort(descending=True, stable=True)[:hidden].sort().values
+        minitron.check_size("hidden", hidden, len(active))
+        chosen = minitron.largest(active, hidden)
         self.student = students.cut(teacher, replace(students.whole(teacher), hidden=chosen))
         start = torch.eye(len(active))[:, chosen].to(teacher.device)
         self.axis, self.projections, self.norms = {}, nn.ParameterDict(), nn.ParameterDict()
@@ -36,7 +36,7 @@ class Clone(nn.Module):
         for name, parameter in self.student.named_parameters():
             key = name.replace(".", "/")  # a ParameterDict takes no dots
             if parameter.ndim == 2 and not (tied and name == "lm_head.weight"):
-                self.axis[name] = students._axes(name).index("hidden")
+                self.axis[name] = students.axes(name).index("hidden")
                 self.projections[key] = nn.Parameter(start.clone())
             else:
                 self.norms[key] = nn.Parameter(parameter.detach().clone())

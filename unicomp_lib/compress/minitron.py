@@ -19,8 +19,8 @@ BATCH = 8  # calibration samples in one forward pass
 def depth(model: PreTrainedModel, tokens: torch.Tensor, *, keep: int) -> PreTrainedModel:
     """A student with the ``keep`` layers of largest block influence on ``tokens`` (samples, length)."""
     influence = block_influence(model, tokens)
-    _check("layers", keep, len(influence))
-    return students.cut(model, replace(students.whole(model), layers=_largest(influence, keep)))
+    check_size("layers", keep, len(influence))
+    return students.cut(model, replace(students.whole(model), layers=largest(influence, keep)))
 
 
 @torch.no_grad()
@@ -38,15 +38,15 @@ def width(
     wanted = {"hidden": hidden, "neurons": neurons, "groups": groups}
     for name, size in sizes.items():
         wanted[name] = wanted[name] or size
-        _check(name, wanted[name], size)
+        check_size(name, wanted[name], size)
     active = activity(model, tokens)
     return students.cut(
         model,
         replace(
             kept,
-            hidden=_largest(active["hidden"][0], wanted["hidden"]),
-            neurons=[_largest(found, wanted["neurons"]) for found in active["neurons"]],
-            groups=[_largest(found, wanted["groups"]) for found in active["groups"]],
+            hidden=largest(active["hidden"][0], wanted["hidden"]),
+            neurons=[largest(found, wanted["neurons"]) for found in active["neurons"]],
+            groups=[largest(found, wanted["groups"]) for found in active["groups"]],
         ),
     )
 
@@ -124,10 +124,12 @@ def _forward(model: PreTrainedModel, tokens: torch.Tensor, handles: list) -> Non
             handle.remove()
 
 
-def _largest(score: torch.Tensor, keep: int) -> torch.Tensor:
+def largest(score: torch.Tensor, keep: int) -> torch.Tensor:
+    """Indices of the ``keep`` largest scores, in rising order."""
     return score.argsort(descending=True, stable=True)[:keep].sort().values
 
 
-def _check(name: str, keep: int, size: int) -> None:
+def check_size(name: str, keep: int, size: int) -> None:
+    """Raise a ``ValueError`` unless 1 <= keep <= size."""
     if not 1 <= keep <= size:
         raise ValueError(f"{name}={keep} is not allowed; give how many to keep, from 1 to the {size} there are")

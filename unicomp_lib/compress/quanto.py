@@ -77,7 +77,7 @@ def _rounds_outputs(module: torch.nn.Module) -> bool:
     """Whether a module rounds its outputs too, which quanto's own map leaves out.
 
     Calibration switches that off wherever the next operation wants floating point. A reload that
-    switches it on again gives another model: here a perplexity of 131 instead of 46.
+    switches it on again gives another, far worse model.
     """
     hook = module._quantize_hooks.get("output")  # type: ignore[union-attr, operator]
     return hook is not None and hook.id in module._forward_hooks

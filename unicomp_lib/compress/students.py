@@ -76,7 +76,7 @@ def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     for name in student.state_dict():
         source, layer = _source(name, kept)
         tensor = state[source]
-        for axis, role in enumerate(_axes(name)):
+        for axis, role in enumerate(axes(name)):
             if role:
                 tensor = tensor.index_select(axis, _indices(role, kept, layer, head, ratio).to(tensor.device))
         sliced[name] = tensor
@@ -118,7 +118,8 @@ def _source(name: str, kept: Kept) -> tuple[str, int]:
     return ".".join([*parts[:place], str(layer), *parts[place + 1 :]]), layer
 
 
-def _axes(name: str) -> tuple[str | None, ...]:
+def axes(name: str) -> tuple[str | None, ...]:
+    """What each axis of a parameter runs over; see ``AXES``. An unknown parameter is a ``ValueError``."""
     suffix = ".".join(name.split(".")[-2:])
     if suffix in AXES:
         return AXES[suffix]
