@@ -92,12 +92,15 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against named peers, in environments of their own: nox -s bench -- compression [--help]."""
-    if session.posargs[:1] != ["compression"]:
-        session.error("name what to measure: nox -s bench -- compression")
+    """Measure beside named peers: nox -s bench -- compression|evaluation [--help]."""
+    name, *rest = session.posargs or [""]
+    if name not in ("compression", "evaluation"):
+        session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- compression|evaluation")
     prepare(session)
-    peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))
-    run(session, "python", "bench/compression.py", "--peer", str(peer / "python"), *session.posargs[1:])
+    if name == "compression":  # the peer needs an environment of its own
+        peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))
+        rest = ["--peer", str(peer / "python"), *rest]
+    run(session, "python", f"bench/{name}.py", *rest)
 
 
 @nox.session

@@ -113,3 +113,17 @@ def test_a_combination_reads_its_base_and_a_student_its_teacher(tmp_path):
     assert steps["compress/tiny/student"].parents == ["compress/tiny/wanda-2-4/seed-3", "compress/tiny/dense"]
     assert steps["compress/tiny/student+gptq/seed-5"].parents == ["compress/tiny/student"]
     assert steps["evaluate/tiny/student+gptq/seed-5/fidelity"].reads["dense"].step == "compress/tiny/dense"
+
+
+def test_the_noise_floor_is_dense_a_second_time_with_other_parameters(tmp_path):
+    edit = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
+    edit["evaluations"]["performance"]["again"] = {"batch_size": 3}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(edit))
+    by_name = {step.name: step for step in plan.plan(params.load(str(path)))}
+    first, again = (by_name[f"evaluate/tiny/{name}/performance"] for name in ("dense", "dense-again"))
+    assert again.parameters["cell"]["variant"] == "dense-again"
+    assert again.parameters["batch_size"] == 3
+    assert first.reads == again.reads
+    assert "evaluate/tiny/dense-again/performance" in by_name["scores/performance"].parents
+    assert "evaluate/tiny/dense-again/fidelity" not in by_name

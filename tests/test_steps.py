@@ -93,8 +93,8 @@ def test_the_version_of_a_library_step_counts_where_it_is_called(copy, module, h
 
 
 def test_a_task_or_an_asset_counts_where_it_is_read(copy):
-    task = copy / "unicomp_lib" / "evaluate" / "tasks" / "bbq_cloze.yaml"
-    found = changed(copy, lambda: replace(task, "chance: 0.3333", "chance: 0.25"))
+    task = copy / "unicomp_lib" / "evaluate" / "tasks" / "_sets.yaml"
+    found = changed(copy, lambda: replace(task, "fairness, chance: 0.3333", "fairness, chance: 0.25"))
     assert {name for name in found if name.startswith("evaluate/")} == {
         f"evaluate/tiny/{cell}/reliability" for cell in ("dense", "magnitude-50", "wanda-2-4/seed-0", "quanto-int8")
     }

@@ -54,11 +54,16 @@ class Compression(BaseModel):
 
 
 class Evaluation(BaseModel):
-    """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters."""
+    """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters.
+
+    ``again`` are parameters with which dense is evaluated a second time, as ``dense-again``: how
+    far its scores then move is the noise below which no difference means anything.
+    """
 
     model_config = ConfigDict(extra="allow")
 
     seeds: Literal["all", "first"] = "all"
+    again: dict[str, Any] = {}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -111,6 +116,7 @@ def load(profile: str) -> Profile:
         check_ranges(compression.parameters, f"compressions.{name} of {path.name}")
     for name, evaluation in found.evaluations.items():
         check_ranges(evaluation.parameters, f"evaluations.{name} of {path.name}")
+        check_ranges(evaluation.again, f"evaluations.{name}.again of {path.name}")
     check_ranges(found.calibration, f"calibration of {path.name}")
     return found
 

@@ -9,6 +9,7 @@ from unicomp_lib.params import Compression, ParamsError, Profile
 from unicomp_lib.steps import Output, Step
 
 EXCLUSIVE = ("efficiency",)
+AGAIN = "dense-again"
 
 
 def plan(profile: Profile) -> list[Step]:
@@ -93,8 +94,6 @@ def _base(profile: Profile, model: str, compression: Compression) -> str:
 
 
 def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:
-    notebook = f"evaluate/{dimension}"
-    allowed = notebooks.defaults(notebook)
     evaluation = profile.evaluations[dimension]
     for name in evaluation.parameters.get("tasks", {}):
         if task.described(name)["dimension"] != dimension:
@@ -104,26 +103,39 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
             )
     found = []
     for step in compressions:
-        _, model, variant, *seed = step.name.split("/")
+        variant = step.name.split("/")[2]
         first = (profile.compressions[variant].seeds or [0])[0]
         if evaluation.seeds == "first" and step.parameters.get("seed", first) != first:
             continue
-        cell = {
-            "model": model,
-            "method": profile.compressions[variant].method,
-            "variant": variant,
-            "calibration": step.parameters.get("calibration", ""),
-            "seed": step.parameters.get("seed", 0),
-        }
-        parameters = {"cell": cell, "precision": precision(profile), **evaluation.parameters}
-        wired: dict[str, Output | list[Output]] = {
-            name: Output(source, "checkpoint")
-            for name, source in {"checkpoint": step.name, "dense": f"compress/{model}/dense"}.items()
-            if name in allowed
-        }
-        name = "/".join(["evaluate", model, variant, *seed, dimension])
-        found.append(Step(name, notebook, parameters, wired, exclusive=dimension in EXCLUSIVE))
+        found.append(_evaluate_step(profile, dimension, step, variant))
+        if variant == "dense" and evaluation.again:
+            found.append(_evaluate_step(profile, dimension, step, AGAIN, evaluation.again))
     return found
+
+
+def _evaluate_step(
+    profile: Profile, dimension: str, compression: Step, label: str, changed: dict[str, Any] | None = None
+) -> Step:
+    """The evaluation of one checkpoint under the name ``label``, with the profile's parameters but for ``changed``."""
+    _, model, variant, *seed = compression.name.split("/")
+    notebook = f"evaluate/{dimension}"
+    allowed = notebooks.defaults(notebook)
+    cell = {
+        "model": model,
+        "method": profile.compressions[variant].method,
+        "variant": label,
+        "calibration": compression.parameters.get("calibration", ""),
+        "seed": compression.parameters.get("seed", 0),
+    }
+    given = profile.evaluations[dimension].parameters | (changed or {})
+    wired: dict[str, Output | list[Output]] = {
+        name: Output(source, "checkpoint")
+        for name, source in {"checkpoint": compression.name, "dense": f"compress/{model}/dense"}.items()
+        if name in allowed
+    }
+    parameters = {"cell": cell, "precision": precision(profile), **given}
+    name = "/".join(["evaluate", model, label, *seed, dimension])
+    return Step(name, notebook, parameters, wired, exclusive=dimension in EXCLUSIVE)
 
 
 def _score(dimension: str, evaluations: list[Step]) -> Step:

@@ -1,6 +1,9 @@
+import json
+
 import lm_eval
 import polars as pl
 import pytest
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
@@ -10,25 +13,24 @@ from unicomp_lib.evaluate import harness, task
 LIMIT = 24
 
 
-@pytest.mark.parametrize("name", ["piqa_cloze", "openbookqa_cloze"])
+@pytest.mark.parametrize("name", ["piqa_cloze", "openbookqa_letter"])
 def test_scores_and_log_likelihoods_equal_plain_lm_eval(dense, name):
     model, tokenizer = dense
     found = harness.run(model, tokenizer, {name: LIMIT})
     plain = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8),
-        tasks=[name],
+        tasks=[task.config(name)],
         limit=LIMIT,
-        task_manager=TaskManager(include_path=str(task.OWN), include_defaults=False),
+        task_manager=TaskManager(include_defaults=False),
         bootstrap_iters=0,
     )
     means = dict(found.group_by("metric").agg(pl.col("value").mean()).iter_rows())
-    for metric in ("acc", "acc_norm"):
+    for metric in sorted({"acc", "acc_norm"} & set(means)):
         assert means[metric] == pytest.approx(plain["results"][name][f"{metric},none"])
-    scored = (
-        found.filter(pl.col("metric") == "acc").sort("doc_id")["output"].str.json_decode(pl.List(pl.List(pl.String)))
-    )
+    outputs = found.filter(pl.col("metric") == "acc").sort("doc_id")["output"]
+    scored = [json.loads(output)["options"] for output in outputs]
     expected = [sample["filtered_resps"] for sample in sorted(plain["samples"][name], key=lambda one: one["doc_id"])]
-    for ours, theirs in zip(scored.to_list(), expected, strict=True):
+    for ours, theirs in zip(scored, expected, strict=True):
         for (value, _), (reference, _) in zip(ours, theirs, strict=True):
             assert float(value) == pytest.approx(float(reference), abs=1e-3)
 
@@ -39,7 +41,8 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
         "filtered_resps": [(-3.0, False), (-1.0, True)],
         "target": "1",
     }
-    found = harness._continuous(sample)
+    found, output = harness._ranked(sample)
+    assert json.loads(output) == {"options": [[-3.0, False], [-1.0, True]]}
     ln2 = 0.6931471805599453
     assert found["bits_per_byte"] == pytest.approx(1 / ln2 / 4)  # " äb" has 4 bytes
     assert found["margin"] == pytest.approx(3 / ln2 / 3 - 1 / ln2 / 4)
@@ -48,9 +51,30 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
 def test_generated_and_judged_rows_keep_the_answers(tiny):
     rows = harness.run(*tiny, {"asdiv_generate": 2, "strongreject_generate": 2})
     assert rows.schema == pl.Schema(tables.ITEMS)
-    assert rows.group_by("task").len().sort("task").rows() == [("asdiv_generate", 2), ("strongreject_generate", 2)]
-    assert (rows["output"].str.len_chars() > 2).all()
+    answers = rows.filter(pl.col("primary")).group_by("task").len().sort("task").rows()
+    assert answers == [("asdiv_generate", 2), ("strongreject_generate", 2)]
+    assert {"exact_match", "failed", "tokens", "truncated"} <= set(rows["metric"])
+    assert all(len(json.loads(output)["answers"]) == 1 for output in rows["output"])
     assert set(rows["judge"]) == {"", "refusal-phrases-1"}
+
+
+def test_a_generated_answers_reference_is_scored_behind_its_prompt(dense):
+    model, tokenizer = dense
+    rows = harness.run(model, tokenizer, {"nq_open_generate": 3})
+    bits = rows.filter(pl.col("metric") == "bits_per_byte").sort("doc_id")["value"]
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
+    (built,) = TaskManager(include_defaults=False).load([task.config("nq_open_generate")])["tasks"].values()
+    for value, doc in zip(bits, built.eval_docs, strict=False):
+        reference = " " + doc["choices"][doc["gold"]]
+        loglikelihood, _ = lm.loglikelihood([Instance("loglikelihood", {}, (built.doc_to_text(doc), reference), 0)])[0]
+        assert value == pytest.approx(-loglikelihood / 0.6931471805599453 / len(reference.encode()), abs=1e-4)
+
+
+def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
+    rows = harness.run(*tiny, {"openbookqa_cloze": 5, "openbookqa_letter": 5, "openbookqa_generate": 5})
+    clusters = [set(part["cluster"]) for part in rows.partition_by("task")]
+    assert clusters[0] == clusters[1] == clusters[2]
+    assert len(clusters[0]) == 5
 
 
 def test_an_unknown_task_lists_the_known():

@@ -2,12 +2,14 @@ import json
 
 import pytest
 
+from unicomp_lib import texts
 from unicomp_lib.evaluate import task
-from unicomp_lib.evaluate.tasks import items, refusal
+from unicomp_lib.evaluate.tasks import extract, items, refusal
 
 EXPECTED = {
     "mmlu": 2850, "openbookqa": 500, "commonsenseqa": 1212, "piqa": 1500, "siqa": 1953, "bbq": 1012,
-    "strongreject": 313, "overrefusal": 150, "mmlu_de": 285, "mmlu_th": 285,
+    "strongreject": 313, "overrefusal": 150, "mmlu_de": 285, "mmlu_th": 285, "nq_open": 1370, "exams_de": 574,
+    "exams_vi": 1941, "ifbench": 256,
 }  # fmt: skip
 
 
@@ -23,25 +25,56 @@ def test_closed_items_have_one_right_option():
             assert source == "logiqa" or not item["choices"][0].startswith("A. ")  # there A is a player's name
 
 
-def test_languages_ask_the_same_questions_in_the_same_order():
-    orders = [[item["cluster"] for item in items.items(f"mmlu_{language}")] for language in items.LANGUAGES]
-    assert all(order == orders[0] for order in orders)
-    assert len(set(orders[0])) == 285
+def test_languages_ask_the_same_questions():
+    asked = [{item["cluster"] for item in items.items(f"mmlu_{language}")} for language in items.LANGUAGES]
+    assert all(clusters == asked[0] for clusters in asked)
+    assert len(asked[0]) == 285
 
 
-def test_word_problems_have_a_plain_number():
-    assert len(items.items("asdiv")) > 1000
-    assert all(float(item["answer"]) >= 0 for item in items.items("asdiv"))
+def test_word_problems_have_a_plain_number_and_three_wrong_ones():
+    found = items.items("asdiv")
+    assert len(found) > 1000
+    for item in found:
+        assert float(item["answer"]) >= 0
+        assert len({float(choice) for choice in item["choices"]}) == 4
+        assert item["choices"][item["gold"]] == item["answer"]
 
 
-def test_every_task_file_is_described_and_its_chance_is_that_of_its_items():
-    for file in task.OWN.glob("[!_]*.yaml"):
-        about = task.described(file.stem)
+def test_wrong_answers_to_short_questions_are_none_of_the_right_ones():
+    found = items.items("nq_open")
+    assert len(found) > 1000
+    for item in found:
+        wrong = [choice for place, choice in enumerate(item["choices"]) if place != item["gold"]]
+        assert not {extract.normal(answer) for answer in item["answers"]} & {extract.normal(choice) for choice in wrong}
+
+
+def test_no_worked_problem_serves_for_calibration_too():
+    asked = {item["question"] for item in items.items("gsm8k")}
+    drawn = {text[0] for text in texts.texts("reasoning") if isinstance(text, list)}
+    assert 30 < len(asked) < 70
+    assert not asked & drawn
+
+
+def test_every_task_is_described_and_its_chance_is_that_of_its_items():
+    own = {file.stem for file in task.OWN.glob("[!_]*.yaml")} | set(task._of_sets())
+    for name in sorted(own):
+        about = task.described(name)
         assert {"dimension", "capability", "format", "metric", "chance", "asset"} <= set(about)
-        if about["format"] == "cloze":
-            found = items.items(task._definition(file.stem)["dataset_kwargs"]["source"])
+        definition = task._definition(name, task._Plain)
+        assert about["metric"] in {metric["metric"] for metric in definition["metric_list"]}
+        if about["format"] != "generate" and about["asset"] != task.FOLDER:
+            found = items.items(definition["dataset_kwargs"]["source"])
             mean = sum(1 / len(item["choices"]) for item in found) / len(found)
-            assert about["chance"] == pytest.approx(mean, abs=0.002), file.stem
+            assert about["chance"] == pytest.approx(mean, abs=0.002), name
+
+
+def test_a_source_of_the_users_folder_is_asked_for_in_one_sentence():
+    with pytest.raises(
+        ValueError, match=r"items of arc_easy are in no package; set data_dir to a folder that holds arc/"
+    ):
+        items.items("arc_easy")
+    with pytest.raises(ValueError, match="data_dir 'nowhere' is no folder"):
+        items.items("arc_easy", "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,28 @@ def test_a_prompt_too_long_loses_its_beginning_as_in_plain_lm_eval(tiny):
     assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-4)
 
 
+SHOTS = "Question: two and two? Answer: four. " * 12
+
+
+def test_prompts_that_begin_alike_give_the_log_likelihoods_of_plain_lm_eval(tiny, monkeypatch):
+    model, tokenizer = tiny
+    rows = [(SHOTS + prompt, options) for prompt, options in ROWS] + ROWS
+    given = requests(tokenizer, rows)
+    fast = packed.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=2, max_length=512)
+    read = []
+    monkeypatch.setattr(packed.prefix, "read", lambda *args, keep=packed.prefix.read: read.append(args) or keep(*args))
+    found = fast._loglikelihood_tokens(given, disable_tqdm=True)
+    plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
+    expected = plain._loglikelihood_tokens(given, disable_tqdm=True)
+    assert len(read) == 1  # the beginning was read once
+    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-4)
+
+
 def test_batches_respect_both_limits_and_lose_nothing():
-    rows = [((0,) * length, []) for length in (3000, 900, 800, 20, 10, 5)]
-    batches = list(packed._batches(rows, size=2))
-    assert [row for batch in batches for row in batch] == rows
+    lengths = [3000, 900, 800, 20, 10, 5]
+    batches = list(packed._batches(lengths, size=2))
+    assert [length for batch in batches for length in lengths[batch]] == lengths
     for batch in batches:
-        assert len(batch) <= 2
-        assert len(batch) == 1 or len(batch) * packed._length(batch[0]) <= packed.BATCH_TOKENS
+        rows = lengths[batch]
+        assert len(rows) <= 2
+        assert len(rows) == 1 or len(rows) * rows[0] <= packed.BATCH_TOKENS

@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import scores
@@ -10,12 +11,12 @@ def cell(variant, seed=0):
     return {"model": "m", "method": variant.split("-")[0], "variant": variant, "calibration": "", "seed": seed}
 
 
-def rows(values, variant, seed=0, chance=0.25, metric="acc_norm", task="t"):
+def rows(values, variant, seed=0, chance=0.25, metric="acc_norm", task="t_cloze", capability="knowledge", form="cloze"):
     frame = pl.DataFrame(
         {
-            "dimension": "performance", "capability": "knowledge", "task": task, "format": "cloze", "chance": chance,
+            "dimension": "performance", "capability": capability, "task": task, "format": form, "chance": chance,
             "doc_id": range(len(values)), "doc_hash": [str(i) for i in range(len(values))], "prompt_hash": "",
-            "cluster": [str(i) for i in range(len(values))], "metric": metric, "primary": metric == "acc_norm",
+            "cluster": [str(i) for i in range(len(values))], "metric": metric, "primary": metric != "bits_per_byte",
             "value": [float(value) for value in values], "output": "", "judge": "",
         }
     )  # fmt: skip
@@ -36,17 +37,88 @@ def test_scores_retention_and_flips_are_those_of_the_items():
     assert found.schema == pl.Schema(tables.SCORES)
     mine = {"variant": "wanda-50", "seed": 0}
     assert one(found, metric="acc_norm", **mine)["value"] == 0.65
-    retention = one(found, metric="retention", capability="knowledge", **mine)
+    retention = one(found, metric="retention", capability="knowledge", format="all", **mine)
     assert retention["value"] == pytest.approx((0.65 - 0.25) / (0.8 - 0.25))
     assert retention["low"] < retention["value"] < retention["high"]
     assert one(found, metric="flips_lost", **mine)["value"] == 0.25
     assert one(found, metric="flips_gained", **mine)["value"] == 0.10
 
 
+def test_a_task_is_tested_beside_dense_and_adjusted_for_all_tests():
+    kept = [1] * 55 + [0] * 35 + [1] * 10
+    cells = [rows(DENSE, "dense"), rows(kept, "wanda-50"), rows(DENSE, "rtn-int4"), rows(DENSE, "dense-again")]
+    found = scores.score(pl.concat(cells))
+    mine = {"variant": "wanda-50", "seed": None, "task": "t_cloze"}
+    assert one(found, metric="difference", **mine)["value"] == pytest.approx(-0.15)
+    assert one(found, metric="dense", **mine)["value"] == 0.8
+    p = one(found, metric="mcnemar_p", **mine)["value"]
+    assert p == pytest.approx(stats.binomtest(25, 35).pvalue)
+    assert one(found, metric="mcnemar_p_holm", **mine)["value"] == pytest.approx(2 * p)  # two compressed variants
+    assert one(found, metric="mcnemar_p_holm", variant="rtn-int4", seed=None)["value"] == 1
+    assert one(found, metric="detectable", **mine)["value"] > 0.1
+    assert found.filter(variant="dense-again", metric="mcnemar_p_holm").is_empty()
+    assert one(found, metric="flips_lost", variant="dense-again", seed=None)["value"] == 0
+
+
+def test_the_interaction_compares_the_sets_that_exist_in_both_formats():
+    def cell_rows(variant, kept):
+        """Dense is right on 80 of 100; the shares kept are of (knowledge, reasoning) x (cloze, generate)."""
+        parts = []
+        for (source, capability, form), share in kept.items():
+            values = [1] * round(80 * share) + [0] * (100 - round(80 * share))
+            about = {"chance": 0.0, "task": f"{source}_{form}", "capability": capability, "form": form}
+            parts.append(rows(values, variant, **about))
+        return pl.concat(parts)
+
+    shape = {
+        ("a", "knowledge", "cloze"): 0.9, ("a", "knowledge", "generate"): 0.5,
+        ("b", "reasoning", "cloze"): 0.6, ("b", "reasoning", "generate"): 0.4,
+        ("c", "knowledge", "cloze"): 0.1,
+    }  # fmt: skip
+    found = scores.score(pl.concat([cell_rows("dense", dict.fromkeys(shape, 1)), cell_rows("wanda-50", shape)]))
+    row = one(found, metric="interaction_retention", variant="wanda-50", seed=None)
+    assert row["value"] == pytest.approx((0.9 - 0.6) - (0.5 - 0.4), abs=1e-9)
+    assert row["low"] < row["value"] < row["high"]
+    assert (row["capability"], row["n"]) == ("knowledge - reasoning", 400)
+    assert one(found, metric="bias_retention", format="cloze", variant="wanda-50", seed=0)["value"] == pytest.approx(
+        0.3
+    )
+    assert one(found, metric="bias_retention", format="generate", variant="wanda-50", seed=0)["value"] == pytest.approx(
+        0.1
+    )
+    by_format = {
+        (row["capability"], row["format"]): row["value"]
+        for row in found.filter(metric="retention", variant="wanda-50", seed=0).iter_rows(named=True)
+    }
+    assert by_format["reasoning", "generate"] == pytest.approx(0.4)
+    assert by_format["knowledge", "cloze"] == pytest.approx(0.5)
+
+
+def test_growth_needs_no_score_above_chance():
+    dense, ours = (
+        rows([2.0] * 50, "dense", metric="bits_per_byte"),
+        rows([3.0] * 50, "wanda-50", metric="bits_per_byte"),
+    )
+    found = scores.score(pl.concat([dense, ours]))
+    growth = one(
+        found, metric="bits_per_byte_growth", variant="wanda-50", seed=None, capability="knowledge", format="cloze"
+    )
+    assert growth["value"] == pytest.approx(np.log(1.5))
+
+
+def test_the_spread_over_seeds_stands_apart_from_that_over_items():
+    first, second = [1] * 40 + [0] * 60, [1] * 60 + [0] * 40
+    table = pl.concat([rows(DENSE, "dense"), rows(first, "wanda-50", 0), rows(second, "wanda-50", 1)])
+    row = one(scores.score(table), metric="primary_seed_sd")
+    assert (row["variant"], row["n"]) == ("wanda-50", 2)
+    assert row["value"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert row["high"] > row["value"] > row["low"]
+
+
 def test_a_dense_score_at_chance_gives_no_retention():
     guess = [1, 0, 0, 0] * 25
     found = scores.score(pl.concat([rows(guess, "dense"), rows(guess, "wanda-50")]))
-    retention = one(found, metric="retention", capability="knowledge", variant="wanda-50", seed=0)
+    retention = one(found, metric="retention", capability="knowledge", format="all", variant="wanda-50", seed=0)
     assert np.isnan(retention["value"])
     assert retention["n"] == 0
 

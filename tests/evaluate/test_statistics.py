@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats import contingency_tables, multitest
 
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Part
@@ -28,7 +29,7 @@ def test_equal_answers_in_few_clusters_are_no_certainty():
     assert found.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="wilson").high)
 
 
-def coverage(draw, truth, rounds=300):
+def coverage(draw, truth, rounds=1000):
     hits = 0
     for seed in range(rounds):
         found = draw(np.random.default_rng(seed))
@@ -42,20 +43,65 @@ def test_clustered_interval_covers_where_the_naive_one_does_not():
         values = np.repeat(centres, 5) + rng.normal(scale=0.3, size=300)
         return statistics.bootstrap(values, np.repeat(np.arange(60), 5) if clustered else np.arange(300))
 
-    assert 0.90 <= coverage(draw, 0.0) <= 0.98
-    assert coverage(lambda rng: draw(rng, clustered=False), 0.0) < 0.80
+    assert 0.93 <= coverage(draw, 0.0) <= 0.97
+    assert coverage(lambda rng: draw(rng, clustered=False), 0.0, rounds=300) < 0.80
+
+
+def test_interval_of_a_paired_difference_covers():
+    def draw(rng):
+        dense = rng.gamma(2, size=80)
+        return statistics.difference(dense * 1.1 + rng.normal(scale=0.3, size=80), dense, np.arange(80))
+
+    assert 0.93 <= coverage(draw, 0.2) <= 0.97
+
+
+def answers(rng, n, right=0.7, kept=0.8, guessed=0.25):
+    """Right and wrong answers of dense, and of a model that keeps a share of them and guesses the rest."""
+    dense = (rng.random(n) < right).astype(float)
+    return np.where(dense == 1, rng.random(n) < kept, rng.random(n) < guessed).astype(float), dense
 
 
 def test_retention_interval_covers_the_true_retention():
     # Dense is right on 70 %, the compressed keeps each right answer with 80 %, chance 25 % on the rest.
     def draw(rng):
-        dense = (rng.random(300) < 0.7).astype(float)
-        kept = np.where(dense == 1, rng.random(300) < 0.8, rng.random(300) < 0.25).astype(float)
+        kept, dense = answers(rng, 300)
         return statistics.retention([Part(kept, dense, np.arange(300).astype(str), 0.25)])
 
-    compressed = 0.7 * 0.8 + 0.3 * 0.25
-    truth = (compressed - 0.25) / (0.7 - 0.25)
-    assert 0.91 <= coverage(draw, truth) <= 0.985
+    truth = (0.7 * 0.8 + 0.3 * 0.25 - 0.25) / (0.7 - 0.25)
+    assert 0.93 <= coverage(draw, truth) <= 0.97
+
+
+def test_interaction_interval_covers_and_the_same_items_are_paired():
+    def groups(rng, shared):
+        found = []
+        for sign, kept, ability in ((1, 0.9, "a"), (-1, 0.7, "b"), (-1, 0.8, "a"), (1, 0.6, "b")):
+            compressed, dense = answers(rng, 200, right=0.8, kept=kept)
+            names = np.char.add(ability if shared else f"{ability}{sign}", np.arange(200).astype(str))
+            found.append((float(sign), [Part(compressed, dense, names, 0.25)]))
+        return found
+
+    truth = sum(
+        sign * (0.8 * kept + 0.2 * 0.25 - 0.25) / 0.55 for sign, kept in ((1, 0.9), (-1, 0.7), (-1, 0.8), (1, 0.6))
+    )
+    assert truth == pytest.approx(0.0)
+    assert 0.93 <= coverage(lambda rng: statistics.contrast(groups(rng, shared=True)), truth, rounds=500) <= 0.975
+    same = groups(np.random.default_rng(0), shared=True)
+    mirrored = [(1.0, same[0][1]), (-1.0, same[0][1])]
+    assert statistics.contrast(mirrored) == statistics.Estimate(0.0, 0.0, 0.0)
+
+
+def test_growth_is_the_log_ratio_and_its_interval_covers():
+    def draw(rng):
+        dense = rng.gamma(4, size=100)
+        return statistics.growth(
+            [(1.0, [Part(dense * np.exp(rng.normal(0.2, 0.3, 100)), dense, np.arange(100).astype(str), 0)])]
+        )
+
+    truth = 0.2 + 0.3**2 / 2  # of the ratio of means
+    assert 0.93 <= coverage(draw, truth) <= 0.97
+    part = Part(np.full(9, 3.0), np.full(9, 2.0), np.arange(9).astype(str), 0)
+    assert statistics.growth([(1.0, [part])]).value == pytest.approx(np.log(1.5))
+    assert np.isnan(statistics.growth([(1.0, [part]), (-1.0, [])]).value)
 
 
 def test_retention_is_one_for_the_same_answers_and_zero_at_chance():
@@ -102,3 +148,53 @@ def test_a_difference_is_paired():
     found = statistics.difference(dense + 0.5 + rng.normal(scale=0.1, size=200), dense, np.arange(200))
     assert found.low > 0.4
     assert found.high < 0.6
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 1), (12, 30), (7, 7)])
+def test_mcnemar_is_that_of_statsmodels(lost, gained):
+    theirs = contingency_tables.mcnemar([[50, lost], [gained, 20]], exact=True).pvalue
+    assert statistics.mcnemar(lost, gained) == pytest.approx(1.0 if lost + gained == 0 else theirs)
+
+
+def test_holm_is_that_of_statsmodels_and_leaves_what_is_undefined():
+    p = np.array([0.01, np.nan, 0.04, 0.03, 0.005, 1.0, 0.04])
+    known = ~np.isnan(p)
+    found = statistics.holm(p)
+    assert found[known] == pytest.approx(multitest.multipletests(p[known], method="holm")[1])
+    assert np.isnan(found[1])
+
+
+def test_an_effect_as_large_as_the_detectable_one_is_found_in_four_of_five_samples():
+    def sample(rng, effect):
+        dense = (rng.random(400) < 0.6).astype(float)
+        # Answers flip both ways; the effect adds to those lost.
+        lost, gained = (0.1 + effect / 2) / 0.6, (0.1 - effect / 2) / 0.4
+        return np.where(dense == 1, rng.random(400) >= lost, rng.random(400) < gained).astype(float), dense
+
+    names = np.arange(400)
+    effect = np.mean([statistics.detectable(*sample(np.random.default_rng(seed), 0.06), names) for seed in range(20)])
+    assert 0.04 < effect < 0.09
+    found = 0
+    for seed in range(400):
+        kept, dense = sample(np.random.default_rng(1000 + seed), effect)
+        found += statistics.difference(kept, dense, names).high < 0
+    assert 0.75 <= found / 400 <= 0.86
+
+
+def test_models_that_answer_alike_do_not_promise_to_detect_everything():
+    alike = np.ones(50)
+    assert statistics.detectable(alike, alike, np.arange(50)) > 0.03
+
+
+def test_spread_over_seeds_has_the_chi_square_interval():
+    draws = [statistics.spread(np.random.default_rng(seed).normal(scale=2, size=3)) for seed in range(1000)]
+    assert 0.93 <= np.mean([each.low <= 2 <= each.high for each in draws]) <= 0.97
+    assert np.isnan(statistics.spread(np.array([1.0])).value)
+
+
+def test_ten_thousand_resamples_of_a_wide_table_share_their_draws():
+    rng = np.random.default_rng(0)
+    names = np.arange(150)
+    first = statistics.resampled_means(rng.normal(size=(150, 2)), names)
+    assert first.shape == (10_000, 2)
+    assert statistics._weights(150, 0) is statistics._weights(150, 0)

@@ -9,59 +9,86 @@ import polars as pl
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import task as known
-from unicomp_lib.evaluate.tasks import items, refusal  # noqa: F401, loaded by lm-eval: part of a step's identity
+from unicomp_lib.evaluate.tasks import extract, ifbench, items, refusal  # noqa: F401, part of a step's identity
 
 if TYPE_CHECKING:
+    from lm_eval.api.model import LM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-VERSION = "1"
+VERSION = "2"
+
+FEWSHOT_SEED = 1234  # lm-eval's own default
+REFERENCE = -1  # index of the request that scores the reference of a generated item
 
 
 def run(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", tasks: dict[str, int], *, batch_size: int = 16
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    tasks: dict[str, int],
+    *,
+    batch_size: int = 16,
+    data_dir: str = "",
 ) -> pl.DataFrame:
     """Evaluate ``tasks``, a map from task name to number of items (0: all), and return item rows.
 
-    Each item gives a row per lm-eval metric; a ranked item also gives ``bits_per_byte``, the
-    negative log2-likelihood of the reference answer by its UTF-8 bytes, and ``margin``, how many
-    bits per byte the reference lies below the best wrong option. These still show damage
-    where a small model's accuracy is at chance. Generated tasks marked ``chat`` use the model's
-    chat template. Columns: ``tables.ITEMS``; ``primary`` marks the metric that counts.
+    ``data_dir`` is a folder of benchmark files that stand in for those of the assets. See ``rows``.
     """
-    import lm_eval  # heavy
-    from lm_eval.tasks import TaskManager
-
+    from unicomp_lib.evaluate import attention
     from unicomp_lib.evaluate.packed import PackedLM
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every custom data set
-    about = {task: known.described(task) for task in tasks}
+    attention.use(model)
     lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=2048)
+    return rows(lm, tasks, data_dir=data_dir, chat=tokenizer.chat_template is not None)
+
+
+def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = False) -> pl.DataFrame:
+    """Item rows of an lm-eval model: columns ``tables.ITEMS``, ``primary`` marking the metric that counts.
+
+    Each item gives a row per lm-eval metric. A ranked item also gives ``bits_per_byte``, the
+    negative log2-likelihood of the reference answer by its UTF-8 bytes, and ``margin``, how many
+    bits per byte the reference lies below the best wrong option; a generated one ``bits_per_byte``
+    of its reference where it has one, ``tokens`` and ``truncated``. These still show damage where a
+    small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template.
+    """
+    from lm_eval.evaluator import evaluate  # heavy
+    from lm_eval.tasks import TaskManager
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every custom data set
     # Reading lm-eval's own 14,000 tasks takes 13 s: only where one of them is wanted.
-    manager = TaskManager(include_path=str(known.OWN), include_defaults=not all(map(known.is_own, tasks)))
-    rows: list[dict[str, Any]] = []
+    manager = TaskManager(include_defaults=not all(map(known.is_own, tasks)))
+    found: list[dict[str, Any]] = []
     for task, limit in tasks.items():
-        found = lm_eval.simple_evaluate(
-            model=lm, tasks=[task], limit=limit or None, task_manager=manager, bootstrap_iters=0,
-            log_samples=True, num_fewshot=about[task].get("shots"),
-            apply_chat_template=bool(about[task].get("chat")) and tokenizer.chat_template is not None,
+        about = known.described(task)
+        loaded = manager.load([known.config(task, data_dir)])
+        for each in loaded["tasks"].values():
+            each.set_config(key="num_fewshot", value=about.get("shots", each.get_config("num_fewshot") or 0))
+            each.set_fewshot_seed(seed=FEWSHOT_SEED)
+        # Not simple_evaluate, which lists the machine's packages at every call.
+        result = evaluate(
+            lm=lm, task_dict=loaded, limit=limit or None, bootstrap_iters=0, log_samples=True,
+            apply_chat_template=bool(about.get("chat")) and chat,
         )  # fmt: skip
-        assert found is not None  # None only on ranks above 0 of a distributed run
-        # A group such as MMLU gives the samples of each of its tasks.
-        for samples in found["samples"].values():
-            rows += [row for sample in samples for row in _item_rows(task, about[task], sample)]
-    return pl.DataFrame(rows, schema=tables.ITEMS)
+        assert result is not None  # None only on ranks above 0 of a distributed run
+        # A group such as MMLU gives the samples of each of its tasks; of several filters the first counts.
+        for samples in result["samples"].values():
+            kept = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+            more = _generated(lm, about, kept) if about["format"] == "generate" else map(_ranked, kept)
+            found += [row for each in zip(kept, more, strict=True) for row in _item_rows(task, about, *each)]
+    return pl.DataFrame(found, schema=tables.ITEMS)
 
 
-def _item_rows(task: str, about: dict[str, Any], sample: dict[str, Any]) -> list[dict[str, Any]]:
-    ranked = about["format"] in ("cloze", "letter")
-    metrics = {name: float(sample[name]) for name in sample["metrics"]} | (_continuous(sample) if ranked else {})
+def _item_rows(
+    task: str, about: dict[str, Any], sample: dict[str, Any], more: tuple[dict[str, float], str]
+) -> list[dict[str, Any]]:
+    extra, output = more
+    metrics = {name: float(sample[name]) for name in sample["metrics"]} | extra
     shared = {
         "task": task,
         **{key: about[key] for key in ("dimension", "capability", "format")},
         "chance": float(about["chance"]),
         **{key: sample[key] for key in ("doc_id", "doc_hash", "prompt_hash")},
         "cluster": str(sample["doc"].get("cluster") or sample["doc_hash"]),
-        "output": json.dumps(sample["filtered_resps"] if ranked else sample["resps"]),
+        "output": output,
         "judge": about.get("judge", ""),
     }
     return [
@@ -70,14 +97,46 @@ def _item_rows(task: str, about: dict[str, Any], sample: dict[str, Any]) -> list
     ]
 
 
-def _continuous(sample: dict[str, Any]) -> dict[str, float]:
+def _ranked(sample: dict[str, Any]) -> tuple[dict[str, float], str]:
+    """Continuous scores of a ranked item, and what the model gave: (log-likelihood, greedy) of each option."""
     options = [option for _, option in sample["arguments"]]
-    bits = [
-        -float(answer[0]) / math.log(2) / len(option.encode())
-        for answer, option in zip(sample["filtered_resps"], options, strict=True)
-    ]
+    bits = [_bits(float(answer[0]), option) for answer, option in zip(sample["filtered_resps"], options, strict=True)]
     gold = int(sample["target"])
-    return {
-        "bits_per_byte": bits[gold],
-        "margin": min(b for place, b in enumerate(bits) if place != gold) - bits[gold],
-    }
+    margin = min(b for place, b in enumerate(bits) if place != gold) - bits[gold]
+    return {"bits_per_byte": bits[gold], "margin": margin}, json.dumps({"options": sample["filtered_resps"]})
+
+
+def _generated(lm: "LM", about: dict[str, Any], samples: list[dict[str, Any]]) -> list[tuple[dict[str, float], str]]:
+    """Length, truncation and continuous score of generated items, and what the model gave."""
+    from lm_eval.api.instance import Instance
+
+    references = [_reference(about, sample) for sample in samples]
+    wanted = [
+        Instance("loglikelihood", sample["doc"], (sample["arguments"][0][0], text), REFERENCE)
+        for sample, text in zip(samples, references, strict=True)
+        if text
+    ]
+    scores = iter(lm.loglikelihood(wanted, disable_tqdm=True) if wanted else [])
+    found = []
+    for sample, text in zip(samples, references, strict=True):
+        ending = getattr(lm, "endings", {}).get(sample["arguments"][0][0])
+        output = {"answers": sample["resps"][0]}
+        metrics = {}
+        if ending is not None:
+            metrics = {"tokens": float(ending.tokens), "truncated": float(ending.truncated)}
+        if text:
+            output["reference"] = next(scores)[0]
+            metrics["bits_per_byte"] = _bits(float(output["reference"]), text)
+        found.append((metrics, json.dumps(output | metrics)))
+    return found
+
+
+def _reference(about: dict[str, Any], sample: dict[str, Any]) -> str:
+    """The continuation whose log-likelihood is scored; none where the task has no reference text."""
+    target = sample["target"]
+    wanted = about.get("reference", True) and isinstance(target, str) and target.strip()
+    return f" {target.strip()}" if wanted else ""
+
+
+def _bits(loglikelihood: float, text: str) -> float:
+    return -loglikelihood / math.log(2) / len(text.encode())

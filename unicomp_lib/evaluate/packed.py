@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
+from transformers.cache_utils import Cache
 
-VERSION = "1"
+from unicomp_lib.evaluate import greedy, prefix
+
+VERSION = "2"
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 Group = tuple[tuple[int, ...], list[tuple[int, list[int]]]]
@@ -19,14 +22,21 @@ BATCH_TOKENS = 2048
 
 
 class PackedLM(HFLM):
-    """lm-eval's ``HFLM``, scoring the options of one prompt in one packed sequence.
+    """lm-eval's ``HFLM``, made fast: shared prompts are read once and finished answers leave the batch.
 
-    Plain ``HFLM`` reads the prompt again for every option. Here a row is ``prompt, option 1,
+    Ranking: plain ``HFLM`` reads the prompt again for every option. Here a row is ``prompt, option 1,
     option 2, ...``; each option's positions start where the prompt ends and its tokens attend to
     the prompt and to themselves only, so the log-likelihoods are those of separate sequences.
-    Rows are sorted by length, padded on the left and batched, and logits are computed for the
-    last prompt token and the options alone.
+    Prompts that begin alike, as with the same worked examples, also share the keys and values of
+    that beginning. Rows are sorted by length, padded on the left and batched, and logits are
+    computed for the last prompt token and the options alone.
+
+    Generating: see ``greedy``. ``endings`` holds, by prompt, how each answer ended.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.endings: dict[str, greedy.Ending] = {}
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
@@ -36,20 +46,43 @@ class PackedLM(HFLM):
             # As HFLM: too long a pair loses tokens of the prompt, from the left.
             room = self.max_length + 1 - len(option)
             groups[tuple(prompt[-room:])].append((place, option))
-        rows = sorted(groups.items(), key=lambda group: -_length(group))
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        with tqdm(total=len(rows), disable=disable_tqdm, desc="ranking", unit="item", mininterval=5) as bar:
-            for batch in _batches(rows, override_bs or int(self.batch_size)):
-                for place, answer in self._score(batch):
-                    answers[place] = answer
-                bar.update(len(batch))
+        with tqdm(total=len(groups), disable=disable_tqdm, desc="ranking", unit="item", mininterval=5) as bar:
+            for rows in _alike(list(groups.items())):
+                start = prefix.shared([prompt for prompt, _ in rows])
+                cache = prefix.read(self.model, rows[0][0][:start]) if start else None
+                start = start if cache is not None else 0
+                rest = sorted(((prompt[start:], options) for prompt, options in rows), key=_length, reverse=True)
+                for batch in _batches([_length(row) for row in rest], override_bs or int(self.batch_size)):
+                    for place, answer in self._score(rest[batch], cache):
+                        answers[place] = answer
+                    bar.update(batch.stop - batch.start)
         return answers
 
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Greedy answers; sampling, and settings of the model that change its choices, are left to ``HFLM``."""
+        if not all(greedy.applies(self.model, request.args[1]) for request in requests):
+            return list(super().generate_until(requests, disable_tqdm))
+        found: list[str] = [""] * len(requests)
+        with tqdm(total=len(requests), disable=disable_tqdm, desc="generating", unit="item", mininterval=5) as bar:
+            for settings in {str(request.args[1]): request.args[1] for request in requests}.values():
+                same = [place for place, request in enumerate(requests) if request.args[1] == settings]
+                prompts = greedy.encoded(self, [requests[place].args[0] for place in same], settings)
+                order = sorted(zip(prompts, same, strict=True), key=lambda each: -len(each[0]))
+                for batch in _batches([len(prompt) for prompt, _ in order], int(self.batch_size)):
+                    answers = greedy.answer(self, [prompt for prompt, _ in order[batch]], settings)
+                    for (_, place), ending in zip(order[batch], answers, strict=True):
+                        found[place] = ending.text
+                        self.endings[requests[place].args[0]] = ending
+                    bar.update(len(answers))
+        return found
+
     @torch.no_grad()
-    def _score(self, rows: list[Group]) -> list[tuple[int, tuple[float, bool]]]:
+    def _score(self, rows: list[Group], shared: Cache | None = None) -> list[tuple[int, tuple[float, bool]]]:
+        before = shared.get_seq_length() if shared else 0
         packed = [_pack(prompt, [option for _, option in options]) for prompt, options in rows]
         width = max(len(row["tokens"]) for row in packed)
-        batch = [_pad(row, width) for row in packed]
+        batch = [_pad(row, width, before) for row in packed]
         mask = torch.stack([row["mask"] for row in batch]).unsqueeze(1)
         keep = width - min(row["start"] for row in batch)
         # A float mask: 0 where attention is allowed, the lowest number elsewhere. Not -inf, since a
@@ -60,7 +93,8 @@ class PackedLM(HFLM):
             input_ids=torch.stack([row["tokens"] for row in batch]).to(self.device),
             attention_mask=bias.to(self.device),
             position_ids=torch.stack([row["positions"] for row in batch]).to(self.device),
-            use_cache=False,
+            past_key_values=prefix.repeated(shared, len(rows)),
+            use_cache=shared is not None,
             logits_to_keep=keep,
         ).logits
         found = []
@@ -78,17 +112,27 @@ class PackedLM(HFLM):
         return found
 
 
+def _alike(rows: list[Group]) -> list[list[Group]]:
+    """Rows that begin with the same ``prefix.SHORTEST`` tokens together; all that stand alone in one list."""
+    groups: dict[tuple[int, ...], list[Group]] = defaultdict(list)
+    for row in rows:
+        groups[row[0][: prefix.SHORTEST]].append(row)
+    shared = [group for start, group in groups.items() if len(group) > 1 and len(start) == prefix.SHORTEST]
+    alone = [row for start, group in groups.items() if len(group) == 1 or len(start) < prefix.SHORTEST for row in group]
+    return [*shared, *([alone] if alone else [])]
+
+
 def _length(group: Group) -> int:
     prompt, options = group
     return len(prompt) + sum(len(option) - 1 for _, option in options)
 
 
-def _batches(rows: list[Group], size: int) -> Iterator[list[Group]]:
+def _batches(lengths: list[int], size: int) -> Iterator[slice]:
     """Cut rows, longest first, into batches of at most ``size`` rows and ``BATCH_TOKENS`` tokens."""
     start = 0
-    while start < len(rows):
-        step = max(1, min(size, BATCH_TOKENS // _length(rows[start])))
-        yield rows[start : start + step]
+    while start < len(lengths):
+        step = max(1, min(size, BATCH_TOKENS // max(lengths[start], 1)))
+        yield slice(start, min(start + step, len(lengths)))
         start += step
 
 
@@ -106,14 +150,15 @@ def _pack(prompt: tuple[int, ...], options: list[list[int]]) -> dict[str, Any]:
     return {"tokens": tokens, "positions": positions, "mask": causal & visible, "start": len(prompt) - 1}
 
 
-def _pad(row: dict[str, Any], width: int) -> dict[str, Any]:
-    """Pad on the left; padding attends to itself only, and nothing attends to it."""
+def _pad(row: dict[str, Any], width: int, before: int) -> dict[str, Any]:
+    """Pad on the left, behind ``before`` shared tokens; padding attends to itself only, and nothing to it."""
     empty = width - len(row["tokens"])
-    mask = torch.eye(width, dtype=torch.bool)
-    mask[empty:, empty:] = row["mask"]
+    mask = torch.eye(width, before + width, dtype=torch.bool).roll(before, dims=1)
+    mask[empty:, :before] = True
+    mask[empty:, before + empty :] = row["mask"]
     return {
         "tokens": torch.tensor([0] * empty + row["tokens"]),
-        "positions": torch.tensor([0] * empty + row["positions"]),
+        "positions": torch.tensor([0] * empty + [before + position for position in row["positions"]]),
         "mask": mask,
         "start": row["start"] + empty,
     }

@@ -8,43 +8,65 @@ import polars as pl
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import siblings, statistics
-from unicomp_lib.evaluate.statistics import Estimate
+from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "3"
+VERSION = "4"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
+
+# The two formats of the interaction: the same items as ranked options and as generated answers.
+RANKED, GENERATED = "cloze", "generate"
+HEADLINE = "knowledge"
 
 
 def score(items: pl.DataFrame) -> pl.DataFrame:
     """Scores of one dimension from the item rows of all its cells: columns ``tables.SCORES``.
 
     Every cell gives its own rows, and every variant rows with ``seed`` null: each item's value is
-    then its mean over the seeds, so that the interval shows the sampling of items alone. Cells
-    are compared with the dense cell of their model on the same items, and the calibrations of a
-    method with each other (``siblings``). Raises a ``ValueError``
-    when a model has no dense cell or a cell lacks items that dense has.
+    then its mean over the seeds, so that the interval shows the sampling of items alone, and
+    ``seed_sd`` that of the calibration text. Cells are compared with the dense cell of their model
+    on the same items, and the calibrations of a method with each other (``siblings``). Raises a
+    ``ValueError`` when a model has no dense cell or a cell lacks items that dense has.
     """
     rows: list[Row] = []
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
-        dense = of_model.filter(pl.col("method") == "dense")
+        dense = of_model.filter(pl.col("variant") == "dense")
         if dense.is_empty():
             raise ValueError(f"model {model} has no dense cell to compare with; add compression 'dense'")
-        for cell, frame in _cells(of_model):
-            rows += [{**cell, **row} for row in _cell_rows(frame, dense)]
+        for cells, frame in _cells(of_model):
+            rows += [{**cell, **row} for row in _cell_rows(frame, dense) for cell in cells]
+        rows += _seed_spread(of_model.filter(pl.col("primary")), "primary")
     effects = [siblings.effect(items, metric) for metric in ("primary", "bits_per_byte")]
-    return pl.concat([pl.DataFrame(rows, schema=tables.SCORES), *effects])
+    return pl.concat([_with_holm(pl.DataFrame(rows, schema=tables.SCORES)), *effects])
 
 
-def _cells(items: pl.DataFrame) -> Iterator[tuple[Row, pl.DataFrame]]:
-    """Each cell with its rows, then each variant with the mean over its seeds."""
-    for cell, frame in items.group_by(list(tables.CELL), maintain_order=True):
-        yield dict(zip(tables.CELL, cell, strict=True)), frame
-    group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary"]
+def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
+    """Each cell's labels with its rows, then each variant's with the mean over its seeds; one seed is its own mean."""
     names = [name for name in tables.CELL if name != "seed"]
-    for cell, frame in items.group_by(names, maintain_order=True):
-        pooled = frame.group_by(group, maintain_order=True).agg(pl.col("value").mean())
-        yield {**dict(zip(names, cell, strict=True)), "seed": None}, pooled
+    group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary"]
+    for shared, of_variant in items.group_by(names, maintain_order=True):
+        pooled = {**dict(zip(names, shared, strict=True)), "seed": None}
+        cells = [
+            ({**pooled, "seed": seed}, frame) for (seed,), frame in of_variant.group_by("seed", maintain_order=True)
+        ]
+        if len(cells) == 1:
+            yield [cells[0][0], pooled], cells[0][1]
+            continue
+        yield from (([cell], frame) for cell, frame in cells)
+        yield [pooled], of_variant.group_by(group, maintain_order=True).agg(pl.col("value").mean())
+
+
+def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
+    """Standard deviation over calibration seeds of a variant's mean, by capability; none for a single seed."""
+    names = [name for name in tables.CELL if name != "seed"]
+    found = []
+    for cell, frame in items.group_by([*names, "capability"], maintain_order=True):
+        means = frame.group_by("seed", maintain_order=True).agg(pl.col("value").mean())["value"].to_numpy()
+        if len(means) > 1:
+            row = _row(frame, f"{metric}_seed_sd", statistics.spread(means), task="all")
+            found.append({**dict(zip(names, cell[:-1], strict=True)), "seed": None, **row, "n": len(means)})
+    return found
 
 
 def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
@@ -52,15 +74,19 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for _, frame in paired.group_by(["task", "metric"], maintain_order=True):
         yield _row(frame, frame["metric"][0], statistics.mean(*_columns(frame, "value", "cluster")))
         if frame["primary"][0]:
-            yield from _flips(frame)
+            yield from _changes(frame)
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
+    for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
+        for row in _against_dense(frame):
+            yield {**row, "format": frame["format"][0]}
     for row in _against_dense(paired):
         yield {**row, "capability": "all"}
+    yield from _interactions(paired)
 
 
 def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
-    """Retention over a group of tasks, and the change of the reference answers' bits per byte."""
+    """Retention over a group of tasks, and how the reference answers' bits per byte changed."""
     primary = frame.filter(pl.col("primary"))
     if not primary.is_empty():
         yield _retention(primary)
@@ -68,11 +94,65 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
     if not continuous.is_empty():
         change = statistics.difference(*_columns(continuous, "value", "dense", "cluster"))
         yield _row(continuous, "bits_per_byte_change", change, task="all")
+        grown = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
+        yield _row(continuous, "bits_per_byte_growth", grown, task="all")
+
+
+def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
+    """Whether knowledge keeps more than another capability, in each format, and whether the formats disagree.
+
+    Over the item sets that exist in both formats. ``bias_*`` is knowledge less the other, as a
+    difference of retentions or of log growths of bits per byte; ``interaction_*`` the bias of
+    ranked options less that of generated answers.
+    """
+    both = paired.filter(pl.col("format").is_in((RANKED, GENERATED))).with_columns(_source())
+    for metric, formula in (("retention", statistics.contrast), ("growth", statistics.growth)):
+        kept = both.filter(pl.col("primary") if metric == "retention" else pl.col("metric") == "bits_per_byte")
+        kept = kept.filter(pl.col("format").n_unique().over("capability", "source") == 2)
+        for other in kept["capability"].unique(maintain_order=True):
+            if other == HEADLINE:
+                continue
+            bias = {
+                form: [
+                    (sign, _usable(kept.filter(capability=capability, format=form), metric))
+                    for sign, capability in ((1.0, HEADLINE), (-1.0, other))
+                ]
+                for form in (RANKED, GENERATED)
+            }
+            both_ways = bias[RANKED] + [(-sign, parts) for sign, parts in bias[GENERATED]]
+            shown = {f"{RANKED} - {GENERATED}": (f"interaction_{metric}", both_ways)}
+            for form, (name, groups) in (shown | {form: (f"bias_{metric}", bias[form]) for form in bias}).items():
+                used = sum(len(part.dense) for _, parts in groups for part in parts)
+                about = {"capability": f"{HEADLINE} - {other}", "format": form, "n": used}
+                yield _row(kept, name, formula(groups), task="all") | about
+
+
+def _usable(frame: pl.DataFrame, metric: str) -> list[Part]:
+    parts = [_part(of_task) for of_task in _by_task(frame)]
+    return [part for part in parts if metric != "retention" or _above_chance(part)]
+
+
+def _source() -> pl.Expr:
+    return pl.col("task").str.replace("_[a-z]+$", "").alias("source")
+
+
+def _by_task(frame: pl.DataFrame) -> list[pl.DataFrame]:
+    return frame.partition_by("task", maintain_order=True)
+
+
+def _part(frame: pl.DataFrame) -> Part:
+    values, dense, clusters = _columns(frame, "value", "dense", "cluster")
+    return Part(values, dense, clusters, float(frame["chance"][0] or 0))
+
+
+def _above_chance(part: Part) -> bool:
+    return statistics.above_chance(part.dense, part.clusters, part.chance)
 
 
 def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
     reference = dense.select(*ITEM, "metric", pl.col("value").alias("dense"))
     paired = items.join(reference, on=[*ITEM, "metric"], how="inner", maintain_order="left")
+    paired = paired.with_columns(pl.col("cluster").rank("dense"))  # numbers are told apart faster than texts
     if len(paired) != len(reference) or len(paired) != len(items):
         raise ValueError(
             f"a cell has {len(items)} item rows, dense has {len(reference)}, and {len(paired)} are the same items; "
@@ -86,22 +166,39 @@ def _retention(primary: pl.DataFrame) -> Row:
 
     ``n`` counts their items; where dense is clearly above chance on none, the value is NaN and n is 0.
     """
-    parts, used = [], 0
-    for _, frame in primary.group_by(["task"], maintain_order=True):
-        values, dense, clusters = _columns(frame, "value", "dense", "cluster")
-        chance = float(frame["chance"][0])
-        if statistics.above_chance(dense, clusters, chance):
-            parts.append(statistics.Part(values, dense, clusters, chance))
-            used += len(frame)
+    parts = _usable(primary, "retention")
     found = statistics.retention(parts)
+    used = sum(len(part.dense) for part in parts)
     return {**_row(primary, "retention", found, task="all"), "n": 0 if np.isnan(found.value) else used}
 
 
-def _flips(frame: pl.DataFrame) -> Iterator[Row]:
-    """Share of items that dense has right and the compressed model wrong, and the reverse."""
+def _changes(frame: pl.DataFrame) -> Iterator[Row]:
+    """A task's score beside dense: difference, share of items lost and gained, McNemar's test, detectable effect."""
     values, dense, clusters = _columns(frame, "value", "dense", "cluster")
+    yield _row(frame, "dense", statistics.mean(dense, clusters))
+    yield _row(frame, "difference", statistics.difference(values, dense, clusters))
     yield _row(frame, "flips_lost", statistics.mean(np.maximum(dense - values, 0), clusters))
     yield _row(frame, "flips_gained", statistics.mean(np.maximum(values - dense, 0), clusters))
+    yield _row(frame, "detectable", _alone(statistics.detectable(values, dense, clusters)))
+    if np.isin(values, (0, 1)).all():  # not for means over seeds
+        lost, gained = int((dense > values).sum()), int((values > dense).sum())
+        yield _row(frame, "mcnemar_p", _alone(statistics.mcnemar(lost, gained)))
+
+
+def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
+    """Adds Holm's adjustment of McNemar's p-values, over all compressed variants and tasks of a model."""
+    tested = scores.filter(pl.col("metric") == "mcnemar_p", pl.col("seed").is_null(), pl.col("method") != "dense")
+    adjusted = [
+        of_model.with_columns(
+            pl.lit("mcnemar_p_holm").alias("metric"), value=statistics.holm(of_model["value"].to_numpy())
+        )
+        for of_model in tested.partition_by("model", maintain_order=True)
+    ]
+    return pl.concat([scores, *adjusted])
+
+
+def _alone(value: float) -> Estimate:
+    return Estimate(value, float("nan"), float("nan"))
 
 
 def fidelity(items: pl.DataFrame) -> pl.DataFrame:
@@ -110,19 +207,21 @@ def fidelity(items: pl.DataFrame) -> pl.DataFrame:
     Its interval is that of the mean, exponentiated; ``perplexity_ratio`` is to the dense model on
     the same blocks, paired.
     """
-    rows: list[Row] = []
-    for cell, frame in _cells(items):
-        by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-        for metric in ("nll", "kl", "agreement"):
-            # Block means that happen to be all 0 or 1 are no coin tosses: never Wilson's interval here.
-            found = statistics.bootstrap(*_columns(by[metric], "value", "cluster"))
-            rows.append({**cell, **_row(by[metric], metric, found)})
-        nll, clusters = _columns(by["nll"], "value", "cluster")
-        mean = statistics.bootstrap(nll, clusters)
-        ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
-        rows.append({**cell, **_row(by["nll"], "perplexity", _exp(mean))})
-        rows.append({**cell, **_row(by["nll"], "perplexity_ratio", _exp(ratio))})
+    rows = _seed_spread(items.filter(pl.col("metric") == "nll"), "nll")
+    for cells, frame in _cells(items):
+        rows += [{**cell, **row} for row in _fidelity_rows(frame) for cell in cells]
     return pl.concat([pl.DataFrame(rows, schema=tables.SCORES), siblings.effect(items, "nll")])
+
+
+def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
+    by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
+    for metric in ("nll", "kl", "agreement"):
+        # Block means that happen to be all 0 or 1 are no coin tosses: never Wilson's interval here.
+        yield _row(by[metric], metric, statistics.bootstrap(*_columns(by[metric], "value", "cluster")))
+    nll, clusters = _columns(by["nll"], "value", "cluster")
+    ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
+    yield _row(by["nll"], "perplexity", _exp(statistics.bootstrap(nll, clusters)))
+    yield _row(by["nll"], "perplexity_ratio", _exp(ratio))
 
 
 def efficiency(items: pl.DataFrame) -> pl.DataFrame:
@@ -133,22 +232,25 @@ def efficiency(items: pl.DataFrame) -> pl.DataFrame:
     repeats would promise more than they hold. Metrics measured once have no interval.
     """
     rows: list[Row] = []
-    for cell, frame in _cells(items):
-        by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-        for metric, part in by.items():
-            if metric.endswith("_dense"):
-                continue
-            values = part["value"].to_numpy()
-            rows.append({**cell, **_row(part, metric, _median(values))})
-            if f"{metric}_dense" in by:
-                ratio = _median(values / by[f"{metric}_dense"]["value"].to_numpy())
-                rows.append({**cell, **_row(part, f"{metric}_ratio", ratio)})
+    for cells, frame in _cells(items):
+        rows += [{**cell, **row} for row in _efficiency_rows(frame) for cell in cells]
     return pl.DataFrame(rows, schema=tables.SCORES)
+
+
+def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
+    by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
+    for metric, part in by.items():
+        if metric.endswith("_dense"):
+            continue
+        values = part["value"].to_numpy()
+        yield _row(part, metric, _median(values))
+        if f"{metric}_dense" in by:
+            yield _row(part, f"{metric}_ratio", _median(values / by[f"{metric}_dense"]["value"].to_numpy()))
 
 
 def _median(values: np.ndarray) -> Estimate:
     if len(values) == 1:
-        return Estimate(float(values[0]), float("nan"), float("nan"))
+        return _alone(float(values[0]))
     return Estimate(float(np.median(values)), float(values.min()), float(values.max()))
 
 

@@ -1,13 +1,17 @@
-"""Intervals for means, differences and retentions, by a paired bootstrap over clusters of items."""
+"""Intervals for means, differences and retentions, by a paired bootstrap over clusters of items; tests beside them."""
 
+import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+from scipy import stats
 
-VERSION = "2"
+VERSION = "3"
 
-RESAMPLES = 2000
+RESAMPLES = 10_000
 LEVEL = 0.95
+POWER = 0.8
 CLEAR = 2.5
 
 
@@ -43,10 +47,24 @@ def resampled_means(values: np.ndarray, clusters: np.ndarray, *, seed: int = 0) 
     _, place = np.unique(clusters, return_inverse=True)
     count = int(place.max()) + 1
     sums, sizes = _by_cluster(values, place, count)
-    # Multinomial weights draw the same distribution as indices, in one matrix product.
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    means: np.ndarray = (draws @ sums) / (draws @ sizes)[:, None]
+    weights = _weights(count, seed)
+    means: np.ndarray = (weights @ sums) / (weights @ sizes)[:, None]
     return means
+
+
+@lru_cache(maxsize=256)
+def _drawn(count: int, seed: int) -> np.ndarray:
+    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    return drawn.astype(np.uint8)  # a byte each, since all of a table's are kept
+
+
+def _weights(count: int, seed: int) -> np.ndarray:
+    """How often each of ``count`` clusters is drawn in each resample: shape (RESAMPLES, count).
+
+    Multinomial weights draw the same distribution as indices, and turn means into a matrix
+    product. The draws are kept, since all the cells of a table have the same clusters.
+    """
+    return _drawn(count, seed).astype(np.float32)
 
 
 def interval(value: float, resampled: np.ndarray) -> Estimate:
@@ -89,46 +107,91 @@ def above_chance(values: np.ndarray, clusters: np.ndarray, chance: float) -> boo
     return mean(values, clusters).low > chance
 
 
+def resample(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
+    """Means of each part's compressed and dense values: observed (parts, 2), resampled (RESAMPLES, parts, 2).
+
+    Items are resampled in pairs, and parts that share clusters together, the others independently.
+    """
+    observed, resampled = np.zeros((len(parts), 2)), np.zeros((RESAMPLES, len(parts), 2))
+    for stratum in _strata(parts):
+        names = np.unique(np.concatenate([parts[place].clusters for place in stratum]))
+        # Of the clusters' names: independent between strata, and kept from one call to the next.
+        seed = zlib.crc32(str(names[0]).encode())
+        weights = _weights(len(names), seed)
+        for place in stratum:
+            part = parts[place]
+            pair = np.stack([part.compressed, part.dense], axis=1)
+            sums, sizes = _by_cluster(pair, np.searchsorted(names, part.clusters), len(names))
+            observed[place] = pair.mean(axis=0)
+            resampled[:, place] = (weights @ sums) / np.maximum(weights @ sizes, 1)[:, None]
+            right = int(part.compressed.sum())
+            if right in (0, len(pair)) and np.isin(part.compressed, (0, 1)).all():
+                # Equal answers resample to themselves: Jeffreys' posterior stands in for certainty.
+                jeffreys = np.random.default_rng(seed).beta(right + 0.5, len(pair) - right + 0.5, size=RESAMPLES)
+                resampled[:, place, 0] = jeffreys
+    return observed, resampled
+
+
 def retention(parts: list[Part]) -> Estimate:
     """Chance-corrected retention over tasks: sum of (s - c)/(1 - c), compressed by dense.
 
-    Items are resampled in pairs, and tasks that share clusters together, the others
-    independently. 1 means nothing lost, 0 means at chance. Undefined where no part is given, and
-    where dense lies less than ``CLEAR`` standard errors above chance: a ratio to what may be
-    nothing has no useful interval. Chance correction deviates from UniComp's plain ratio, which
-    counts what guessing keeps.
+    1 means nothing lost, 0 means at chance. Undefined where no part is given, and where dense
+    lies less than ``CLEAR`` standard errors above chance: a ratio to what may be nothing has no
+    useful interval. Chance correction deviates from UniComp's plain ratio, which counts what
+    guessing keeps.
     """
-    if not parts:
-        return UNDEFINED
-    observed, resampled = np.zeros(2), np.zeros((RESAMPLES, 2))
-    for seed, stratum in enumerate(_strata(parts)):
-        names = np.unique(np.concatenate([part.clusters for part in stratum]))
-        rng = np.random.default_rng(seed)
-        draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
-        for part in stratum:
-            pair = np.stack([part.compressed, part.dense], axis=1)
-            sums, sizes = _by_cluster(pair, np.searchsorted(names, part.clusters), len(names))
-            means = (draws @ sums) / np.maximum(draws @ sizes, 1)[:, None]
-            right = int(part.compressed.sum())
-            if right in (0, len(pair)):
-                # Equal answers resample to themselves: Jeffreys' posterior stands in for certainty.
-                means[:, 0] = rng.beta(right + 0.5, len(pair) - right + 0.5, size=RESAMPLES)
-            observed += (pair.mean(axis=0) - part.chance) / (1 - part.chance)
-            resampled += (means - part.chance) / (1 - part.chance)
-    if observed[1] < CLEAR * resampled[:, 1].std():
-        return UNDEFINED
-    # The few resamples in which dense is at chance would flip the ratio's sign: held at a small positive.
-    return interval(observed[0] / observed[1], resampled[:, 0] / np.maximum(resampled[:, 1], 0.05 * observed[1]))
+    return contrast([(1.0, parts)])
 
 
-def _strata(parts: list[Part]) -> list[list[Part]]:
-    """Parts grouped so that no two groups share a cluster."""
-    strata: list[tuple[set[str], list[Part]]] = []
-    for part in parts:
+def contrast(groups: list[tuple[float, list[Part]]]) -> Estimate:
+    """Sum of retentions of groups of tasks, each by its weight; undefined where one of them is.
+
+    Weights of 1, -1, -1, 1 give the interaction of capability and format. All groups are
+    resampled together, so that the same items in two formats stay paired.
+    """
+    if not all(parts for _, parts in groups):
+        return UNDEFINED
+    observed, resampled = resample([part for _, parts in groups for part in parts])
+    value, draws, at = 0.0, np.zeros(RESAMPLES), 0
+    for weight, parts in groups:
+        chance = np.array([part.chance for part in parts])[:, None]
+        here = slice(at, at := at + len(parts))
+        seen = ((observed[here] - chance) / (1 - chance)).sum(axis=0)
+        drawn = ((resampled[:, here] - chance) / (1 - chance)).sum(axis=1)
+        if seen[1] < CLEAR * drawn[:, 1].std():
+            return UNDEFINED
+        value += weight * seen[0] / seen[1]
+        # The few resamples in which dense is at chance would flip the ratio's sign: held at a small positive.
+        draws += weight * drawn[:, 0] / np.maximum(drawn[:, 1], 0.05 * seen[1])
+    return interval(value, draws)
+
+
+def growth(groups: list[tuple[float, list[Part]]]) -> Estimate:
+    """Sum of log ratios of means, compressed by dense, of groups of tasks, each by its weight.
+
+    Of bits per byte, the log ratio is by what factor a reference answer's code grew: a continuous
+    counterpart of retention that needs no score above chance. A group's mean is over its tasks' means.
+    """
+    if not all(parts for _, parts in groups):
+        return UNDEFINED
+    observed, resampled = resample([part for _, parts in groups for part in parts])
+    value, draws, at = 0.0, np.zeros(RESAMPLES), 0
+    for weight, parts in groups:
+        here = slice(at, at := at + len(parts))
+        seen, drawn = observed[here].mean(axis=0), resampled[:, here].mean(axis=1)
+        value += weight * np.log(seen[0] / seen[1])
+        draws += weight * np.log(drawn[:, 0] / drawn[:, 1])
+    return interval(value, draws)
+
+
+def _strata(parts: list[Part]) -> list[list[int]]:
+    """Places of parts, grouped so that no two groups share a cluster."""
+    strata: list[tuple[set[str], list[int]]] = []
+    for place, part in enumerate(parts):
         names = set(part.clusters)
         touching = [stratum for stratum in strata if stratum[0] & names]
         strata = [stratum for stratum in strata if not stratum[0] & names]
-        merged = [*(each for stratum in touching for each in stratum[1]), part]
+        merged = [*(each for stratum in touching for each in stratum[1]), place]
         strata.append((names.union(*(stratum[0] for stratum in touching)), merged))
     return [members for _, members in strata]
 
@@ -143,3 +206,42 @@ def _by_cluster(values: np.ndarray, place: np.ndarray, count: int) -> tuple[np.n
 def difference(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) -> Estimate:
     """Paired mean difference, compressed minus dense."""
     return bootstrap(compressed - dense, clusters)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Exact two-sided p-value that answers are lost and gained equally often (McNemar, 1947).
+
+    ``lost`` counts items that dense has right and the compressed model wrong, ``gained`` the reverse.
+    """
+    return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values adjusted for being one of a table's (Holm, 1979); NaN stays NaN and does not count."""
+    adjusted = np.full(len(p), np.nan)
+    order = [place for place in np.argsort(p) if not np.isnan(p[place])]
+    steps = np.arange(len(order), 0, -1) * p[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def detectable(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) -> float:
+    """Minimum detectable effect: the true difference that these items would show in 80 % of samples.
+
+    At the two-sided level of 5 %, from the standard error of the paired difference. One changed
+    item is added, so that models which answer alike do not promise to detect everything.
+    """
+    changes = compressed - dense
+    error = resampled_means(changes[:, None], clusters)[:, 0].std()
+    floor = np.sqrt((np.square(changes).sum() + 1) / (len(changes) + 1) / len(changes))
+    return float((stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER)) * max(error, floor))
+
+
+def spread(values: np.ndarray) -> Estimate:
+    """Standard deviation of a few values, such as the scores of calibration seeds, with its chi-square interval."""
+    if len(values) < 2:
+        return UNDEFINED
+    sd, degrees = float(values.std(ddof=1)), len(values) - 1
+    ends = (float(stats.chi2.ppf(level, degrees)) for level in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
+    low, high = (sd * float(np.sqrt(degrees / end)) for end in ends)
+    return Estimate(sd, low, high)

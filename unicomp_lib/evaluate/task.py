@@ -1,8 +1,10 @@
 """What the study needs to know of a task beside lm-eval: its capability, format and chance."""
 
 import hashlib
+import importlib
 import importlib.metadata
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,35 +14,50 @@ import yaml
 from unicomp_lib import assets
 
 OWN = Path(__file__).parent / "tasks"
+FORMATS = ("cloze", "letter", "generate")
+METRICS = {"cloze": "acc_norm", "letter": "acc", "generate": "exact_match"}
+FUNCTIONS = "unicomp_lib.evaluate.tasks."
+FOLDER = "folder"  # the asset of sets that are read from data_dir alone
 
 
 class _Plain(yaml.SafeLoader):
     """Reads a task's YAML without importing the functions its ``!function`` tags name."""
 
 
+class _Resolved(yaml.SafeLoader):
+    """Reads a task's YAML for lm-eval, with the functions of this package that it names."""
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(FUNCTIONS + module), function)
+    return found
+
+
 _Plain.add_constructor("!function", lambda loader, node: str(node.value))
+_Resolved.add_constructor("!function", lambda loader, node: _function(str(node.value)))
 
 
 @cache
 def is_own(task: str) -> bool:
-    """Whether the task is a file of ours, on the pinned assets, rather than one of lm-eval's."""
-    return not task.startswith("_") and (OWN / f"{task}.yaml").is_file()
+    """Whether the task is one of ours rather than one that lm-eval ships."""
+    return task in _of_sets() or (not task.startswith("_") and (OWN / f"{task}.yaml").is_file())
 
 
 @cache
 def described(task: str) -> dict[str, Any]:
     """A task's dimension, capability, format, primary metric, chance level and asset.
 
-    From ``metadata`` in ``tasks/<task>.yaml``, or from ``tasks/_lm_eval.yaml`` for the tasks that
-    lm-eval ships. An unknown task is a ``ValueError`` that lists the known.
+    From ``tasks/_sets.yaml``, from ``metadata`` in ``tasks/<task>.yaml``, or from ``tasks/_lm_eval.yaml``
+    for the tasks that lm-eval ships. An unknown task is a ``ValueError`` that lists the known.
     """
     if is_own(task):
-        metadata: dict[str, Any] = _definition(task)["metadata"]
+        metadata: dict[str, Any] = _definition(task, _Plain)["metadata"]
         return metadata
-    shipped: dict[str, dict[str, Any]] = yaml.safe_load((OWN / "_lm_eval.yaml").read_text(encoding="utf-8"))
+    shipped: dict[str, dict[str, Any]] = _read("_lm_eval", _Plain)
     if task not in shipped:
-        known = sorted(file.stem for file in OWN.glob("[!_]*.yaml")) + sorted(shipped)
-        raise ValueError(f"task {task!r} is not known; allowed are {', '.join(known)}")
+        own = sorted({*_of_sets(), *(file.stem for file in OWN.glob("[!_]*.yaml"))})
+        raise ValueError(f"task {task!r} is not known; allowed are {', '.join([*own, *sorted(shipped)])}")
     return shipped[task]
 
 
@@ -49,15 +66,47 @@ def identity(task: str) -> str:
     """Hash of all that decides a task's items and scoring: definition and asset."""
     parts: list[Any] = [described(task)]
     if is_own(task):
-        parts.append(_definition(task))
+        parts.append(_definition(task, _Plain))
     asset = described(task)["asset"]
     if asset == "lm-eval":
         parts.append(importlib.metadata.version("lm-eval"))
-    else:
+    elif asset != FOLDER:
         parts.append(assets.asset(asset).files)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _definition(task: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load((OWN / f"{task}.yaml").read_text(encoding="utf-8"), Loader=_Plain)
-    return (_definition(Path(found["include"]).stem) if "include" in found else {}) | found
+def config(task: str, data_dir: str = "") -> str | dict[str, Any]:
+    """What lm-eval is given for a task: its name, or for one of ours its whole definition.
+
+    ``data_dir`` is the folder that items are read from where it holds them.
+    """
+    if not is_own(task):
+        return task
+    found = _definition(task, _Resolved)
+    return {**found, "dataset_kwargs": {**found["dataset_kwargs"], "data_dir": data_dir}}
+
+
+def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
+    if task not in _of_sets():
+        return _read(task, loader)
+    source, form, about = _of_sets()[task]
+    template = _read(about.get("template", f"_{form}"), loader)
+    known = {key: value for key, value in about.items() if key not in ("formats", "template")}
+    metadata = {"version": 1.0, **known, "format": form, "metric": METRICS[form]}
+    return {**template, "task": task, "dataset_kwargs": {"source": source}, "metadata": metadata}
+
+
+@cache
+def _of_sets() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Every task of ``tasks/_sets.yaml``: its set, its format and the set's line."""
+    sets: dict[str, dict[str, Any]] = _read("_sets", _Plain)
+    return {
+        f"{source}_{form}": (source, form, about)
+        for source, about in sets.items()
+        for form in about.get("formats", FORMATS)
+    }
+
+
+def _read(stem: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load((OWN / f"{stem}.yaml").read_text(encoding="utf-8"), Loader=loader)
+    return found

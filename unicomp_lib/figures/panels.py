@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib import files
 
-VERSION = "4"
+VERSION = "5"
 
 # Palettes of Okabe and Ito and of Tol, distinguishable with every common colour vision together with
 # the markers: name, colour and marker of a method.
@@ -62,8 +62,9 @@ def pooled(scores: pl.DataFrame, metric: str, capability: str | None = None) -> 
 
 
 def without_siblings(scores: pl.DataFrame) -> pl.DataFrame:
-    """Without variants such as ``wanda-50-reasoning``, which have a figure of their own."""
-    return scores.filter(~pl.col("variant").str.ends_with(pl.concat_str(pl.lit("-"), "calibration")))
+    """Without variants such as ``wanda-50-reasoning``, which have a figure of their own, and ``dense-again``."""
+    sibling = pl.col("variant").str.ends_with(pl.concat_str(pl.lit("-"), "calibration"))
+    return scores.filter(~sibling | (pl.col("calibration") == ""), pl.col("variant") != "dense-again")
 
 
 def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, reference: float) -> None:
@@ -160,6 +161,32 @@ def effects(axes: Axes, table: pl.DataFrame, *, label: str, better: str) -> None
     axes.set_yticks(range(len(groups)), [group.replace(" ", "\n") for group in groups])
 
 
+def formats(axes: Axes, table: pl.DataFrame, *, title: str, label: str) -> None:
+    """Values with intervals by variant, the formats of one variant side by side; the negative side is shaded."""
+    kinds = table["format"].unique(maintain_order=True).to_list()
+    order = table.select("model", "variant").unique(maintain_order=True).rows()
+    for row in table.iter_slices(1):
+        shift = (kinds.index(row["format"][0]) - (len(kinds) - 1) / 2) * 0.3
+        place = order.index((row["model"][0], row["variant"][0])) + shift
+        mark = _mark(row["method"][0]) | {"fillstyle": FILLS[kinds.index(row["format"][0])], "markersize": 4}
+        axes.errorbar(row["value"].to_list(), [place], xerr=errors(row), capsize=1.5, elinewidth=0.8, **mark)
+    edge = 1.08 * max(map(abs, axes.get_xlim()))
+    axes.axvspan(-100, 0, color="#009E73", alpha=0.08, linewidth=0)  # wider than any axes it may share
+    axes.axvline(0, color="#999999", linewidth=1)
+    axes.set(xlim=(-edge, edge), xlabel=label, title=title, ylim=(len(order) - 0.5, -0.5))
+    axes.set_yticks(range(len(order)), [name(variant) for _, variant in order])
+
+
+def format_legend(figure: Figure, table: pl.DataFrame) -> None:
+    """Formats by how their marks are filled, below the axes."""
+    kinds = table["format"].unique(maintain_order=True).to_list()
+    marks = [
+        Line2D([], [], color="#444444", marker="o", linestyle="", fillstyle=FILLS[place]) for place in range(len(kinds))
+    ]
+    labels = {"cloze": "ranked options", "generate": "generated answers"}
+    figure.legend(marks, [labels.get(kind, kind) for kind in kinds], loc="outside lower center", ncols=len(kinds))
+
+
 def method_legend(figure: Figure, table: pl.DataFrame) -> None:
     """Methods by colour and marker, below the axes."""
     found = table["method"].unique(maintain_order=True).to_list()
@@ -186,4 +213,9 @@ def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
             folder / f"{stem}{suffix}",
             lambda part, metadata=metadata: figure.savefig(part, metadata=metadata),  # type: ignore[misc]
         )
+    write_table(table, folder, stem)
+
+
+def write_table(table: pl.DataFrame, folder: Path, stem: str) -> None:
+    """Write a table as CSV, whole or not at all."""
     files.write_whole(folder / f"{stem}.csv", table.write_csv)

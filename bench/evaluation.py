@@ -1,0 +1,118 @@
+"""The study's evaluation beside lm-eval's plain HFLM: items a second, and whether the answers agree.
+
+Same model, same items, one thread, one process, the two sides in turn. HFLM runs at the batch size
+that is fastest for it on the first items.
+"""
+
+import argparse
+import copy
+import logging
+import time
+from typing import Any
+
+import polars as pl
+import torch
+from datasets import Dataset
+from lm_eval.evaluator import evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from unicomp_lib import files, hardware, models, paths
+from unicomp_lib.evaluate import attention, task
+from unicomp_lib.evaluate.packed import PackedLM
+from unicomp_lib.evaluate.tasks import items
+
+SHOTS = 5
+LISTED = "{{question}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}. {{c}}\n{% endfor %}Answer:"
+# Name: task, worked examples in the prompt.
+CASES = {
+    "texts ranked, 5-shot": ("mmlu_cloze", SHOTS),
+    "letters ranked, 5-shot": ("mmlu_letter", SHOTS),
+    "texts ranked, 0-shot": ("mmlu_cloze", 0),
+    "letters ranked, 0-shot": ("mmlu_letter", 0),
+    "generated": ("asdiv_generate", 0),
+}
+
+
+def main() -> None:
+    """Parse the command line, run every case on both sides and print and save the table."""
+    parser = argparse.ArgumentParser(prog="nox -s bench -- evaluation", description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="as in a profile (%(default)s)")
+    parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
+    parser.add_argument("--items", type=int, default=200, help="ranked items a case (%(default)s)")
+    parser.add_argument("--generated", type=int, default=20, help="generated answers (%(default)s)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="sizes tried for HFLM")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    precision = hardware.native_precision() if options.precision == "auto" else options.precision
+    plain, tokenizer = models.load(options.model, precision=precision, on="cpu")
+    ours = copy.deepcopy(plain)
+    attention.use(ours)
+    rows = []
+    for name, (source, shots) in CASES.items():
+        count = options.generated if "generate" in source else options.items
+        peer = _best(plain, tokenizer, options.batches, source, shots)
+        packed = PackedLM(pretrained=ours, tokenizer=tokenizer, batch_size=16, max_length=2048)
+        rows.append({"case": name, "items": count, **_compared(packed, peer, source, shots, count)})
+        print(pl.DataFrame(rows[-1:]), flush=True)
+    table = pl.DataFrame(rows)
+    target = paths.project() / "results" / "bench" / "evaluation.csv"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files.write_whole(target, table.write_csv)
+    with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=3):
+        print(table)
+    print(f"{precision}; written to {target}; speed-up is items a second, study / HFLM, above 1 in the study's favour")
+
+
+def _best(model: Any, tokenizer: Any, sizes: list[int], source: str, shots: int) -> HFLM:
+    """HFLM at the batch size that answers the first items fastest."""
+    sides = {size: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, max_length=2048) for size in sizes}
+    spent = {size: _run(lm, source, shots, 8)[0] for size, lm in sides.items()}
+    return sides[min(spent, key=spent.__getitem__)]
+
+
+def _compared(packed: PackedLM, peer: HFLM, source: str, shots: int, count: int) -> dict[str, float]:
+    seconds, answers, metric = _run(packed, source, shots, count)
+    peer_seconds, peer_answers, peer_metric = _run(peer, source, shots, count)
+    if isinstance(answers[0], str):
+        same = [ours == theirs for ours, theirs in zip(answers, peer_answers, strict=True)]
+    else:
+        same = [
+            ours.index(max(ours)) == theirs.index(max(theirs))
+            for ours, theirs in zip(answers, peer_answers, strict=True)
+        ]
+    return {
+        "study": count / seconds, "hflm": count / peer_seconds, "speed_up": peer_seconds / seconds,
+        "hflm_batch": peer.batch_size, "same_answer": sum(same) / count,
+        "accuracy_study": metric, "accuracy_hflm": peer_metric,
+    }  # fmt: skip
+
+
+def _run(lm: HFLM, source: str, shots: int, count: int) -> tuple[float, list[Any], float]:
+    """Seconds, each item's answer (its text, or the options' log-likelihoods), and the mean of the main metric."""
+    drawn = items.items(task._definition(source, task._Plain)["dataset_kwargs"]["source"])
+    parts = {"test": Dataset.from_list(drawn[SHOTS : SHOTS + count]), "examples": Dataset.from_list(drawn[:SHOTS])}
+    config = task.config(source)
+    if source.endswith("_letter"):
+        config["doc_to_text"] = LISTED  # without the examples of the study's own prompt
+    config |= {
+        "custom_dataset": lambda **_: parts, "num_fewshot": shots,
+        "fewshot_split": "examples", "fewshot_config": {"sampler": "first_n"},
+    }  # fmt: skip
+    start = time.perf_counter()
+    loaded = TaskManager(include_defaults=False).load([config])
+    found = evaluate(lm=lm, task_dict=loaded, bootstrap_iters=0, log_samples=True)
+    seconds = time.perf_counter() - start
+    samples = sorted(found["samples"][source], key=lambda sample: sample["doc_id"])
+    generated = task.described(source)["format"] == "generate"
+    answers = [
+        sample["resps"][0][0] if generated else [float(value) for value, _ in sample["filtered_resps"]]
+        for sample in samples
+    ]
+    metric = "exact_match" if generated else "acc"
+    return seconds, answers, sum(sample[metric] for sample in samples) / len(samples)
+
+
+if __name__ == "__main__":
+    main()

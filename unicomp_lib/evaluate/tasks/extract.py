@@ -1,0 +1,68 @@
+"""Reading the answer out of generated text: lm-eval ``process_results`` of the generated tasks.
+
+Each gives ``exact_match`` and ``failed``, 1 where no answer could be read out: such an answer
+counts as wrong, and its share is reported beside the score.
+"""
+
+import re
+import string
+from typing import Any
+
+VERSION = "1"
+
+LETTERS = string.ascii_uppercase[:10]
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+
+
+def chosen(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether the text names the right one of the options it was shown."""
+    return _scored(option(results[0], doc["choices"]), doc["gold"])
+
+
+def last_number(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether the text's last number is the answer."""
+    return _scored(number(results[0]), float(doc["answer"]))
+
+
+def final_number(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether the number behind ``####`` or "the answer is", else the last one, is the answer."""
+    marked = re.search(r"(?:####|answer is:?)\s*\$?\s*(-?\d.*)", results[0], re.IGNORECASE)
+    found = number(marked.group(1).split()[0]) if marked else number(results[0])
+    return _scored(found, float(doc["answer"]))
+
+
+def short_answer(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether the text is one of the right answers, but for case, articles and punctuation."""
+    found = normal(results[0])
+    return {"exact_match": float(found in map(normal, doc["answers"])), "failed": float(not found)}
+
+
+def option(text: str, choices: list[str]) -> int | None:
+    """Index of the option that a text names: by its letter, else by its words; None if unclear.
+
+    The letter counts where it opens the text alone or with a mark behind it, or follows "answer is"
+    ("A dog" is no choice of A); the words, where exactly one option's stand in the text.
+    """
+    letters = LETTERS[: len(choices)]
+    opening = re.match(rf"\W*([{letters}])(?:\s*[).:,\]*]|\s*$)", text)
+    stated = re.search(rf"answer is:?\s*\W?([{letters}])\b", text)
+    if found := opening or stated:
+        return letters.index(found.group(1))
+    within = [place for place, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
+    return within[0] if len(within) == 1 else None
+
+
+def number(text: str) -> float | None:
+    """The last number of a text, None if it has none."""
+    found = _NUMBER.findall(text)
+    return float(found[-1].replace(",", "")) if found else None
+
+
+def normal(text: str) -> str:
+    """A short answer as SQuAD's evaluation compares it: lower case, no articles, no punctuation."""
+    plain = "".join(letter for letter in text.lower() if letter not in string.punctuation)
+    return " ".join(word for word in plain.split() if word not in ("a", "an", "the"))
+
+
+def _scored(found: float | None, right: float) -> dict[str, float]:
+    return {"exact_match": float(found == right), "failed": float(found is None)}

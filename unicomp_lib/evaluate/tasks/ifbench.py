@@ -1,0 +1,100 @@
+"""IFBench's own checkers, read from its package: does an answer follow verifiable instructions?
+
+Source: Pyatkin et al., 2025 (arXiv 2507.02833). The package's module downloads models when it is
+imported; here it is loaded without that, and without the checkers that need them.
+"""
+
+import importlib.util
+import json
+import sys
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from unicomp_lib import assets
+
+VERSION = "1"
+
+# These need a part-of-speech tagger, a word tokenizer, a list of stop words or of syllables from the network.
+DOWNLOADS = {
+    "ratio:stop_words", "words:start_verb", "words:odd_even_syllables", "words:keywords_specific_position",
+    "words:words_position", "format:title_case",
+}  # fmt: skip
+
+DATA = ("tokenizers/punkt_tab", "corpora/stopwords", "taggers/averaged_perceptron_tagger_eng")
+
+
+def followed(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """lm-eval ``process_results``: whether all instructions are followed, and what share of them (strict)."""
+    given = json.loads(doc["arguments"])
+    kept = [check(name, kwargs, doc["prompt"], results[0]) for name, kwargs in zip(doc["names"], given, strict=True)]
+    return {"prompt_level": float(all(kept)), "instruction_level": sum(kept) / len(kept)}
+
+
+def check(name: str, kwargs: dict[str, Any], prompt: str, answer: str) -> bool:
+    """Whether an answer follows one instruction, as IFBench's strict evaluation decides it."""
+    instruction = registry()[name](name)
+    instruction.build_description(**kwargs)
+    if "prompt" in (instruction.get_instruction_args() or {}):
+        instruction.build_description(prompt=prompt)
+    return bool(answer.strip()) and bool(instruction.check_following(answer))
+
+
+def require_all() -> None:
+    """Raise a ``ValueError`` where something that only the full set's checkers need is missing."""
+    import nltk
+
+    missing = [] if importlib.util.find_spec("syllapy") else ["the package syllapy"]
+    for place in DATA:
+        try:
+            nltk.data.find(place)
+        except LookupError:
+            missing.append(f"nltk's {place.split('/')[1]}")
+    if missing:
+        raise ValueError(
+            f"all of IFBench needs {', '.join(missing)}: run 'pip install syllapy' and 'python -m nltk.downloader "
+            f"{' '.join(place.split('/')[1] for place in DATA)}', or take the task ifbench_generate, which needs none"
+        )
+
+
+@cache
+def registry() -> dict[str, Any]:
+    """IFBench's checkers by instruction."""
+    stand_ins = {"ifbench": ModuleType("ifbench"), "nltk": _without_downloads()}
+    # spacy is imported to download a model that no checker uses.
+    stand_ins |= {"spacy": ModuleType("spacy"), "spacy.cli": ModuleType("spacy.cli")}
+    stand_ins["spacy.cli"].download = lambda _: None  # type: ignore[attr-defined]
+    if importlib.util.find_spec("syllapy") is None:
+        stand_ins["syllapy"] = ModuleType("syllapy")
+    before = {name: sys.modules.get(name) for name in stand_ins}
+    sys.modules.update(stand_ins)
+    try:
+        for module in ("instructions_util", "instructions", "instructions_registry"):
+            setattr(stand_ins["ifbench"], module, _load(module))
+    finally:
+        for name, original in before.items():
+            sys.modules.pop(name)
+            if original is not None:
+                sys.modules[name] = original
+    found: dict[str, Any] = stand_ins["ifbench"].instructions_registry.INSTRUCTION_DICT
+    return found
+
+
+def _without_downloads() -> ModuleType:
+    """nltk as the checkers see it: the same functions, and data only where the user has put it."""
+    import nltk
+
+    seen = ModuleType("nltk")
+    seen.__dict__.update(nltk.__dict__, download=lambda *_, **__: True)
+    return seen
+
+
+def _load(module: str) -> ModuleType:
+    name = f"ifbench.{module}"
+    spec = importlib.util.spec_from_file_location(name, assets.path("ifbench", f"ifbench/{module}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
