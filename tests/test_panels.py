@@ -52,14 +52,33 @@ def test_effects_are_symmetric_about_zero_and_shade_the_better_side(better):
 def test_variants_of_one_method_differ_and_siblings_can_be_left_out():
     table = pl.DataFrame(
         {
-            "variant": ["gptq-int4", "a+gptq-int4", "b+gptq-int4", "wanda-50", "wanda-50-reasoning"],
-            "method": ["gptq", "gptq", "gptq", "wanda", "wanda"],
-            "calibration": ["general", "general", "general", "general", "reasoning"],
+            "variant": ["gptq-int4", "a+gptq-int4", "b+gptq-int4", "rtn-int4", "wanda-50-reasoning", "dense-again"],
+            "method": ["gptq", "gptq", "gptq", "rtn", "wanda", "dense"],
+            "calibration": ["general", "general", "general", "", "reasoning", ""],
         }
     )
     fills = [panels._fill(variant, table)["fillstyle"] for variant in table["variant"][:3]]
     assert len(set(fills)) == 3
     assert panels.without_siblings(table)["variant"].to_list() == table["variant"].to_list()[:4]
+
+
+def test_formats_of_a_variant_stand_side_by_side_and_differ():
+    rows = [("a", "cloze", -0.1), ("a", "generate", 0.1), ("b", "cloze", 0.2), ("b", "generate", 0.3)]
+    columns = ["variant", "format", "value"]
+    table = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
+        model=pl.lit("m"), method=pl.lit("wanda"), low=pl.col("value") - 0.05, high=pl.col("value") + 0.05
+    )
+    figure, axes = plt.subplots()
+    panels.formats(axes, table, title="knowledge less reasoning", label="growth")
+    marks = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_fillstyle() for line in marks] == ["full", "none"] * 2
+    heights = [line.get_ydata()[0] for line in marks]
+    assert heights[0] < 0 < heights[1] < heights[2] < 1 < heights[3]
+    low, high = axes.get_xlim()
+    assert low == -high
+    panels.format_legend(figure, table)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ranked options", "generated answers"]
+    plt.close()
 
 
 def test_nothing_to_compare_is_said_in_the_panel():

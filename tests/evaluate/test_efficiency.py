@@ -1,10 +1,11 @@
+import json
 import subprocess
 import sys
 
 import pytest
 
 from unicomp_lib import models
-from unicomp_lib.compress import checkpoint, quanto
+from unicomp_lib.compress import checkpoint, int4, packed, quanto, rtn
 from unicomp_lib.evaluate import efficiency
 
 
@@ -15,11 +16,40 @@ def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     rows = efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, repeats=3)
     counts = dict(rows.group_by("metric").len().iter_rows())
     assert counts["decode"] == counts["decode_dense"] == counts["prefill"] == 3
-    assert counts["peak_memory"] == counts["peak_memory_dense"] == 1
+    assert counts["peak_memory"] == counts["peak_memory_dense"] == counts["bandwidth"] == counts["read_dense"] == 1
+    assert counts["token"] == 3 * 4
     assert (rows["value"] > 0).all()
     saved = dict(efficiency.footprint(str(tmp_path), dense).select("metric", "value").iter_rows())
     assert saved["bytes_on_disk"] < saved["bytes_on_disk_dense"]
     assert saved["bits_per_weight_dense"] == 16
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_packed_integers_are_multiplied_as_they_are_or_expanded(tmp_path, monkeypatch, kernels):
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    checkpoint.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed.save)
+    loaded = []
+    monkeypatch.setattr(efficiency, "_measure", lambda model, *_: loaded.append(model) or {})
+    pipe = _Pipe([(4, 1)])
+    with pytest.raises(EOFError):
+        efficiency._serve(pipe, str(tmp_path), "float32", kernels)
+    found = any(isinstance(part, int4.Int4Linear) for part in loaded[0].modules())
+    assert found is (kernels and models.device().type == "cpu")
+
+
+class _Pipe:
+    """A connection that asks what it is given, then closes."""
+
+    def __init__(self, asked):
+        self.asked = asked
+
+    def recv(self):
+        if not self.asked:
+            raise EOFError
+        return self.asked.pop()
+
+    def send(self, answer):
+        pass
 
 
 def test_peak_memory_is_this_process_own():
@@ -39,6 +69,23 @@ def test_peak_memory_is_this_process_own():
 def test_a_process_that_dies_is_an_error_not_a_wait(tmp_path):
     with pytest.raises(RuntimeError, match="ended early"):
         efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=4, generate=1, repeats=2)
+
+
+def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):
+    def step(name, seconds, **parameters):
+        folder = tmp_path / name
+        folder.mkdir()
+        values = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_memory": 10 * seconds, "parameters": parameters}
+        (folder / "record.json").write_text(json.dumps(values))
+        return str(folder / "checkpoint")
+
+    dense = step("dense", 5, model="m")
+    pruned = step("pruned", 30, checkpoint=dense)
+    both = step("both", 20, checkpoint=pruned)
+    found = dict(efficiency.cost(both).select("metric", "value").iter_rows())
+    assert found == {"cost_seconds": 50, "cost_cpu_seconds": 25, "cost_peak_memory": 300}
+    assert efficiency.cost(dense).is_empty()
+    assert efficiency.cost(str(tmp_path / "elsewhere" / "checkpoint")).is_empty()
 
 
 def test_an_unknown_model_is_one_clear_sentence():

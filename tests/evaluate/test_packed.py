@@ -59,9 +59,9 @@ def test_prompts_that_begin_alike_give_the_log_likelihoods_of_plain_lm_eval(tiny
 
 def test_batches_respect_both_limits_and_lose_nothing():
     lengths = [3000, 900, 800, 20, 10, 5]
-    batches = list(packed._batches(lengths, size=2))
+    batches = list(packed._batches(lengths, size=2, tokens=2048))
     assert [length for batch in batches for length in lengths[batch]] == lengths
     for batch in batches:
         rows = lengths[batch]
         assert len(rows) <= 2
-        assert len(rows) == 1 or len(rows) * rows[0] <= packed.BATCH_TOKENS
+        assert len(rows) == 1 or len(rows) * rows[0] <= 2048

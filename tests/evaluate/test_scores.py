@@ -159,10 +159,19 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
 
 
 def test_efficiency_ratios_are_taken_repeat_by_repeat():
-    parts = {"decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0]}
+    parts = {
+        "decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0],
+        "token": [0.1, 0.1, 0.3, 0.3, 0.5, 0.5], "token_dense": [0.1] * 6,
+        "read": [4.0], "bandwidth": [90.0], "bandwidth_dense": [100.0],
+    }  # fmt: skip
     found = scores.efficiency(measured(parts, "efficiency"))
     ratio = one(found, metric="decode_ratio", seed=0)
     assert (ratio["value"], ratio["low"], ratio["high"]) == (2.0, 1.0, 3.0)
+    latency = one(found, metric="latency_p50", seed=0)
+    assert (latency["value"], latency["low"], latency["high"]) == (0.3, 0.1, 0.5)
+    assert one(found, metric="latency_p50_ratio", seed=0)["value"] == pytest.approx(3)
+    # 20 tokens a second of 4 bytes are 80 of the 100 bytes a second that memory moves.
+    assert one(found, metric="decode_of_limit", seed=0)["value"] == pytest.approx(0.8)
     size = one(found, metric="bytes_on_disk", seed=0)
     assert size["value"] == 50
     assert np.isnan(size["low"])

@@ -1,6 +1,7 @@
 """Linear maps of 8-bit integers: weights a scale an output, inputs a scale a token (W8A8)."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -95,17 +96,25 @@ def is_saved(folder: Path) -> bool:
     return found == _config()
 
 
-@torch.no_grad()
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load what ``save`` wrote, computing in ``dtype`` between the integer products."""
+    return rebuilt(folder, dtype, load_file(folder / "model.safetensors"), Int8Linear)
+
+
+@torch.no_grad()
+def rebuilt(
+    folder: Path,
+    dtype: torch.dtype,
+    state: dict[str, torch.Tensor],
+    make: Callable[[int, int, bool, torch.dtype], nn.Module],
+) -> PreTrainedModel:
+    """The model of a checkpoint's configuration with ``make``'s modules for linear maps, filled from ``state``."""
     config = AutoConfig.from_pretrained(folder)
     del config.quantization_config
     network = AutoModelForCausalLM.from_config(config, dtype=dtype)
     stack = layers.decoder_layers(network)
     for name, linear in layers.linears(stack).items():
-        new = Int8Linear(linear.in_features, linear.out_features, linear.bias is not None, dtype)
-        stack.set_submodule(name, new)
-    state = load_file(folder / "model.safetensors")
+        stack.set_submodule(name, make(linear.in_features, linear.out_features, linear.bias is not None, dtype))
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     missing, unexpected = network.load_state_dict(state, strict=False)
     network.tie_weights()

@@ -1,5 +1,7 @@
 """Speed and memory of a checkpoint against dense, each in its own process, in turn."""
 
+import itertools
+import json
 import multiprocessing
 import resource
 import sys
@@ -8,49 +10,70 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-VERSION = "1"
+VERSION = "2"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
 def compare(
-    checkpoint: str, dense: str, *, precision: str, prompt: int = 256, generate: int = 32, repeats: int = 5
+    checkpoint: str,
+    dense: str,
+    *,
+    precision: str,
+    prompt: int = 256,
+    generate: int = 32,
+    repeats: int = 5,
+    kernels: bool = True,
 ) -> pl.DataFrame:
     """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value.
 
     Each model lives in a process of its own with one thread, is warmed up once and then asked
     in turn, so that a change of the machine's speed meets both. Per repeat: ``prefill`` (prompt
     tokens a second, batch 1), ``decode`` (tokens a second after the first, batch 1) and
-    ``first_token`` (seconds until the first token). Once per process: ``peak_memory`` (bytes
-    resident at the highest, model load included). The dense model's rows end in ``_dense``.
+    ``first_token`` (seconds until the first token); ``token`` (seconds of each later one, doc_id
+    counting them through). Once per process: ``peak_memory`` (bytes resident at the highest,
+    model load included), ``read`` (bytes of weights that a token of decode reads) and
+    ``bandwidth`` (bytes a second that the process can move). The dense model's rows end in ``_dense``.
+    With ``kernels``, packed 4-bit weights are multiplied as they are where this machine can
+    (``int4``); else they are expanded on load, as transformers does it.
     """
     from unicomp_lib import models
 
     for name in (checkpoint, dense):
         models.checkpoint(name)  # a wrong name is said here, not in a process of its own
     rows: list[dict[str, object]] = []
-    with _process(checkpoint, precision) as compressed, _process(dense, precision) as reference:
+    with _process(checkpoint, precision, kernels) as compressed, _process(dense, precision, kernels) as reference:
         roles = {"": compressed, "_dense": reference}
         for repeat in range(-1, repeats):  # -1 warms up
             for role, pipe in roles.items():
                 measured = _ask(pipe, (prompt, generate))
+                tokens = measured.pop("token")
                 rows += [
                     {"doc_id": repeat, "metric": metric + role, "value": value}
                     for metric, value in measured.items()
                     if repeat >= 0
                 ]
+                rows += [
+                    {"doc_id": repeat * generate + place, "metric": f"token{role}", "value": value}
+                    for place, value in enumerate(tokens)
+                    if repeat >= 0
+                ]
         for role, pipe in roles.items():
-            rows.append({"doc_id": 0, "metric": f"peak_memory{role}", "value": _ask(pipe, None)["peak"]})
+            once = _ask(pipe, None).items()
+            rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def footprint(checkpoint: str, dense: str) -> pl.DataFrame:
-    """What the saved files of both hold, in the same columns; see ``checkpoint.measure``."""
+def footprint(checkpoint: str, dense: str, *, prompt: int = 256) -> pl.DataFrame:
+    """What the saved files of both hold (``checkpoint.measure``), and ``flops`` a token of reading ``prompt``."""
     from unicomp_lib.compress.checkpoint import measure
+    from unicomp_lib.evaluate.arithmetic import flops
 
-    found = {"": measure(Path(checkpoint)), "_dense": measure(Path(dense))}
+    folders = {"": Path(checkpoint), "_dense": Path(dense)}
+    found = {role: measure(folder) | {"flops": flops(folder, prompt)} for role, folder in folders.items()}
     rows = [
         {"doc_id": 0, "metric": f"{name}{role}", "value": value}
         for role, values in found.items()
@@ -59,12 +82,37 @@ def footprint(checkpoint: str, dense: str) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
+def cost(checkpoint: str) -> pl.DataFrame:
+    """What it took to make a checkpoint, from the records of its steps back to dense; no rows if it has none.
+
+    ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, with everything a step
+    does: reading the model, its notebook's pictures, saving. ``cost_peak_memory`` is the highest, in bytes.
+    """
+    found: list[dict[str, Any]] = []
+    folder = Path(checkpoint)
+    while (record := folder.parent / "record.json").is_file():
+        found.append(json.loads(record.read_text(encoding="utf-8")))
+        if "checkpoint" not in found[-1]["parameters"]:
+            found.pop()  # dense, which is not compressed
+            break
+        folder = Path(found[-1]["parameters"]["checkpoint"])
+    if not found:
+        return pl.DataFrame(schema=SCHEMA)
+    values = {
+        "cost_seconds": sum(step["seconds"] for step in found),
+        "cost_cpu_seconds": sum(step["cpu_seconds"] for step in found),
+        "cost_peak_memory": float(max(step["peak_memory"] for step in found)),
+    }
+    rows = [{"doc_id": 0, "metric": metric, "value": value} for metric, value in values.items()]
+    return pl.DataFrame(rows, schema=SCHEMA)
+
+
 @contextmanager
-def _process(checkpoint: str, precision: str) -> Iterator[Connection]:
+def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Connection]:
     # spawn: a forked child would inherit the parent's memory and threads, and count them.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, checkpoint, precision), daemon=True)
+    process = context.Process(target=_serve, args=(there, checkpoint, precision, kernels), daemon=True)
     process.start()
     there.close()
     try:
@@ -74,34 +122,42 @@ def _process(checkpoint: str, precision: str) -> Iterator[Connection]:
         process.join()
 
 
-def _ask(pipe: Connection, request: tuple[int, int] | None) -> dict[str, float]:
+def _ask(pipe: Connection, request: tuple[int, int] | None) -> dict[str, Any]:
     pipe.send(request)
     try:
-        answer: dict[str, float] = pipe.recv()
+        answer: dict[str, Any] = pipe.recv()
     except (EOFError, ConnectionResetError):
         raise RuntimeError("the measuring process ended early; its message stands above, in the log") from None
     return answer
 
 
-def _serve(pipe: Connection, checkpoint: str, precision: str) -> None:
+def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> None:
     import torch
 
     from unicomp_lib import models
+    from unicomp_lib.compress import int4
+    from unicomp_lib.evaluate import arithmetic
 
     torch.set_num_threads(1)
-    model, tokenizer = models.load(checkpoint, precision=precision)
+    if kernels and models.device().type == "cpu" and int4.fits(Path(checkpoint)):
+        model = int4.load(Path(checkpoint), models.dtype(precision)).eval()
+        tokenizer = models.load_tokenizer(checkpoint)
+    else:
+        model, tokenizer = models.load(checkpoint, precision=precision)
     generator = torch.Generator().manual_seed(0)
     while True:
         request = pipe.recv()
         if request is None:
-            pipe.send({"peak": float(peak_memory())})
+            # The peak first: measuring the bandwidth takes memory of its own.
+            found = {"peak_memory": float(peak_memory()), "read": float(arithmetic.read_bytes(model))}
+            pipe.send({**found, "bandwidth": arithmetic.bandwidth()})
             continue
         prompt, generate = request
         tokens = torch.randint(len(tokenizer), (1, prompt), generator=generator).to(model.device)
         pipe.send(_measure(model, tokens, generate))
 
 
-def _measure(model, tokens, generate: int) -> dict[str, float]:  # type: ignore[no-untyped-def]
+def _measure(model, tokens, generate: int) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     import torch
 
     def now() -> float:
@@ -113,15 +169,16 @@ def _measure(model, tokens, generate: int) -> dict[str, float]:  # type: ignore[
         start = now()
         out = model(tokens, use_cache=True, logits_to_keep=1)
         token, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
-        first = now()
+        ends = [now()]
         for _ in range(generate):
             out = model(token, past_key_values=cache, use_cache=True)
             token, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
-        end = now()
+            ends.append(now())
     return {
-        "prefill": tokens.shape[1] / (first - start),
-        "decode": generate / (end - first),
-        "first_token": first - start,
+        "prefill": tokens.shape[1] / (ends[0] - start),
+        "decode": generate / (ends[-1] - ends[0]),
+        "first_token": ends[0] - start,
+        "token": [after - before for before, after in itertools.pairwise(ends)],
     }
 
 

@@ -83,15 +83,14 @@ def _begin(lm: "HFLM", prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Te
     cache = prefix.repeated(prefix.read(lm.model, prompts[0][:start]), len(prompts)) if start else None
     start = start if cache is not None else 0
     width = max(map(len, prompts)) - start
-    given, mask = (
-        torch.zeros(len(prompts), width, dtype=torch.long),
-        torch.ones(len(prompts), start + width, dtype=torch.long),
-    )
+    given = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.ones(len(prompts), start + width, dtype=torch.long)
     for row, prompt in enumerate(prompts):
         empty = width - (len(prompt) - start)
         given[row, empty:] = torch.tensor(prompt[start:])
         mask[row, start : start + empty] = 0
-    return given.to(lm.device), mask.to(lm.device), cache or DynamicCache(config=lm.model.config)
+    cache = DynamicCache(config=lm.model.config) if cache is None else cache
+    return given.to(lm.device), mask.to(lm.device), cache
 
 
 def _stopped(lm: "HFLM", tokens: list[int], stops: list[str]) -> bool:

@@ -239,8 +239,13 @@ def efficiency(items: pl.DataFrame) -> pl.DataFrame:
 
 def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
+    if "token" in by:
+        yield from _latencies(by)
+    if {"decode", "read", "bandwidth_dense"} <= set(by):
+        reached = by["decode"]["value"].to_numpy() * by["read"]["value"][0] / _bandwidth(by)
+        yield _row(by["decode"], "decode_of_limit", _median(reached))
     for metric, part in by.items():
-        if metric.endswith("_dense"):
+        if metric.endswith("_dense") or metric == "token":
             continue
         values = part["value"].to_numpy()
         yield _row(part, metric, _median(values))
@@ -248,10 +253,30 @@ def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
             yield _row(part, f"{metric}_ratio", _median(values / by[f"{metric}_dense"]["value"].to_numpy()))
 
 
+def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
+    """The machine's, which both processes measured: the higher."""
+    return max(by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense"))
+
+
+def _latencies(by: dict[str, pl.DataFrame]) -> Iterator[Row]:
+    """Percentiles of a token's seconds, and their ratios to dense; intervals are the range of the repeats."""
+    repeats = len(by["decode"])
+    found, dense = (by[name]["value"].to_numpy().reshape(repeats, -1) for name in ("token", "token_dense"))
+    for percent in (50, 90, 99):
+        ours, theirs = (np.percentile(tokens, percent) for tokens in (found, dense))
+        each = np.percentile(found, percent, axis=1), np.percentile(dense, percent, axis=1)
+        yield _row(by["token"], f"latency_p{percent}", Estimate(float(ours), *_ends(each[0])))
+        yield _row(by["token"], f"latency_p{percent}_ratio", Estimate(float(ours / theirs), *_ends(each[0] / each[1])))
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
 def _median(values: np.ndarray) -> Estimate:
     if len(values) == 1:
         return _alone(float(values[0]))
-    return Estimate(float(np.median(values)), float(values.min()), float(values.max()))
+    return Estimate(float(np.median(values)), *_ends(values))
 
 
 def _exp(estimate: Estimate) -> Estimate:

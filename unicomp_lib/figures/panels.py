@@ -33,7 +33,7 @@ METHODS = {
     "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
 OTHER = "#666666", "X"
-FILLS = ("full", "none", "left", "bottom", "right", "top")
+FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom", "right", "top")
 
 
 def name(variant: str) -> str:
@@ -184,7 +184,9 @@ def format_legend(figure: Figure, table: pl.DataFrame) -> None:
         Line2D([], [], color="#444444", marker="o", linestyle="", fillstyle=FILLS[place]) for place in range(len(kinds))
     ]
     labels = {"cloze": "ranked options", "generate": "generated answers"}
-    figure.legend(marks, [labels.get(kind, kind) for kind in kinds], loc="outside lower center", ncols=len(kinds))
+    figure.legend(
+        marks, [labels.get(kind, kind) for kind in kinds], loc="outside lower center", ncols=max(len(kinds), 1)
+    )
 
 
 def method_legend(figure: Figure, table: pl.DataFrame) -> None:
