@@ -12,11 +12,12 @@ def cell(variant, seed=0):
 
 
 def rows(values, variant, seed=0, chance=0.25, metric="acc_norm", task="t_cloze", capability="knowledge", form="cloze"):
+    names = [str(place) for place in range(len(values))]
     frame = pl.DataFrame(
         {
             "dimension": "performance", "capability": capability, "task": task, "format": form, "chance": chance,
-            "doc_id": range(len(values)), "doc_hash": [str(i) for i in range(len(values))], "prompt_hash": "",
-            "cluster": [str(i) for i in range(len(values))], "metric": metric, "primary": metric != "bits_per_byte",
+            "doc_id": range(len(values)), "doc_hash": names, "prompt_hash": [f"{form} {name}" for name in names],
+            "cluster": names, "metric": metric, "primary": metric != "bits_per_byte",
             "value": [float(value) for value in values], "output": "", "judge": "",
         }
     )  # fmt: skip
@@ -92,6 +93,30 @@ def test_the_interaction_compares_the_sets_that_exist_in_both_formats():
     }
     assert by_format["reasoning", "generate"] == pytest.approx(0.4)
     assert by_format["knowledge", "cloze"] == pytest.approx(0.5)
+
+
+def test_sets_with_one_prompt_for_both_formats_do_not_count_for_growth():
+    def cell_rows(variant, bits):
+        parts = []
+        for (source, capability, form), value in bits.items():
+            about = {"metric": "bits_per_byte", "task": f"{source}_{form}", "capability": capability, "form": form}
+            frame = rows([value] * 40, variant, **about)
+            same = frame.with_columns(prompt_hash=pl.lit("one prompt")) if source == "nq" else frame
+            parts.append(same)
+        return pl.concat(parts)
+
+    sets = [("a", "knowledge"), ("nq", "knowledge"), ("b", "reasoning")]
+    dense = {(*each, form): 2.0 for each in sets for form in ("cloze", "generate")}
+    growth = {("a", "cloze"): 1.5, ("a", "generate"): 1.2, ("b", "cloze"): 1.1, ("b", "generate"): 3.0}
+    ours = {key: 2.0 * growth.get((key[0], key[2]), 9.0) for key in dense}
+    found = scores.score(pl.concat([cell_rows("dense", dense), cell_rows("wanda-50", ours)]))
+    bias = {
+        row["format"]: row
+        for row in found.filter(metric="bias_growth", variant="wanda-50", seed=0).iter_rows(named=True)
+    }
+    assert bias["cloze"]["value"] == pytest.approx(np.log(1.5) - np.log(1.1))
+    assert bias["generate"]["value"] == pytest.approx(np.log(1.2) - np.log(3.0))
+    assert bias["cloze"]["n"] == 80
 
 
 def test_growth_needs_no_score_above_chance():

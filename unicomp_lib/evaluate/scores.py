@@ -10,7 +10,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import siblings, statistics
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "4"
+VERSION = "6"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -44,7 +44,7 @@ def score(items: pl.DataFrame) -> pl.DataFrame:
 def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
     """Each cell's labels with its rows, then each variant's with the mean over its seeds; one seed is its own mean."""
     names = [name for name in tables.CELL if name != "seed"]
-    group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary"]
+    group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary", "prompt_hash"]
     for shared, of_variant in items.group_by(names, maintain_order=True):
         pooled = {**dict(zip(names, shared, strict=True)), "seed": None}
         cells = [
@@ -103,11 +103,14 @@ def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
 
     Over the item sets that exist in both formats. ``bias_*`` is knowledge less the other, as a
     difference of retentions or of log growths of bits per byte; ``interaction_*`` the bias of
-    ranked options less that of generated answers.
+    ranked options less that of generated answers. A set that has the same prompt in both, such as
+    NQ-open, does not count for growth: its reference then has the same likelihood in both.
     """
     both = paired.filter(pl.col("format").is_in((RANKED, GENERATED))).with_columns(_source())
     for metric, formula in (("retention", statistics.contrast), ("growth", statistics.growth)):
         kept = both.filter(pl.col("primary") if metric == "retention" else pl.col("metric") == "bits_per_byte")
+        if metric == "growth":
+            kept = kept.filter(pl.col("prompt_hash").n_unique().over("source", "doc_hash") > 1)
         kept = kept.filter(pl.col("format").n_unique().over("capability", "source") == 2)
         for other in kept["capability"].unique(maintain_order=True):
             if other == HEADLINE:

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-VERSION = "3"
+VERSION = "4"
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -167,10 +167,11 @@ def contrast(groups: list[tuple[float, list[Part]]]) -> Estimate:
 
 
 def growth(groups: list[tuple[float, list[Part]]]) -> Estimate:
-    """Sum of log ratios of means, compressed by dense, of groups of tasks, each by its weight.
+    """Sum of log ratios, compressed by dense, of groups of tasks, each by its weight.
 
-    Of bits per byte, the log ratio is by what factor a reference answer's code grew: a continuous
-    counterpart of retention that needs no score above chance. A group's mean is over its tasks' means.
+    Of bits per byte, the log ratio of a task's means is by what factor its reference answers' code
+    grew: a continuous counterpart of retention that needs no score above chance. A group's is the
+    mean over its tasks, so that a task of long codes does not speak for the others.
     """
     if not all(parts for _, parts in groups):
         return UNDEFINED
@@ -178,9 +179,8 @@ def growth(groups: list[tuple[float, list[Part]]]) -> Estimate:
     value, draws, at = 0.0, np.zeros(RESAMPLES), 0
     for weight, parts in groups:
         here = slice(at, at := at + len(parts))
-        seen, drawn = observed[here].mean(axis=0), resampled[:, here].mean(axis=1)
-        value += weight * np.log(seen[0] / seen[1])
-        draws += weight * np.log(drawn[:, 0] / drawn[:, 1])
+        value += weight * np.log(observed[here, 0] / observed[here, 1]).mean()
+        draws += weight * np.log(resampled[:, here, 0] / resampled[:, here, 1]).mean(axis=1)
     return interval(value, draws)
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib import files
 
-VERSION = "5"
+VERSION = "6"
 
 # Palettes of Okabe and Ito and of Tol, distinguishable with every common colour vision together with
 # the markers: name, colour and marker of a method.
@@ -84,10 +84,10 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
     axes.set_xlabel(label)
 
 
-def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
-    """Value with interval against column ``x``; variants of about the same x stand close side by side."""
+def scatter(axes: Axes, table: pl.DataFrame, x: str, *, apart: bool = True) -> None:
+    """Value with interval against column ``x``; ``apart``: variants of about the same x stand side by side."""
     near = 0.045 * float(table[x].max())  # type: ignore[arg-type]
-    close = (pl.col(x) / near).round().alias("place")
+    close = ((pl.col(x) / near).round() if apart else pl.int_range(pl.len())).alias("place")
     for _, together in table.with_columns(close).group_by("place", maintain_order=True):
         width = min(near, 2 * near / len(together))  # all of them within about their true place
         for rank, row in enumerate(together.iter_slices(1)):
