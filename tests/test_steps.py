@@ -73,7 +73,7 @@ def test_code_changes_its_steps_and_what_reads_them(copy):
     )
     assert found == {
         *(f"evaluate/tiny/{cell}/fidelity" for cell in ("dense", "magnitude-50", "wanda-2-4/seed-0", "quanto-int8")),
-        "scores/fidelity", "figures/fidelity", "figures/size", "figures/overview",
+        "scores/fidelity", "figures/fidelity", "figures/size", "figures/overview", "figures/efficiency",
     }  # fmt: skip
 
 

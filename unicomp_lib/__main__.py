@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m unicomp_lib reproduce | status | prefetch``."""
+"""Command line of the study: ``python -m unicomp_lib reproduce | status | prefetch | label``."""
 
 import argparse
 import fnmatch
@@ -10,7 +10,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from unicomp_lib import engine, hardware, params, paths, publish, records, texts
+import polars as pl
+
+from unicomp_lib import engine, hardware, labels, params, paths, publish, records, texts
 from unicomp_lib.assets import AssetError, catalogue, fetch
 from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unicomp", description="What compression really does to a model.")
-    commands = parser.add_subparsers(required=True, metavar="reproduce | status | prefetch")
+    commands = parser.add_subparsers(required=True, metavar="reproduce | status | prefetch | label")
     reproduce = commands.add_parser("reproduce", help="run what is missing, then draw the figures")
     status = commands.add_parser("status", help="list what is done, stale, failed and missing")
     prefetch = commands.add_parser("prefetch", help="download all that a profile reads")
@@ -54,7 +56,35 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--workers", type=int, default=hardware.workers(), help="steps at once (%(default)s)")
     reproduce.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    _add_label(commands.add_parser("label", help="draw judged answers for people to label, or score their labels"))
     return parser
+
+
+def _add_label(label: argparse.ArgumentParser) -> None:
+    actions = label.add_subparsers(required=True, metavar="draw | score")
+    draw = actions.add_parser("draw", help="write a sample of judged answers to a CSV file")
+    draw.add_argument("file", type=Path, help="CSV file to write; fill in its column label with 0 or 1")
+    draw.add_argument("--profile", default="embedded", help="a finished profile (%(default)s)")
+    draw.add_argument("--number", type=int, default=200, help="answers to draw (%(default)s)")
+    draw.add_argument("--seed", type=int, default=0, help="of the sample (%(default)s)")
+    draw.set_defaults(command=_draw)
+    score = actions.add_parser("score", help="accuracy and Cohen's kappa of the judges on a labelled file")
+    score.add_argument("file", type=Path, help="the labelled CSV file")
+    score.set_defaults(command=_score)
+
+
+def _draw(options: argparse.Namespace) -> int:
+    if options.number < 1:
+        raise ValueError(f"--number {options.number} is not allowed; give a whole number above 0")
+    count = labels.draw(options.profile, options.file, number=options.number, seed=options.seed)
+    print(f"{count} answers in {options.file}; fill in label, then: nox -s label -- score {options.file}")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, float_precision=3, tbl_width_chars=160):
+        print(labels.score(options.file))
+    return 0
 
 
 def _reproduce(options: argparse.Namespace) -> int:

@@ -118,8 +118,9 @@ def _wrong_numbers(text: str, answer: str) -> list[str]:
     pairs = list(itertools.combinations(given, 2))
     results = [a + b for a, b in pairs] + [abs(a - b) for a, b in pairs] + [a * b for a, b in pairs]
     near = [float(answer) + step for step in (1, 2, 10, 3, 4, 5)]
-    wrong = dict.fromkeys(value for value in [*results, *near] if value > 0 and value not in (*given, float(answer)))
-    return [f"{value:.10g}" for value in wrong][:3]
+    taken = {f"{value:.10g}" for value in (*given, float(answer))}
+    wrong = dict.fromkeys(f"{value:.10g}" for value in [*results, *near] if value > 0)
+    return [value for value in wrong if value not in taken][:3]
 
 
 def _nq_open() -> list[Item]:
