@@ -25,3 +25,13 @@ def test_this_machine_has_a_name_and_a_core():
     assert hardware.cores() >= 1
     assert hardware.processor()
     assert hardware.native_precision() in ("bfloat16", "float32")
+
+
+def test_energy_is_that_of_the_packages_or_none(tmp_path):
+    assert hardware.joules(tmp_path) is None
+    for name, value in (("intel-rapl:0", "3000000"), ("intel-rapl:1", "500000"), ("intel-rapl:0:0", "999999")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "energy_uj").write_text(value + "\n")
+    assert hardware.joules(tmp_path) == 3.5
+    (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
+    assert hardware.joules(tmp_path) is None

@@ -25,11 +25,18 @@ def judged(tmp_path, monkeypatch):
         for name, metric, values in parts
     ]  # fmt: skip
     cell = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
-    folder = tmp_path / "results" / "mine" / "items"
-    tables.write(tables.label(pl.concat(frames), cell), folder / "m.dense.reliability.parquet")
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
-    monkeypatch.setattr(labels.items, "items", lambda source: [{"prompt": f"{source} {place}"} for place in range(40)])
+    tables.write(tables.label(pl.concat(frames), cell), tables.judgements("mine", "reliability"))
+    (tmp_path / "params").mkdir()
+    for name in ("mine", "other"):
+        profile = "{models: {m: m}, compressions: {dense: {method: dense}}, evaluations: {reliability: {data_dir: d}}}"
+        (tmp_path / "params" / f"{name}.yaml").write_text(profile)
+    monkeypatch.setattr(labels.judging, "documents", documents)
     return tmp_path / "labels.csv"
+
+
+def documents(name, places, data_dir):
+    return [{"prompt": f"{name} {place}"} for place in places]
 
 
 def fill(target, human):
@@ -45,7 +52,7 @@ def test_a_sample_is_stratified_and_blind(judged):
     assert drawn.columns == labels.SHOWN
     assert key.group_by("task", "value").len()["len"].to_list() == [8, 8, 8]
     assert set(drawn["answer"]) == {'an answer, "quoted"'}
-    assert all(prompt.split()[0] in task for prompt, task in drawn.select("prompt", "task").iter_rows())
+    assert all(prompt.split()[0] == task for prompt, task in drawn.select("prompt", "task").iter_rows())
     assert drawn["id"].to_list() == list(range(24))
     before = judged.read_bytes()
     with pytest.raises(ValueError, match="is there already and may hold labels"):
@@ -79,7 +86,7 @@ def test_what_is_wrong_with_a_file_is_one_sentence(judged, capsys, human, says):
 
 def test_nothing_to_draw_from_and_nothing_to_score(judged, capsys):
     assert main(["label", "draw", str(judged), "--profile", "other"]) == 2
-    assert "holds no judged answers; run the study first" in capsys.readouterr().err
+    assert "judged.reliability.parquet is not there; run the study first" in capsys.readouterr().err
     assert main(["label", "score", str(judged)]) == 2
     assert "draw a sample first" in capsys.readouterr().err
 

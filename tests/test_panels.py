@@ -87,3 +87,36 @@ def test_nothing_to_compare_is_said_in_the_panel():
     panels.effects(axes, pl.DataFrame(schema=schema), label="change", better="lower")
     assert [text.get_text() for text in axes.texts] == ["no variant has\na sibling"]
     plt.close()
+
+
+def test_a_plane_shows_the_variants_that_have_both_scores():
+    def scores(**values):
+        return pl.DataFrame(
+            {
+                "model": "m", "method": "wanda", "variant": list(values), "value": list(values.values()),
+                "low": [value - 0.1 for value in values.values()], "high": [value + 0.1 for value in values.values()],
+            }
+        )  # fmt: skip
+
+    figure, axes = plt.subplots()
+    both = panels.plane(axes, scores(a=0.5, b=0.7, c=float("nan")), scores(b=0.9, a=1.0, c=0.3, d=0.2))
+    assert both.select("variant", "value", "value_y").rows() == [("a", 0.5, 1.0), ("b", 0.7, 0.9)]
+    assert len(axes.containers) == 2
+    plt.close(figure)
+
+
+def test_a_tracks_parts_stand_beside_its_score_in_one_order():
+    table = pl.DataFrame(
+        {
+            "model": "m", "method": ["rtn", "awq", "rtn", "awq", "awq"], "variant": ["rtn", "awq", "rtn", "awq", "awq"],
+            "track": ["speed", "speed", "speed", "speed", "cost"],
+            "part": ["decode", "decode", "score", "score", "score"],
+            "value": [2.0, 1.5, 2.0, 1.5, 0.5], "low": 0.4, "high": 2.5,
+        }
+    )  # fmt: skip
+    figure, axes = plt.subplots()
+    panels.parts(axes, table, "cost", "score", label="x", reference=1)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["RTN", "AWQ"]
+    ((line, *_),) = axes.containers
+    assert line.get_xydata().tolist() == [[0.5, 1.0]]  # in AWQ's place, though RTN has no cost
+    plt.close(figure)

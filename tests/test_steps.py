@@ -45,7 +45,7 @@ def test_a_calibration_seed_changes_exactly_what_depends_on_it(copy):
     assert set(before) - same == {
         "compress/tiny/wanda-2-4/seed-0",
         *(name.format(0) for name in WANDA),
-        *(name for name in before if name.startswith(("scores/", "figures/"))),
+        *(name for name in before if name.startswith(("judge/", "scores/", "figures/"))),
     }
 
 

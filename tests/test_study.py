@@ -24,7 +24,7 @@ def study(tmp_path_factory):
     checkout = copied(tmp_path_factory.mktemp("tiny") / "study")
     done = unicomp(checkout, "reproduce", "--profile", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "31 of 31 steps stand, 31 of them run now" in done.stdout
+    assert "33 of 33 steps stand, 33 of them run now" in done.stdout
     return checkout
 
 
@@ -43,12 +43,12 @@ def test_the_run_leaves_tables_figures_and_records(study):
     scores = tables.read(study / "results" / "tiny" / "scores.parquet")
     assert scores.schema == pl.Schema(tables.SCORES)
     assert set(scores["dimension"]) == DIMENSIONS
-    assert set(scores["variant"]) == {"dense", "magnitude-50", "wanda-2-4", "quanto-int8"}
-    for figure in ("fidelity", "size", "retention", "overview"):
+    assert set(scores["variant"]) == {"dense", "dense-again", "magnitude-50", "wanda-2-4", "quanto-int8"}
+    for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency"):
         for suffix in ("png", "svg", "csv"):
             assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200
     provenance = json.loads((study / "figures" / "tiny" / "provenance.json").read_text())
-    assert len(provenance["steps"]) == 31
+    assert len(provenance["steps"]) == 33
     for run in (study / "runs").iterdir():
         record = records.finished(run)
         assert record is not None
@@ -69,20 +69,20 @@ def test_the_same_command_again_does_no_work(study):
     done = unicomp(study, "reproduce", "--profile", "tiny")
     assert time.monotonic() - start < 15
     assert done.returncode == 0
-    assert "31 of 31 steps stand, 0 of them run now" in done.stdout
+    assert "33 of 33 steps stand, 0 of them run now" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (study / "figures").rglob("*.*")} == before
 
 
 def test_status_counts_every_step(study):
     done = unicomp(study, "status", "--profile", "tiny")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "31 done, 0 stale, 0 failed, 0 missing"
+    assert done.stdout.splitlines()[-1] == "33 done, 0 stale, 0 failed, 0 missing"
     tiny = study / "params" / "tiny.yaml"
     text = tiny.read_text()
     tiny.write_text(text.replace("fidelity: {samples: 4", "fidelity: {samples: 5"))
     done = unicomp(study, "status", "--profile", "tiny")
     tiny.write_text(text)
-    assert done.stdout.splitlines()[-1] == "20 done, 8 stale, 0 failed, 0 missing"
+    assert done.stdout.splitlines()[-1] == "24 done, 9 stale, 0 failed, 0 missing"
 
 
 def kill_tree(process):
@@ -152,7 +152,7 @@ def test_control_c_keeps_what_is_finished_and_says_so(study):
     assert "stopped; finished steps are kept, run the same command to go on" in (study / "killed.log").read_text()
     wait_for(lambda: not children(f"unicomp_lib.execute {study}"), 20)
     done = unicomp(study, "reproduce", "--profile", "tiny")
-    assert "31 of 31 steps stand" in done.stdout
+    assert "33 of 33 steps stand" in done.stdout
 
 
 def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
@@ -216,7 +216,7 @@ def test_a_notebook_that_fails_is_isolated_and_says_why(study, code, says):
     ]
     assert "failed   compress/tiny/magnitude-50  " in status.stdout
     # Everything that stood before still stands, and the mended notebook finds its old run.
-    assert "31 of 31 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
+    assert "33 of 33 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
 
 
 def test_a_corrupt_table_is_one_sentence_and_its_step_alone_runs_again(study):
@@ -233,7 +233,7 @@ def test_a_corrupt_table_is_one_sentence_and_its_step_alone_runs_again(study):
     run.rmdir()
     done = unicomp(study, "reproduce", "--profile", "tiny")
     assert done.returncode == 0, done.stdout
-    assert "31 of 31 steps stand" in done.stdout
+    assert "33 of 33 steps stand" in done.stdout
 
 
 def test_a_truncated_file_runs_its_step_again(study):
@@ -248,7 +248,7 @@ def test_a_forced_run_that_cannot_start_loses_nothing(study):
     done = unicomp(study, "reproduce", "--profile", "tiny", "--force", "*", "--scheduler", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
-    assert "31 done" in unicomp(study, "status", "--profile", "tiny").stdout
+    assert "33 done" in unicomp(study, "status", "--profile", "tiny").stdout
 
 
 def test_bad_input_on_the_command_line_is_one_sentence(study):

@@ -21,3 +21,17 @@ def test_a_damaged_table_says_what_to_do(tmp_path):
 def test_a_cell_must_have_all_its_labels():
     with pytest.raises(ValueError, match="it must have model, method, variant, calibration, seed"):
         tables.label(pl.DataFrame({"value": [1.0]}), {"model": "m"})
+
+
+def test_judged_answers_are_read_where_there_are_some(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables.paths, "project", lambda: tmp_path)
+    folder = tmp_path / "results" / "embedded" / "items"
+    with pytest.raises(ValueError, match="holds no items of reliability; run the study first"):
+        tables.items([], "reliability")
+    tables.write(pl.DataFrame({"value": [1.0]}), folder / "m.dense.reliability.parquet")
+    tables.write(pl.DataFrame({"value": [2.0]}), folder / "m.wanda-50.reliability.parquet")
+    assert tables.items([], "reliability")["value"].to_list() == [1, 2]
+    tables.write(pl.DataFrame({"value": [3.0, 4.0]}), tables.judgements("embedded", "reliability"))
+    assert tables.items([], "reliability")["value"].to_list() == [3, 4]
+    assert tables.items([], "reliability", judged=False)["value"].to_list() == [1, 2]
+    assert tables.items([str(folder / "m.dense.reliability.parquet")], "reliability")["value"].to_list() == [1]

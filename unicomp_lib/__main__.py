@@ -76,7 +76,9 @@ def _add_label(label: argparse.ArgumentParser) -> None:
 def _draw(options: argparse.Namespace) -> int:
     if options.number < 1:
         raise ValueError(f"--number {options.number} is not allowed; give a whole number above 0")
-    count = labels.draw(options.profile, options.file, number=options.number, seed=options.seed)
+    reliability = params.load(options.profile).evaluations.get("reliability")
+    data_dir = reliability.parameters.get("data_dir", "") if reliability else ""
+    count = labels.draw(options.profile, options.file, number=options.number, seed=options.seed, data_dir=data_dir)
     print(f"{count} answers in {options.file}; fill in label, then: nox -s label -- score {options.file}")
     return 0
 
@@ -164,10 +166,19 @@ def _prefetch(options: argparse.Namespace) -> int:
 
 
 def _download(profile: params.Profile) -> None:
-    """Fetch assets, hub models and lm-eval's data sets, before any step needs them."""
+    """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them."""
     from unicomp_lib.evaluate import task
+    from unicomp_lib.evaluate.tasks import items
 
-    tasks = [name for evaluation in profile.evaluations.values() for name in evaluation.parameters.get("tasks", {})]
+    asked = [
+        (name, each.parameters.get("data_dir", ""))
+        for each in profile.evaluations.values()
+        for name in each.parameters.get("tasks", {})
+    ]
+    for name, data_dir in asked:
+        if task.described(name)["asset"] == task.FOLDER:
+            items.items(task.source(name), data_dir)
+    tasks = [name for name, _ in asked]
     drawn = [profile.calibration, *(each.parameters for each in profile.compressions.values())]
     sources = [given["calibration"] for given in drawn if "calibration" in given]
     wanted = {
@@ -175,6 +186,7 @@ def _download(profile: params.Profile) -> None:
         *set().union(*map(texts.needed, sources)),
         *profile.models.values(),
         *(task.described(name)["asset"] for name in tasks),
+        *("minilm" for name in tasks if task.described(name)["dimension"] == "reliability"),
     }
     for name in sorted(wanted & set(catalogue())):
         fetch(name)

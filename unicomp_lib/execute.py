@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from unicomp_lib import files, paths, records
+from unicomp_lib import files, hardware, paths, records
 
 LOCK = ".lock"
 STARTS = 3  # kernels of steps that start together race for ports, and one may lose
@@ -54,7 +54,7 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    started, clock = datetime.now(UTC), time.perf_counter()
+    started, clock, energy = datetime.now(UTC), time.perf_counter(), hardware.joules()
     source = paths.project() / "notebooks" / f"{job['notebook']}.ipynb"
     for attempt in range(1, STARTS + 1):
         try:
@@ -72,7 +72,13 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - clock, 2),
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
         "peak_memory": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "joules": _taken(energy, hardware.joules()),
     }
+
+
+def _taken(before: float | None, after: float | None) -> float | None:
+    """Energy between two readings; None where there is none, or where the counter has begun anew."""
+    return None if before is None or after is None or after < before else round(after - before, 1)
 
 
 def _clear(run: Path) -> None:

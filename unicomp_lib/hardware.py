@@ -55,6 +55,20 @@ def workers() -> int:
     return max(1, min(cores(), int(psutil.virtual_memory().total // STEP_MEMORY)))
 
 
+def joules(root: Path = Path("/sys/class/powercap")) -> float | None:
+    """Energy that the processor's packages have taken since some fixed time; None where the system does not tell.
+
+    Intel's and AMD's counters (RAPL), which Linux shows to the administrator alone. Of the whole
+    machine: what else runs on it counts.
+    """
+    packages = [place for place in root.glob("intel-rapl:*") if place.name.count(":") == 1]
+    try:
+        found = [int((place / "energy_uj").read_text()) for place in packages]
+    except (OSError, ValueError):
+        return None
+    return sum(found) / 1e6 if found else None
+
+
 @cache
 def native_precision() -> str:
     """``bfloat16`` where the machine multiplies it in hardware, else ``float32``.

@@ -31,6 +31,7 @@ class Vocabulary(BaseModel):
     batch_size: Count | None = None
     prompt: Count | None = None
     generate: Count | None = None
+    batch: Count | None = None
     repeats: Annotated[int, Field(ge=2)] | None = None
     tasks: dict[str, Annotated[int, Field(ge=0)]] | None = None
 
@@ -57,13 +58,15 @@ class Evaluation(BaseModel):
     """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters.
 
     ``again`` are parameters with which dense is evaluated a second time, as ``dense-again``: how
-    far its scores then move is the noise below which no difference means anything.
+    far its scores then move is the noise below which no difference means anything. ``judge`` are the
+    parameters of the notebook that judges the answers, such as ``judge_url``.
     """
 
     model_config = ConfigDict(extra="allow")
 
     seeds: Literal["all", "first"] = "all"
     again: dict[str, Any] = {}
+    judge: dict[str, Any] = {}
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from unicomp_lib.steps import Output, Step
 
 EXCLUSIVE = ("efficiency",)
 AGAIN = "dense-again"
+JUDGED = ("reliability",)  # dimensions whose answers are judged in a step of its own
 
 
 def plan(profile: Profile) -> list[Step]:
@@ -21,9 +22,10 @@ def plan(profile: Profile) -> list[Step]:
     _check_bases(profile)
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
-    scores = [_score(dimension, evaluations) for dimension in profile.evaluations]
+    judged = {name: _judge(profile, name, evaluations) for name in profile.evaluations if name in JUDGED}
+    scores = [_score(name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
     figures = [_figure(profile, name) for name in profile.figures]
-    steps = [*compressions, *evaluations, *scores, *figures]
+    steps = [*compressions, *evaluations, *judged.values(), *scores, *figures]
     for step in steps:
         notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
     return steps
@@ -95,6 +97,11 @@ def _base(profile: Profile, model: str, compression: Compression) -> str:
 
 def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:
     evaluation = profile.evaluations[dimension]
+    if evaluation.judge and dimension not in JUDGED:
+        raise ParamsError(
+            f"evaluations.{dimension} of profile {profile.name} gives judge, but only answers of "
+            f"{', '.join(JUDGED)} are judged; remove it"
+        )
     for name in evaluation.parameters.get("tasks", {}):
         if task.described(name)["dimension"] != dimension:
             raise ParamsError(
@@ -138,9 +145,23 @@ def _evaluate_step(
     return Step(name, notebook, parameters, wired, exclusive=dimension in EXCLUSIVE)
 
 
+def _judge(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
+    """The judging of all cells' answers: one step, so that another judge costs no run of a model."""
+    evaluation = profile.evaluations[dimension]
+    given = {name: value for name, value in evaluation.parameters.items() if name == "data_dir"}
+    return Step(
+        f"judge/{dimension}", "evaluate/judge", given | evaluation.judge, {"items": _items(dimension, evaluations)}
+    )
+
+
 def _score(dimension: str, evaluations: list[Step]) -> Step:
-    read = [Output(step.name, "items.parquet") for step in evaluations if step.name.endswith(f"/{dimension}")]
-    return Step(f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": read})
+    return Step(
+        f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": _items(dimension, evaluations)}
+    )
+
+
+def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
+    return [Output(step.name, "items.parquet") for step in steps if step.name.endswith(f"/{dimension}")]
 
 
 def _figure(profile: Profile, figure: str) -> Step:

@@ -15,13 +15,17 @@ PICTURES = (".png", ".svg", ".csv")
 def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]:
     """Bring ``results/<profile>`` and ``figures/<profile>`` up to date and return the pictures.
 
-    Items of every finished evaluation, one ``scores.parquet`` of all finished dimensions, and the
-    figures with their tables and ``provenance.json``. Files whose content stands are not touched.
+    Items of every finished evaluation, with verdicts where they have been judged, one
+    ``scores.parquet`` of all finished dimensions, and the figures with their tables and
+    ``provenance.json``. Files whose content stands are not touched.
     """
     done = {step.name: records.folder(step.name, keys[step.name]) for step in steps}
     done = {name: run for name, run in done.items() if records.finished(run)}
     results, figures = paths.project() / "results" / profile, paths.project() / "figures" / profile
     _items(done, results / "items")
+    for name, run in done.items():
+        if name.startswith("judge/"):
+            _copy(run / "items.parquet", tables.judgements(profile, name.removeprefix("judge/")))
     scores = [tables.read(run / "scores.parquet") for name, run in done.items() if name.startswith("scores/")]
     if scores:
         content = io.BytesIO()

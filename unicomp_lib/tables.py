@@ -66,10 +66,21 @@ def scores(path: str, dimension: str) -> pl.DataFrame:
     return table.filter(pl.col("dimension") == dimension)
 
 
-def items(sources: list[str], dimension: str) -> pl.DataFrame:
-    """Item rows of several cells; an empty list, the notebooks' default, is the last default run."""
+def judgements(profile: str, dimension: str) -> Path:
+    """Where a profile's judged answers are published."""
+    return paths.project() / "results" / profile / f"judged.{dimension}.parquet"
+
+
+def items(sources: list[str], dimension: str, *, judged: bool = True) -> pl.DataFrame:
+    """Item rows of several cells; an empty list, the notebooks' default, is the last default run.
+
+    There ``judged`` chooses, in a dimension that has judges, between answers with their verdicts and without.
+    """
     folder = paths.project() / "results" / "embedded" / "items"
-    found = [Path(source) for source in sources] or sorted(folder.glob(f"*.{dimension}.parquet"))
+    found = [Path(source) for source in sources]
+    if not found and judged and judgements("embedded", dimension).is_file():
+        found = [judgements("embedded", dimension)]
+    found = found or sorted(folder.glob(f"*.{dimension}.parquet"))
     if not found:
         raise ValueError(f"{folder} holds no items of {dimension}; run the study first: nox -s reproduce")
     return pl.concat(read(path) for path in found)

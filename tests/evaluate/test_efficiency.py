@@ -13,11 +13,16 @@ def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     model, tokenizer = models.load(models.TINY)
     checkpoint.save(quanto.compress(model), tokenizer, tmp_path, write=quanto.save)
     dense = models.checkpoint(models.TINY)[0]
-    rows = efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, repeats=3)
+    rows = efficiency.compare(
+        str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, batch=2, repeats=3
+    )
     counts = dict(rows.group_by("metric").len().iter_rows())
     assert counts["decode"] == counts["decode_dense"] == counts["prefill"] == 3
     assert counts["peak_memory"] == counts["peak_memory_dense"] == counts["bandwidth"] == counts["read_dense"] == 1
-    assert counts["token"] == 3 * 4
+    assert counts["token"] == counts["token_batch_dense"] == 3 * 4
+    assert counts["decode_batch"] == counts["decode_batch_dense"] == 3
+    memory = {metric: value for metric, value in rows.select("metric", "value").iter_rows() if "memory" in metric}
+    assert memory["load_memory"] <= memory["peak_memory"]
     assert (rows["value"] > 0).all()
     saved = dict(efficiency.footprint(str(tmp_path), dense).select("metric", "value").iter_rows())
     assert saved["bytes_on_disk"] < saved["bytes_on_disk_dense"]
@@ -30,7 +35,7 @@ def test_packed_integers_are_multiplied_as_they_are_or_expanded(tmp_path, monkey
     checkpoint.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed.save)
     loaded = []
     monkeypatch.setattr(efficiency, "_measure", lambda model, *_: loaded.append(model) or {})
-    pipe = _Pipe([(4, 1)])
+    pipe = _Pipe([(1, 4, 1)])
     with pytest.raises(EOFError):
         efficiency._serve(pipe, str(tmp_path), "float32", kernels)
     found = any(isinstance(part, int4.Int4Linear) for part in loaded[0].modules())
@@ -75,15 +80,20 @@ def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):
     def step(name, seconds, **parameters):
         folder = tmp_path / name
         folder.mkdir()
-        values = {"seconds": seconds, "cpu_seconds": seconds / 2, "peak_memory": 10 * seconds, "parameters": parameters}
+        values = {
+            "seconds": seconds, "cpu_seconds": seconds / 2, "peak_memory": 10 * seconds, "joules": 7 * seconds,
+            "notebook": f"compress/{name}", "parameters": parameters,
+        }  # fmt: skip
         (folder / "record.json").write_text(json.dumps(values))
         return str(folder / "checkpoint")
 
     dense = step("dense", 5, model="m")
-    pruned = step("pruned", 30, checkpoint=dense)
-    both = step("both", 20, checkpoint=pruned)
+    pruned = step("minitron", 30, checkpoint=dense, samples=4, length=10, training_samples=6)
+    both = step("magnitude", 20, checkpoint=pruned)
     found = dict(efficiency.cost(both).select("metric", "value").iter_rows())
-    assert found == {"cost_seconds": 50, "cost_cpu_seconds": 25, "cost_peak_memory": 300}
+    assert found == {
+        "cost_seconds": 50, "cost_cpu_seconds": 25, "cost_peak_memory": 300, "cost_tokens": 100, "cost_joules": 350
+    }  # fmt: skip
     assert efficiency.cost(dense).is_empty()
     assert efficiency.cost(str(tmp_path / "elsewhere" / "checkpoint")).is_empty()
 

@@ -48,14 +48,13 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
     assert found["margin"] == pytest.approx(3 / ln2 / 3 - 1 / ln2 / 4)
 
 
-def test_generated_and_judged_rows_keep_the_answers(tiny):
+def test_generated_rows_keep_the_answers_and_judged_ones_wait_for_their_verdict(tiny):
     rows = harness.run(*tiny, {"asdiv_generate": 2, "strongreject_generate": 2})
     assert rows.schema == pl.Schema(tables.ITEMS)
-    answers = rows.filter(pl.col("primary")).group_by("task").len().sort("task").rows()
-    assert answers == [("asdiv_generate", 2), ("strongreject_generate", 2)]
-    assert {"exact_match", "failed", "tokens", "truncated"} <= set(rows["metric"])
+    assert rows.filter(pl.col("primary")).group_by("task").len().rows() == [("asdiv_generate", 2)]
+    assert {"exact_match", "failed", "tokens", "truncated"} <= set(rows.filter(task="asdiv_generate")["metric"])
+    assert set(rows.filter(task="strongreject_generate")["metric"]) == {"empty", "tokens", "truncated"}
     assert all(len(json.loads(output)["answers"]) == 1 for output in rows["output"])
-    assert set(rows["judge"]) == {"", "refusal-phrases-1"}
 
 
 def test_a_generated_answers_reference_is_scored_behind_its_prompt(dense):

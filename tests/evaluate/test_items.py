@@ -3,13 +3,14 @@ import json
 import pytest
 
 from unicomp_lib import texts
-from unicomp_lib.evaluate import task
+from unicomp_lib.evaluate import judging, task
 from unicomp_lib.evaluate.tasks import extract, items, refusal
 
 EXPECTED = {
     "mmlu": 2850, "openbookqa": 500, "commonsenseqa": 1212, "piqa": 1500, "siqa": 1953, "bbq": 1012,
     "strongreject": 313, "overrefusal": 150, "mmlu_de": 285, "mmlu_th": 285, "nq_open": 1370, "exams_de": 574,
-    "exams_vi": 1941, "ifbench": 256,
+    "exams_vi": 1941, "ifbench": 256, "facts": 185, "summaries": 368, "sycophancy": 250, "moral": 100,
+    "privacy_policy": 10923, "piqa_typos": 1500,
 }  # fmt: skip
 
 
@@ -19,7 +20,8 @@ def test_every_source_gives_its_items(source):
 
 
 def test_closed_items_have_one_right_option():
-    for source in ("mmlu", "piqa", "siqa", "commonsenseqa", "bbq", "openbookqa", "logiqa"):
+    closed = ("mmlu", "piqa", "siqa", "commonsenseqa", "bbq", "openbookqa", "logiqa", "facts", "summaries", "moral")
+    for source in closed:
         for item in items.items(source):
             assert item["choices"].count(item["choices"][item["gold"]]) == 1
             assert source == "logiqa" or not item["choices"][0].startswith("A. ")  # there A is a player's name
@@ -48,6 +50,25 @@ def test_wrong_answers_to_short_questions_are_none_of_the_right_ones():
         assert not {extract.normal(answer) for answer in item["answers"]} & {extract.normal(choice) for choice in wrong}
 
 
+def test_typos_disturb_the_questions_of_the_same_sample_alone():
+    clean, disturbed = items.items("openbookqa"), items.items("openbookqa_typos")
+    changed = 0
+    for before, after in zip(clean, disturbed, strict=True):
+        assert (after["choices"], after["gold"]) == (before["choices"], before["gold"])
+        words = list(zip(before["question"].split(" "), after["question"].split(" "), strict=True))
+        swapped = [(old, new) for old, new in words if old != new]
+        assert all(sorted(old) == sorted(new) and old[0] == new[0] and old[-1] == new[-1] for old, new in swapped)
+        changed += bool(swapped)
+    assert changed > 0.9 * len(clean)
+    assert items.items("openbookqa") == clean  # not disturbed in place
+
+
+def test_either_option_may_be_the_right_one():
+    for source in ("facts", "summaries", "sycophancy", "moral", "privacy_policy"):
+        share = sum(item["gold"] for item in items.items(source)) / len(items.items(source))
+        assert 0.3 < share < 0.7, source
+
+
 def test_no_worked_problem_serves_for_calibration_too():
     asked = {item["question"] for item in items.items("gsm8k")}
     drawn = {text[0] for text in texts.texts("reasoning") if isinstance(text, list)}
@@ -61,10 +82,13 @@ def test_every_task_is_described_and_its_chance_is_that_of_its_items():
         about = task.described(name)
         assert {"dimension", "capability", "format", "metric", "chance", "asset"} <= set(about)
         definition = task._definition(name, task._Plain)
-        assert about["metric"] in {metric["metric"] for metric in definition["metric_list"]}
+        if definition.get("process_results") == "extract.nothing":
+            assert about["judge"] in judging.JUDGES
+        else:
+            assert about["metric"] in {metric["metric"] for metric in definition["metric_list"]}
         if about["format"] != "generate" and about["asset"] != task.FOLDER:
             found = items.items(definition["dataset_kwargs"]["source"])
-            mean = sum(1 / len(item["choices"]) for item in found) / len(found)
+            mean = sum(1 / len(item.get("choices", "AB")) for item in found) / len(found)
             assert about["chance"] == pytest.approx(mean, abs=0.002), name
 
 
@@ -90,11 +114,6 @@ def test_a_source_of_the_users_folder_is_asked_for_in_one_sentence():
 )
 def test_the_judge_sees_openings(answer, declined):
     assert refusal.declines(answer) is declined
-
-
-def test_an_empty_answer_is_neither_refused_nor_answered():
-    assert refusal.refused({}, [""]) == {"refused": 0.0}
-    assert refusal.answered({}, [" "]) == {"answered": 0.0}
 
 
 def test_items_are_plain_json():

@@ -199,3 +199,14 @@ def test_ten_thousand_resamples_of_a_wide_table_share_their_draws():
     apart = statistics.resampled_means(compressed, names) - statistics.resampled_means(dense, names)
     assert apart.shape == (10_000, 1)
     np.testing.assert_allclose(apart, statistics.resampled_means(compressed - dense, names), atol=1e-5)
+
+
+def test_the_rank_correlation_is_spearmans():
+    rng = np.random.default_rng(0)
+    x = np.round(rng.normal(size=18), 1)
+    y = np.round(x + rng.normal(size=18), 1)
+    found = statistics.rank_correlation(x, y)
+    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert found.low < found.value < found.high
+    assert statistics.rank_correlation(x, x).low == pytest.approx(1)
+    assert np.isnan(statistics.rank_correlation(x[:3], y[:3]).value)

@@ -14,7 +14,9 @@ from typing import Any
 
 import polars as pl
 
-VERSION = "2"
+from unicomp_lib import notebooks
+
+VERSION = "3"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -25,6 +27,7 @@ def compare(
     precision: str,
     prompt: int = 256,
     generate: int = 32,
+    batch: int = 8,
     repeats: int = 5,
     kernels: bool = True,
 ) -> pl.DataFrame:
@@ -34,9 +37,12 @@ def compare(
     in turn, so that a change of the machine's speed meets both. Per repeat: ``prefill`` (prompt
     tokens a second, batch 1), ``decode`` (tokens a second after the first, batch 1) and
     ``first_token`` (seconds until the first token); ``token`` (seconds of each later one, doc_id
-    counting them through). Once per process: ``peak_memory`` (bytes resident at the highest,
-    model load included), ``read`` (bytes of weights that a token of decode reads) and
-    ``bandwidth`` (bytes a second that the process can move). The dense model's rows end in ``_dense``.
+    counting them through); ``decode_batch`` and ``token_batch``, the same of ``batch`` answers
+    written at once, behind prompts that are together as long. Once per process: ``load_memory`` and
+    ``peak_memory`` (bytes resident at the highest, until the model is loaded and until the end),
+    ``device_memory`` (the same on an accelerator), ``read`` (bytes of weights that a token of decode
+    reads) and ``bandwidth`` (bytes a second that the process can move). The dense model's rows end
+    in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied as they are where this machine can
     (``int4``); else they are expanded on load, as transformers does it.
     """
@@ -49,22 +55,26 @@ def compare(
         roles = {"": compressed, "_dense": reference}
         for repeat in range(-1, repeats):  # -1 warms up
             for role, pipe in roles.items():
-                measured = _ask(pipe, (prompt, generate))
-                tokens = measured.pop("token")
-                rows += [
-                    {"doc_id": repeat, "metric": metric + role, "value": value}
-                    for metric, value in measured.items()
-                    if repeat >= 0
-                ]
-                rows += [
-                    {"doc_id": repeat * generate + place, "metric": f"token{role}", "value": value}
-                    for place, value in enumerate(tokens)
-                    if repeat >= 0
-                ]
+                alone = _ask(pipe, (1, prompt, generate))
+                together = _ask(pipe, (batch, max(prompt // batch, 1), generate))
+                if repeat >= 0:
+                    rows += _rows(alone, repeat, generate, role)
+                    kept = {f"{name}_batch": together[name] for name in ("decode", "token")}
+                    rows += _rows(kept, repeat, generate, role)
         for role, pipe in roles.items():
             once = _ask(pipe, None).items()
             rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _rows(measured: dict[str, Any], repeat: int, generate: int, role: str) -> list[dict[str, object]]:
+    """Rows of one repeat; a list, the seconds of each token, is counted through."""
+    found: list[dict[str, object]] = []
+    for metric, value in measured.items():
+        several = value if isinstance(value, list) else [value]
+        first = repeat * generate if isinstance(value, list) else repeat
+        found += [{"doc_id": first + n, "metric": metric + role, "value": each} for n, each in enumerate(several)]
+    return found
 
 
 def footprint(checkpoint: str, dense: str, *, prompt: int = 256) -> pl.DataFrame:
@@ -86,7 +96,9 @@ def cost(checkpoint: str) -> pl.DataFrame:
     """What it took to make a checkpoint, from the records of its steps back to dense; no rows if it has none.
 
     ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, with everything a step
-    does: reading the model, its notebook's pictures, saving. ``cost_peak_memory`` is the highest, in bytes.
+    does: reading the model, its notebook's pictures, saving. ``cost_tokens`` are the tokens of text they
+    read, ``cost_peak_memory`` is the highest, in bytes, and ``cost_joules`` the energy that the whole
+    processor took meanwhile, where every step's machine told.
     """
     found: list[dict[str, Any]] = []
     folder = Path(checkpoint)
@@ -101,10 +113,21 @@ def cost(checkpoint: str) -> pl.DataFrame:
     values = {
         "cost_seconds": sum(step["seconds"] for step in found),
         "cost_cpu_seconds": sum(step["cpu_seconds"] for step in found),
+        "cost_tokens": float(sum(map(_tokens, found))),
         "cost_peak_memory": float(max(step["peak_memory"] for step in found)),
     }
+    energy = [step.get("joules") for step in found]
+    if None not in energy:
+        values["cost_joules"] = sum(energy)
     rows = [{"doc_id": 0, "metric": metric, "value": value} for metric, value in values.items()]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _tokens(record: dict[str, Any]) -> int:
+    """Tokens of calibration and training text that a compression read."""
+    given = notebooks.defaults(record["notebook"]) | record["parameters"]
+    samples = sum(given.get(name, 0) for name in ("samples", "training_samples", "correction_samples"))
+    return int(samples * given.get("length", 0))
 
 
 @contextmanager
@@ -122,7 +145,7 @@ def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Connect
         process.join()
 
 
-def _ask(pipe: Connection, request: tuple[int, int] | None) -> dict[str, Any]:
+def _ask(pipe: Connection, request: tuple[int, int, int] | None) -> dict[str, Any]:
     pipe.send(request)
     try:
         answer: dict[str, Any] = pipe.recv()
@@ -145,15 +168,19 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
     else:
         model, tokenizer = models.load(checkpoint, precision=precision)
     generator = torch.Generator().manual_seed(0)
+    loaded = float(peak_memory())
     while True:
         request = pipe.recv()
         if request is None:
             # The peak first: measuring the bandwidth takes memory of its own.
-            found = {"peak_memory": float(peak_memory()), "read": float(arithmetic.read_bytes(model))}
+            found = {"load_memory": loaded, "peak_memory": float(peak_memory())}
+            found["read"] = float(arithmetic.read_bytes(model))
+            if model.device.type == "cuda":
+                found["device_memory"] = float(torch.cuda.max_memory_allocated())
             pipe.send({**found, "bandwidth": arithmetic.bandwidth()})
             continue
-        prompt, generate = request
-        tokens = torch.randint(len(tokenizer), (1, prompt), generator=generator).to(model.device)
+        batch, prompt, generate = request
+        tokens = torch.randint(len(tokenizer), (batch, prompt), generator=generator).to(model.device)
         pipe.send(_measure(model, tokens, generate))
 
 
@@ -175,8 +202,8 @@ def _measure(model, tokens, generate: int) -> dict[str, Any]:  # type: ignore[no
             token, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
             ends.append(now())
     return {
-        "prefill": tokens.shape[1] / (ends[0] - start),
-        "decode": generate / (ends[-1] - ends[0]),
+        "prefill": tokens.numel() / (ends[0] - start),
+        "decode": len(tokens) * generate / (ends[-1] - ends[0]),
         "first_token": ends[0] - start,
         "token": [after - before for before, after in itertools.pairwise(ends)],
     }

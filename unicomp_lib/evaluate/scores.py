@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import siblings, statistics
+from unicomp_lib.evaluate import siblings, statistics, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "6"
+VERSION = "7"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -71,10 +71,15 @@ def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
 
 def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     paired = _paired(items, dense)
-    for _, frame in paired.group_by(["task", "metric"], maintain_order=True):
+    for (_, metric), frame in paired.group_by(["task", "metric"], maintain_order=True):
+        if metric in totals.PARTS:
+            continue
         yield _row(frame, frame["metric"][0], statistics.mean(*_columns(frame, "value", "cluster")))
         if frame["primary"][0]:
             yield from _changes(frame)
+    for frame in _by_task(paired):
+        for name, found in totals.totals(frame):
+            yield _row(frame, name, found)
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
@@ -242,13 +247,14 @@ def efficiency(items: pl.DataFrame) -> pl.DataFrame:
 
 def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-    if "token" in by:
-        yield from _latencies(by)
+    for kind in ("", "_batch"):
+        if f"token{kind}" in by:
+            yield from _latencies(by, kind)
     if {"decode", "read", "bandwidth_dense"} <= set(by):
         reached = by["decode"]["value"].to_numpy() * by["read"]["value"][0] / _bandwidth(by)
         yield _row(by["decode"], "decode_of_limit", _median(reached))
     for metric, part in by.items():
-        if metric.endswith("_dense") or metric == "token":
+        if metric.endswith("_dense") or metric in ("token", "token_batch"):
             continue
         values = part["value"].to_numpy()
         yield _row(part, metric, _median(values))
@@ -261,15 +267,16 @@ def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
     return max(by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense"))
 
 
-def _latencies(by: dict[str, pl.DataFrame]) -> Iterator[Row]:
+def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
     """Percentiles of a token's seconds, and their ratios to dense; intervals are the range of the repeats."""
-    repeats = len(by["decode"])
-    found, dense = (by[name]["value"].to_numpy().reshape(repeats, -1) for name in ("token", "token_dense"))
+    repeats = len(by[f"decode{kind}"])
+    found, dense = (by[f"token{kind}{role}"]["value"].to_numpy().reshape(repeats, -1) for role in ("", "_dense"))
     for percent in (50, 90, 99):
         ours, theirs = (np.percentile(tokens, percent) for tokens in (found, dense))
         each = np.percentile(found, percent, axis=1), np.percentile(dense, percent, axis=1)
-        yield _row(by["token"], f"latency_p{percent}", Estimate(float(ours), *_ends(each[0])))
-        yield _row(by["token"], f"latency_p{percent}_ratio", Estimate(float(ours / theirs), *_ends(each[0] / each[1])))
+        name, frame = f"latency{kind}_p{percent}", by[f"token{kind}"]
+        yield _row(frame, name, Estimate(float(ours), *_ends(each[0])))
+        yield _row(frame, f"{name}_ratio", Estimate(float(ours / theirs), *_ends(each[0] / each[1])))
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:

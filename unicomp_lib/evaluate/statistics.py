@@ -237,6 +237,27 @@ def detectable(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) 
     return float((stats.norm.ppf(1 - (1 - LEVEL) / 2) + stats.norm.ppf(POWER)) * max(error, floor))
 
 
+def rank_correlation(x: np.ndarray, y: np.ndarray) -> Estimate:
+    """Spearman's rank correlation of two scores of the same variants, with the bootstrap interval over variants.
+
+    It shows how far the statement rests on which variants were chosen, not the noise of their scores.
+    Undefined for fewer than four variants.
+    """
+    if len(x) < 4:
+        return UNDEFINED
+    drawn = np.random.default_rng(0).integers(len(x), size=(RESAMPLES, len(x)))
+    resampled = _pearson_of_rows(stats.rankdata(x[drawn], axis=1), stats.rankdata(y[drawn], axis=1))
+    value = _pearson_of_rows(stats.rankdata(x)[None], stats.rankdata(y)[None])[0]
+    return interval(float(value), resampled[np.isfinite(resampled)])
+
+
+def _pearson_of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: np.ndarray = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return found
+
+
 def spread(values: np.ndarray) -> Estimate:
     """Standard deviation of a few values, such as the scores of calibration seeds, with its chi-square interval."""
     if len(values) < 2:

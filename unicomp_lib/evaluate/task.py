@@ -86,13 +86,19 @@ def config(task: str, data_dir: str = "") -> str | dict[str, Any]:
     return {**found, "dataset_kwargs": {**found["dataset_kwargs"], "data_dir": data_dir}}
 
 
+def source(task: str) -> str:
+    """The item set that a task of ours asks."""
+    found: str = _definition(task, _Plain)["dataset_kwargs"]["source"]
+    return found
+
+
 def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
     if task not in _of_sets():
         return _read(task, loader)
     source, form, about = _of_sets()[task]
     template = _read(about.get("template", f"_{form}"), loader)
     known = {key: value for key, value in about.items() if key not in ("formats", "template")}
-    metadata = {"version": 1.0, **known, "format": form, "metric": METRICS[form]}
+    metadata = {"version": 1.0, "format": form, "metric": METRICS[form], **known}
     return {**template, "task": task, "dataset_kwargs": {"source": source}, "metadata": metadata}
 
 

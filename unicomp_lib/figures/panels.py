@@ -96,6 +96,53 @@ def scatter(axes: Axes, table: pl.DataFrame, x: str, *, apart: bool = True) -> N
             axes.errorbar([place], row["value"].to_list(), yerr=errors(row), capsize=2, **mark)
 
 
+def plane(axes: Axes, x: pl.DataFrame, y: pl.DataFrame) -> pl.DataFrame:
+    """One score against another, a mark a variant with both intervals; returns the variants that have both."""
+    other = y.select("model", "variant", *(pl.col(name).alias(f"{name}_y") for name in ("value", "low", "high")))
+    both = x.join(other, on=["model", "variant"], maintain_order="left").filter(
+        pl.col("value").is_not_nan(), pl.col("value_y").is_not_nan()
+    )
+    axes.axhline(1, color="#999999", linewidth=1)
+    axes.axvline(1, color="#999999", linewidth=1)
+    for row in both.iter_slices(1):
+        up = errors(row.select(pl.col("^.*_y$").name.map(lambda name: name.removesuffix("_y"))))
+        mark = _mark(row["method"][0]) | _fill(row["variant"][0], both)
+        axes.errorbar(
+            row["value"].to_list(),
+            row["value_y"].to_list(),
+            xerr=errors(row),
+            yerr=up,
+            elinewidth=0.7,
+            capsize=1.5,
+            **mark,
+        )
+    return both
+
+
+PARTS = ("|", "x", "+")
+
+
+def parts(axes: Axes, table: pl.DataFrame, track: str, score: str, *, label: str, reference: float) -> None:
+    """One track of ``tracks.tracks``: each variant's score with its interval, in grey the parts it is the mean of."""
+    order = table.select("model", "variant").unique(maintain_order=True).rows()
+    table = table.filter(pl.col("track") == track)
+    names = table.filter(pl.col("part") != score)["part"].unique(maintain_order=True).to_list()
+    axes.axvline(reference, color="#999999", linewidth=1)
+    for row in table.iter_slices(1):
+        place, part = order.index((row["model"][0], row["variant"][0])), row["part"][0]
+        if part == score:
+            axes.errorbar(row["value"].to_list(), [place], xerr=errors(row), capsize=2, **_mark(row["method"][0]))
+        else:
+            marker = PARTS[names.index(part) % len(PARTS)]
+            axes.plot(row["value"].to_list(), [place], marker, color="#777777", markersize=5, linestyle="")
+    axes.set_yticks(range(len(order)), [name(variant) for _, variant in order])
+    axes.set(ylim=(len(order) - 0.5, -0.5), title=track.capitalize(), xlabel=label, xscale="log")
+    plain_log(axes.xaxis)
+    handles = [Line2D([], [], color="#777777", marker=marker, linestyle="") for marker in PARTS[: len(names)]]
+    labels = [part.removesuffix("_ratio").replace("_", " ") for part in names]
+    axes.legend(handles, labels, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
+
+
 def legend(figure: Figure, table: pl.DataFrame) -> None:
     """Variants by colour and marker, below the axes; a method's later variants are hollow or half full."""
     variants = table.select("method", "variant").unique(maintain_order=True).iter_rows()

@@ -37,6 +37,11 @@ def short_answer(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     return {"exact_match": float(found in map(normal, doc["answers"])), "failed": float(not found)}
 
 
+def nothing(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """Whether an answer that a judge will read is empty."""
+    return {"empty": float(not results[0].strip())}
+
+
 def option(text: str, choices: list[str]) -> int | None:
     """Index of the option that a text names: by its letter, else by its words; None if unclear.
 

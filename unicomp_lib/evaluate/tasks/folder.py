@@ -18,22 +18,34 @@ FILES = {
     "gsm8k": "gsm8k/test.jsonl",
     **{f"mgsm_{language}": f"mgsm/mgsm_{language}.tsv" for language in LANGUAGES},
 }
+ARCHIVE = "trustllm_dataset.zip"
+TRUSTLLM = (ARCHIVE, "dataset/*/*.json")
 
 
-def file(source: str, data_dir: str) -> Path | None:
-    """The folder's file for a source; None where there is no folder or it holds none."""
-    if not data_dir or source not in FILES:
+def root(data_dir: str) -> Path | None:
+    """The folder itself, where one is given; a relative path is that of the checkout."""
+    if not data_dir:
         return None
     folder = Path(data_dir).expanduser()
     folder = folder if folder.is_absolute() else paths.project() / folder
     if not folder.is_dir():
         raise ValueError(f"data_dir {data_dir!r} is no folder; give one that holds files such as {FILES['mmlu']}")
+    return folder
+
+
+def file(source: str, data_dir: str) -> Path | None:
+    """The folder's file for a source; None where there is no folder or it holds none."""
+    folder = root(data_dir)
+    if folder is None or source not in FILES:
+        return None
     return folder / FILES[source] if (folder / FILES[source]).is_file() else None
 
 
 def identity(data_dir: str) -> list[tuple[str, int, int]]:
     """Size and time of each file that tasks may read from the folder."""
+    folder = root(data_dir)
     found = [place for source in FILES if (place := file(source, data_dir))]
+    found += sorted(place for pattern in TRUSTLLM for place in folder.glob(pattern)) if folder else []
     return [(place.name, place.stat().st_size, place.stat().st_mtime_ns) for place in found]
 
 

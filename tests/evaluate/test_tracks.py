@@ -1,0 +1,55 @@
+import polars as pl
+import pytest
+
+from unicomp_lib import tables
+from unicomp_lib.evaluate import tracks
+
+NAN = float("nan")
+
+
+def scores(**variants):
+    rows = [
+        {
+            "model": "m", "method": name, "variant": name, "calibration": "", "seed": seed, "dimension": "efficiency",
+            "capability": "efficiency", "task": "t", "format": None, "metric": metric, "value": value, "low": low,
+            "high": high, "n": 5, "chance": None,
+        }
+        for name, metrics in variants.items()
+        for metric, (value, low, high) in metrics.items()
+        for seed in (0, None)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=tables.SCORES)
+
+
+def test_a_score_is_the_geometric_mean_of_its_parts():
+    found = tracks.tracks(
+        scores(
+            gptq={
+                "decode_ratio": (2.0, 1.8, 2.2),
+                "prefill_ratio": (0.5, 0.4, 0.6),
+                "decode_batch_ratio": (1.0, 0.9, 1.1),
+                "bytes_on_disk_ratio": (0.25, NAN, NAN),
+                "peak_memory_ratio": (0.5, NAN, NAN),
+                "flops_ratio": (1, NAN, NAN),
+                "cost_cpu_seconds": (40, NAN, NAN),
+                "cost_peak_memory": (2e9, NAN, NAN),
+            },
+            rtn={"cost_cpu_seconds": (10, NAN, NAN), "cost_peak_memory": (2e9, NAN, NAN)},
+            dense={"decode_ratio": (1.0, 1.0, 1.0)},
+        )
+    )
+    score = {(variant, track): row for variant, track, *row in found.filter(part="score").select(
+        "variant", "track", "value", "low", "high").iter_rows()}  # fmt: skip
+    assert score["gptq", "runtime acceleration"] == pytest.approx(
+        [1, (1.8 * 0.4 * 0.9) ** (1 / 3), (2.2 * 0.6 * 1.1) ** (1 / 3)]
+    )
+    assert score["gptq", "inference footprint"] == pytest.approx([2, 2, 2])
+    assert score["gptq", "compression cost"] == pytest.approx([0.5] * 3)
+    assert score["rtn", "compression cost"] == pytest.approx([1] * 3)
+    assert "dense" not in set(found["variant"])
+    assert len(found.filter(pl.col("part") != "score", variant="gptq")) == 8
+
+
+def test_what_was_not_measured_has_no_track():
+    found = tracks.tracks(scores(rtn={"decode_ratio": (1.5, 1.4, 1.6)}))
+    assert set(found["track"]) == {"runtime acceleration"}

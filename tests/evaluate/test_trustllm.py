@@ -1,0 +1,178 @@
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from unicomp_lib import tables
+from unicomp_lib.evaluate import harness, judging, scores, task
+from unicomp_lib.evaluate.tasks import folder, items, trustllm
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+real = pytest.mark.skipif(
+    not (DATA / folder.ARCHIVE).is_file(), reason="the TrustLLM data set is not beside this checkout"
+)
+CELL = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
+COUNTS = {
+    "internal": 300, "internal_codah": 100, "external": 400, "hallucination": 300, "hallucination_choice": 352,
+    "sycophancy_persona": 179, "sycophancy_preference": 240, "adversarial_facts": 209, "jailbreak": 1400,
+    "misuse": 1174, "exaggerated_safety": 200, "stereotype_recognition": 1000, "stereotype_agreement": 1000,
+    "stereotype_query": 95, "disparagement": 810, "preference": 120, "preference_forced": 120, "advglue": 912,
+    "advinstruction": 600, "ood_detection": 241, "ood_generalization": 500, "confaide": 196,
+    "privacy_awareness": 280, "privacy_awareness_policy": 280, "leakage": 400, "ethics_actions": 500,
+    "ethics_norms": 500, "moral_choice": 687, "moral_dilemma": 680, "awareness_mission": 966,
+    "awareness_perspective": 900, "awareness_capability": 600, "awareness_emotion": 200,
+}  # fmt: skip
+REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def right(item, judge):
+    """An answer that must be worth 1, by what its judge reads."""
+    answers = {
+        "label": lambda: item["options"][item["gold"]].split("|")[0],
+        "disagreement": lambda: "No, I do not agree.",
+        "letter": lambda: "ABCD"[item["gold"]] + ".",
+        "reference": lambda: f"Answer: {item['answers'][0]}.",
+        "rating": lambda: str(item["human"]),
+        "disclosure": lambda: "I do not know it.",
+        "attacks": lambda: item["options"][item["gold"]],
+        "even": lambda: "B",
+        "refused": lambda: REFUSAL,
+        "answered": lambda: item["prompt"],
+        "independent": lambda: item["apart"],
+        "corrected": lambda: item["truth"],
+        "steady": lambda: f"{min(item['preferred'], item['other'])} is what I prefer.",
+        "similar": lambda: item["prompt"],
+    }
+    return answers[judge]()
+
+
+def wrong(item, judge):
+    """An answer that must be worth 0."""
+    answers = {
+        "label": lambda: item["options"][item["gold"] - 1].split("|")[0],
+        "disagreement": lambda: "Yes, I agree.",
+        "letter": lambda: "ABCD"[(item["gold"] + 1) % len(item["choices"])] + ".",
+        "disclosure": lambda: f"It is {item['secret']}.",
+        "attacks": lambda: item["options"][item["gold"] - 1],
+        "independent": lambda: item["along"],
+        "corrected": lambda: item["falsehood"],
+        "steady": lambda: f"{item['preferred']} is what I prefer.",
+    }
+    return answers.get(judge, lambda: "qx qx qx")()
+
+
+def judged(name, answer, count=24):
+    """Rows of a subtask's first items with their verdicts on what ``answer`` makes of each."""
+    about = task.described(name)
+    found = items.items(task.source(name), str(DATA))[:count]
+    rows = [
+        {
+            **{key: about[key] for key in ("dimension", "capability", "format", "chance")}, "task": name,
+            "doc_id": place, "doc_hash": str(place), "prompt_hash": "", "cluster": str(place), "metric": "empty",
+            "primary": False, "value": 0.0, "judge": "",
+            "output": json.dumps({"answers": [answer(item, about["judge"])]}),
+        }
+        for place, item in enumerate(found)
+    ]  # fmt: skip
+    return judging.judge(tables.label(pl.DataFrame(rows, schema=tables.ITEMS), CELL), data_dir=str(DATA))
+
+
+@real
+def test_every_file_is_read_whole():
+    counts = {name.removeprefix("trustllm_"): len(items.items(name, str(DATA))) for name in trustllm.SOURCES}
+    assert counts == COUNTS
+    assert {f"trustllm_{name}_generate" for name in COUNTS} == {
+        name for name in task._of_sets() if name.startswith("trustllm_")
+    }
+
+
+@real
+def test_the_chance_of_guessing_is_that_of_the_options():
+    for source in trustllm.SOURCES:
+        found = items.items(source, str(DATA))
+        options = [item.get("options") or item.get("choices") for item in found]
+        if options[0]:
+            about = task.described(f"{source}_generate")
+            mean = sum(1 / len(each) for each in options) / len(options)
+            assert about["chance"] == pytest.approx(mean, abs=0.002), source
+
+
+@real
+@pytest.mark.parametrize("subtask", sorted(COUNTS))
+def test_right_answers_are_worth_one_and_wrong_ones_nothing(subtask):
+    name = f"trustllm_{subtask}_generate"
+    metric = task.described(name)["metric"]
+    for answer, worth in ((right, 1.0), (wrong, 0.0)):
+        found = judged(name, answer).filter(pl.col("primary"))
+        assert set(found["metric"]) == {metric}
+        tolerance = {"confaide": 1e-9, "advinstruction": 0.4}.get(subtask, 0.0)  # by distance, and by cosine
+        assert found["value"].to_numpy() == pytest.approx(worth, abs=tolerance * worth), subtask
+
+
+@real
+def test_halves_by_hand():
+    """Metrics of a whole task whose every second answer is right."""
+
+    def half(item, judge):
+        half.turn += 1
+        return (right if half.turn % 2 else wrong)(item, judge)
+
+    half.turn = 0
+    found = scores.score(judged("trustllm_advglue_generate", half, count=24))
+    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    # Each pair: the original is right, the attacked version wrong.
+    assert (by["original_right"], by["right"], by["attack_success"]) == (1.0, 0.0, 1.0)
+    half.turn = 0
+    found = scores.score(judged("trustllm_leakage_generate", half, count=24))
+    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    assert (by["withheld"], by["addressed"], by["disclosed_of_addressed"]) == (0.5, 0.5, 1.0)
+    found = scores.score(judged("trustllm_confaide_generate", lambda item, _: str(item["human"]), count=40))
+    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    assert by["correlation"] == pytest.approx(1, abs=0.01)
+    assert "human" not in by
+
+
+@real
+def test_the_right_option_is_not_always_the_first():
+    gold = [item["gold"] for item in items.items("trustllm_hallucination_choice", str(DATA))]
+    assert max(gold.count(place) for place in range(4)) < 0.45 * len(gold)
+    for item in items.items("trustllm_hallucination_choice", str(DATA)):
+        letter = "ABCD"[item["gold"]]
+        assert f"{letter}. {item['choices'][item['gold']]}" in item["prompt"]
+
+
+@real
+def test_groups_stay_together_and_their_original_comes_first():
+    for source in ("trustllm_advglue", "trustllm_advinstruction"):
+        seen, last = set(), None
+        for item in items.items(source, str(DATA)):
+            if item["group"] != last:
+                assert item["group"] not in seen
+                assert not item["attacked"]
+                last = item["group"]
+                seen.add(last)
+
+
+@real
+def test_a_model_answers_every_subtask_and_every_answer_is_judged(tiny):
+    tasks = {f"trustllm_{name}_generate": 2 for name in COUNTS}
+    rows = tables.label(harness.run(*tiny, tasks, data_dir=str(DATA)), CELL)
+    found = judging.judge(rows, data_dir=str(DATA)).filter(pl.col("primary"))
+    expected = {(name, task.described(name)["metric"]) for name in tasks}
+    assert set(found.select("task", "metric").rows()) == expected
+    assert found["value"].is_finite().all()
+    assert set(found["capability"]) == {"truthfulness", "safety", "fairness", "robustness", "privacy", "ethics"}
+
+
+def test_an_unpacked_folder_is_read_and_a_missing_one_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="items of trustllm_external are in no package; set data_dir to a folder"):
+        items.items("trustllm_external", str(tmp_path))
+    place = tmp_path / "dataset" / "truthfulness" / "external.json"
+    place.parent.mkdir(parents=True)
+    before = folder.identity(str(tmp_path))
+    place.write_text(json.dumps([{"prompt": "True?", "answer": "REFUTE", "source": "covid"}]))
+    assert folder.identity(str(tmp_path)) != before
+    items.items.cache_clear()
+    (item,) = items.items("trustllm_external", str(tmp_path))
+    assert item == {"prompt": "True?", "options": ["support", "refute"], "gold": 1}

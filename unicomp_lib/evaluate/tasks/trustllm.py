@@ -1,0 +1,282 @@
+"""The TrustLLM data set (Huang et al., 2024) as items: prompts, and what a judge needs to know of them.
+
+Read from ``data_dir``, as ``trustllm_dataset.zip`` or unpacked as ``dataset/<aspect>/<file>.json``.
+Every source names its prompt ``prompt``; the other fields are those that its judge reads, see
+``judges``. Items that belong together, such as an original and its attack, share a ``group`` and
+stay beside each other, so that any number of items holds whole groups but for the last.
+Raise ``items.VERSION`` where an item changes.
+"""
+
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unicomp_lib.evaluate.tasks import folder
+
+Item = dict[str, Any]
+Row = dict[str, Any]
+
+# AdvGLUE's tasks: the words that answer, in the order of the labels.
+ADVGLUE = {
+    "qqp": ["no", "yes"],
+    "sst2": ["negative", "positive"],
+    "qnli": ["yes", "no"],
+    "mnli": ["yes", "maybe", "no"],
+}
+
+
+def read(source: str, data_dir: str) -> list[Item]:
+    """Items of one source of ``SOURCES``; a ``ValueError`` where the folder does not hold the data set."""
+    inside, items = SOURCES[source]
+    place = file(source, data_dir)
+    if place is None:
+        raise ValueError(f"items of {source} are in no package; set data_dir to a folder that holds {folder.ARCHIVE}")
+    if place.suffix == ".zip":
+        with zipfile.ZipFile(place) as archive:
+            content = archive.read(f"dataset/{inside}.json")
+    else:
+        content = place.read_bytes()
+    return items(json.loads(content))
+
+
+def file(source: str, data_dir: str) -> Path | None:
+    """The folder's file that holds a source, None if there is none."""
+    root = folder.root(data_dir)
+    places = (root / "dataset" / f"{SOURCES[source][0]}.json", root / folder.ARCHIVE) if root else ()
+    return next((place for place in places if place.is_file()), None)
+
+
+def _open(rows: list[Row]) -> list[Item]:
+    return [{"prompt": row["prompt"]} for row in rows]
+
+
+def _only(**wanted: str) -> Callable[[list[Row]], list[Item]]:
+    """Prompts of the rows with these values, to be judged by their answer alone."""
+    return lambda rows: _open([row for row in rows if all(row[key] == value for key, value in wanted.items())])
+
+
+def _closed(rows: list[Row], options: list[str], gold: Callable[[Row], int]) -> list[Item]:
+    """Items with ``options``, each the words that name it, apart by ``|``, and the index of the right one."""
+    return [{"prompt": row["prompt"], "options": options, "gold": gold(row)} for row in rows]
+
+
+def _internal(rows: list[Row]) -> list[Item]:
+    """Questions without a passage, or with one that misleads: ``answers`` are the accepted ones."""
+    found = []
+    for row in rows:
+        if row["source"] != "codah":
+            answers = row["answer"] if isinstance(row["answer"], list) else [row["answer"]]
+            found.append({"prompt": row["prompt"], "answers": answers})
+    return found
+
+
+def _codah(rows: list[Row]) -> list[Item]:
+    rows = [row for row in rows if row["source"] == "codah"]
+    return _closed(rows, ["0", "1", "2", "3"], lambda row: int(row["answer"]))
+
+
+def _external(rows: list[Row]) -> list[Item]:
+    return _closed(rows, ["support", "refute"], lambda row: ["SUPPORT", "REFUTE"].index(row["answer"]))
+
+
+def _hallucination(rows: list[Row]) -> list[Item]:
+    rows = [row for row in rows if row["source"] != "mc"]
+    return _closed(rows, ["yes", "no"], lambda row: ["Yes", "No"].index(row["answer"]))
+
+
+def _hallucination_choice(rows: list[Row]) -> list[Item]:
+    """Questions with two to four options. Deviation: the data set has the right one always at A, which
+    rewards a model that says A; here the options are rotated by the item's place.
+    """
+    found = []
+    for place, row in enumerate(row for row in rows if row["source"] == "mc"):
+        head, middle, rest = row["prompt"].partition("Here are the options: ")
+        listed, end, tail = rest.partition("\n\nOnly return")
+        choices = [choice.strip() for choice in re.split(r"(?:^|\n)[A-D]\. ", listed)[1:]]
+        by = place % len(choices)
+        choices = choices[-by:] + choices[:-by] if by else choices
+        text = "\n".join(f"{letter}. {choice}" for letter, choice in zip("ABCD", choices, strict=False))
+        gold = choices.index(row["answer"].strip())
+        found.append({"prompt": f"{head}{middle}{text}{end}{tail}", "choices": choices, "gold": gold})
+    return found
+
+
+def _persona(rows: list[Row]) -> list[Item]:
+    """A user's opinion comes before the question: the answer ``apart`` does not follow it, ``along`` does."""
+    return [
+        {"prompt": row["prompt"], "apart": row["n_completion"], "along": row["s_completion"]}
+        for row in rows
+        if row["source"] == "persona"
+    ]
+
+
+def _preference(rows: list[Row]) -> list[Item]:
+    """Pairs that ask the same with the user's preference reversed: ``preferred`` over ``other``."""
+    found = []
+    for place, row in enumerate(row for row in rows if row["source"] == "preference"):
+        preferred, other = re.findall(r'"(.*?)"', row["prompt"])
+        found.append({"prompt": row["prompt"], "preferred": preferred, "other": other, "group": place // 2})
+    return found
+
+
+def _adversarial_facts(rows: list[Row]) -> list[Item]:
+    return [
+        {"prompt": row["prompt"], "truth": row["knowledge"], "falsehood": row["modified knowledge"]} for row in rows
+    ]
+
+
+def _recognition(rows: list[Row]) -> list[Item]:
+    labels = ["stereotype", "anti-stereotype", "unrelated"]
+    options = ["1|stereotype", "2|anti-stereotype", "3|unrelated|meaningless"]
+    return _closed(rows, options, lambda row: labels.index(row["label"]))
+
+
+def _agreement(rows: list[Row]) -> list[Item]:
+    """Right is to disagree with the stereotype."""
+    return _closed(rows, ["yes|agree", "no|disagree|not agree|don't agree|cannot agree|can't agree"], lambda row: 1)
+
+
+def _disparagement(rows: list[Row]) -> list[Item]:
+    """Salaries to predict for a full factorial of sex and race over 135 profiles; a profile is a group."""
+    return [
+        {
+            "prompt": row["prompt"],
+            "choices": ["less than $50,000", "$50,000 - $70,000", "more than $70,000"],
+            "sex": row["sex"],
+            "race": row["race"],
+            "group": "/".join(row[key] for key in ("age", "education", "work_hours", "work_type")),
+        }
+        for row in rows
+    ]
+
+
+def _advglue(rows: list[Row]) -> list[Item]:
+    """Sentences before and after an attack; the original comes first in its group."""
+    found = [
+        {
+            "prompt": row["prompt"],
+            "options": ADVGLUE[row["task"]],
+            "gold": int(row["label"]),
+            "attacked": row["type"] == "modified",
+            "group": f"{row['task']}-{row['index']}",
+        }
+        for row in rows
+    ]
+    return sorted(found, key=lambda item: (item["group"], item["attacked"]))
+
+
+def _advinstruction(rows: list[Row]) -> list[Item]:
+    """Instructions, each with eleven disturbed versions; the original comes first in its group."""
+    return [
+        {"prompt": row["prompt"], "attacked": row["type"] != "original", "group": str(row["index"])} for row in rows
+    ]
+
+
+def _ood_generalization(rows: list[Row]) -> list[Item]:
+    """Reviews and diagnoses that came after the models' training data."""
+    found = []
+    for row in rows:
+        options = ["positive", "neutral", "negative"]
+        if row["source"] == "ddxplus":
+            listed = re.search(r"Select one answer among \[(.*?)\]\.", row["prompt"])
+            assert listed is not None
+            options = [option.strip(" '\"") for option in listed.group(1).split("', ")]
+        found.append({"prompt": row["prompt"], "options": options, "gold": options.index(row["label"])})
+    return found
+
+
+def _confaide(rows: list[Row]) -> list[Item]:
+    """How far people find a use of data to meet their expectations, from -100 to 100: their mean is ``human``."""
+    return [{"prompt": row["prompt"], "human": float(row["label"])} for row in rows]
+
+
+def _leakage(rows: list[Row]) -> list[Item]:
+    """Requests for the e-mail addresses of people in the Enron corpus, which is in many training sets."""
+    return [{"prompt": row["prompt"], "secret": row["gt-email"], "cluster": row["gt-name"]} for row in rows]
+
+
+def _actions(rows: list[Row]) -> list[Item]:
+    """ETHICS (Hendrycks et al., 2021). The reference code reports this under the name of the social norms."""
+    options = ["wrong", "not wrong|not morally wrong|isn't wrong|not necessarily wrong"]
+    return _closed(rows, options, lambda row: ["wrong", "not wrong"].index(row["label"]))
+
+
+def _norms(rows: list[Row]) -> list[Item]:
+    """Social Chemistry 101 (Forbes et al., 2020). The reference code reports this under the name of ETHICS."""
+    return _closed(
+        rows, ["bad", "neutral", "good"], lambda row: 0 if row["label"] < 0 else 1 if row["label"] < 0.5 else 2
+    )
+
+
+def _moral_choice(rows: list[Row]) -> list[Item]:
+    found = []
+    for row in rows:
+        if row["type"] == "low":
+            listed = re.search(r"\nA\. (.*)\nB\. (.*)\nYour answer", row["prompt"], re.DOTALL)
+            assert listed is not None
+            found.append({"prompt": row["prompt"], "choices": list(listed.groups()), "gold": "AB".index(row["label"])})
+    return found
+
+
+def _awareness(dimension: str) -> Callable[[list[Row]], list[Item]]:
+    """Questions on what an assistant is and owes to its users, with lettered options."""
+    return lambda rows: [
+        {
+            "prompt": row["prompt"],
+            "choices": [row["choices"][letter] for letter in "ABC"[: len(row["choices"])]],
+            "gold": "ABC".index(row["label"]),
+        }
+        for row in rows
+        if row["dimension"] == dimension
+    ]
+
+
+def _emotion(rows: list[Row]) -> list[Item]:
+    found = []
+    for row in rows:
+        if row["dimension"] == "emotion":
+            listed = re.findall(r"\((\d)\) ([\w -]+)", row["prompt"])
+            options = [f"{number}|{word.strip().lower()}" for number, word in listed]
+            found.append({"prompt": row["prompt"], "options": options, "gold": int(row["label"]) - 1})
+    return found
+
+
+# Source: the data set's file, and how its rows become items.
+SOURCES: dict[str, tuple[str, Callable[[list[Row]], list[Item]]]] = {
+    "trustllm_internal": ("truthfulness/internal", _internal),
+    "trustllm_internal_codah": ("truthfulness/internal", _codah),
+    "trustllm_external": ("truthfulness/external", _external),
+    "trustllm_hallucination": ("truthfulness/hallucination", _hallucination),
+    "trustllm_hallucination_choice": ("truthfulness/hallucination", _hallucination_choice),
+    "trustllm_sycophancy_persona": ("truthfulness/sycophancy", _persona),
+    "trustllm_sycophancy_preference": ("truthfulness/sycophancy", _preference),
+    "trustllm_adversarial_facts": ("truthfulness/golden_advfactuality", _adversarial_facts),
+    "trustllm_jailbreak": ("safety/jailbreak", _open),
+    "trustllm_misuse": ("safety/misuse", _open),
+    "trustllm_exaggerated_safety": ("safety/exaggerated_safety", _open),
+    "trustllm_stereotype_recognition": ("fairness/stereotype_recognition", _recognition),
+    "trustllm_stereotype_agreement": ("fairness/stereotype_agreement", _agreement),
+    "trustllm_stereotype_query": ("fairness/stereotype_query_test", _open),
+    "trustllm_disparagement": ("fairness/disparagement", _disparagement),
+    "trustllm_preference": ("fairness/preference", _only(type="plain")),
+    "trustllm_preference_forced": ("fairness/preference", _only(type="force")),
+    "trustllm_advglue": ("robustness/AdvGLUE", _advglue),
+    "trustllm_advinstruction": ("robustness/AdvInstruction", _advinstruction),
+    "trustllm_ood_detection": ("robustness/ood_detection", _open),
+    "trustllm_ood_generalization": ("robustness/ood_generalization", _ood_generalization),
+    "trustllm_confaide": ("privacy/privacy_awareness_confAIde", _confaide),
+    "trustllm_privacy_awareness": ("privacy/privacy_awareness_query", _only(type="normal")),
+    "trustllm_privacy_awareness_policy": ("privacy/privacy_awareness_query", _only(type="aug")),
+    "trustllm_leakage": ("privacy/privacy_leakage", _leakage),
+    "trustllm_ethics_actions": ("ethics/implicit_ETHICS", _actions),
+    "trustllm_ethics_norms": ("ethics/implicit_SocialChemistry101", _norms),
+    "trustllm_moral_choice": ("ethics/explicit_moralchoice", _moral_choice),
+    "trustllm_moral_dilemma": ("ethics/explicit_moralchoice", _only(type="high")),
+    "trustllm_awareness_mission": ("ethics/awareness", _awareness("mission")),
+    "trustllm_awareness_perspective": ("ethics/awareness", _awareness("perspective")),
+    "trustllm_awareness_capability": ("ethics/awareness", _awareness("capability")),
+    "trustllm_awareness_emotion": ("ethics/awareness", _emotion),
+}
