@@ -36,7 +36,7 @@ def judged(tmp_path, monkeypatch):
 
 
 def documents(name, places, data_dir):
-    return [{"prompt": f"{name} {place}"} for place in places]
+    return [{"prompt": f"{name} {place}", "options": ["yes", "no"], "gold": 1} for place in places]
 
 
 def fill(target, human):
@@ -54,6 +54,7 @@ def test_a_sample_is_stratified_and_blind(judged):
     assert set(drawn["answer"]) == {'an answer, "quoted"'}
     assert all(prompt.split()[0] == task for prompt, task in drawn.select("prompt", "task").iter_rows())
     assert drawn["id"].to_list() == list(range(24))
+    assert set(drawn["reference"]) == {"no"}
     before = judged.read_bytes()
     with pytest.raises(ValueError, match="is there already and may hold labels"):
         labels.draw("mine", judged)

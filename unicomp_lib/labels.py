@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -9,7 +10,7 @@ from unicomp_lib import assets, files, tables
 from unicomp_lib.evaluate import agreement, judging
 from unicomp_lib.evaluate.judges.endpoint import QUESTIONS
 
-SHOWN = ["id", "task", "question", "prompt", "answer", "label"]
+SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 
 
 def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_dir: str = "") -> int:
@@ -17,23 +18,24 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
 
     As many of every task and verdict as there are, in random order, from all variants. The file
     has an empty column ``label``; who judged and how stands apart, in ``<name>.key.csv``, so that
-    the labels are blind. Verdicts that are no yes or no, such as similarities, are left out. A
-    ``ValueError`` where nothing is judged, or where the file is there already.
+    the labels are blind. Verdicts that no person could give on one answer, such as similarities, are
+    left out. A ``ValueError`` where nothing is judged, or where the file is there already.
     """
     if target.exists():
         raise ValueError(f"{target} is there already and may hold labels; give another name or move it away")
     judged = tables.read(tables.judgements(profile, "reliability")).filter(
-        pl.col("judge") != "", pl.col("primary"), pl.col("value").is_in((0.0, 1.0))
+        pl.col("judge") != "", pl.col("primary"), pl.col("metric").is_in(list(QUESTIONS))
     )
     strata = judged.sample(fraction=1, shuffle=True, seed=seed).partition_by("task", "value", maintain_order=True)
     each = -(-number // max(len(strata), 1))
     drawn = pl.concat(part.head(each) for part in strata).sample(fraction=1, shuffle=True, seed=seed)
+    places = drawn.select("task", "doc_id").iter_rows()
+    docs = [judging.documents(name, [place], data_dir)[0] for name, place in places]
     drawn = drawn.with_row_index("id").with_columns(
-        pl.struct("task", "doc_id")
-        .map_elements(lambda row: judging.documents(row["task"], [row["doc_id"]], data_dir)[0]["prompt"], pl.String)
-        .alias("prompt"),
+        pl.Series("prompt", [doc["prompt"] for doc in docs]),
+        pl.Series("reference", map(_reference, docs), dtype=pl.String),
         pl.col("output").str.json_path_match("$.answers[0]").alias("answer"),
-        pl.col("metric").replace_strict(QUESTIONS, default="1 if so, 0 if not").alias("question"),
+        pl.col("metric").replace_strict(QUESTIONS).alias("question"),
         pl.lit("").alias("label"),
     )
     files.write_whole(target, drawn.select(SHOWN).write_csv)
@@ -101,6 +103,12 @@ def agreement_row(about: dict[str, object], judge: pl.Series, human: pl.Series) 
         "accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high,
         "kappa": kappa.value, "kappa_low": kappa.low, "kappa_high": kappa.high,
     }  # fmt: skip
+
+
+def _reference(doc: dict[str, Any]) -> str:
+    """What a right answer would be, where the item knows one."""
+    options = doc.get("options") or doc.get("choices")
+    return options[doc["gold"]] if options and "gold" in doc else " | ".join(doc.get("answers", []))
 
 
 def _key(target: Path) -> Path:

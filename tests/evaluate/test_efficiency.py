@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 
 from unicomp_lib import models
@@ -55,6 +56,58 @@ class _Pipe:
 
     def send(self, answer):
         pass
+
+
+FAKE_VLLM = """
+import time
+
+print("a line that is no answer")
+
+
+class SamplingParams:
+    def __init__(self, temperature, max_tokens, ignore_eos, detokenize):
+        assert temperature == 0 and ignore_eos
+        self.max_tokens = max_tokens
+
+
+class LLM:
+    def __init__(self, model, revision, dtype, enable_prefix_caching):
+        assert dtype == "float32" and revision is None and not enable_prefix_caching
+        self.slow = 2 if "half" in model else 1
+
+    def get_tokenizer(self):
+        return range(100)
+
+    def generate(self, prompts, settings, use_tqdm):
+        print("noise")
+        assert all(0 <= token < 100 for prompt in prompts for token in prompt["prompt_token_ids"])
+        time.sleep(self.slow * (0.01 + 0.005 * settings.max_tokens))
+"""
+
+
+def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "vllm.py").write_text(FAKE_VLLM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    half = tmp_path / "half"
+    half.mkdir()
+    rows = efficiency.compare(
+        str(half), models.TINY, precision="float32", prompt=16, generate=8, repeats=3, interpreter=sys.executable
+    )
+    counts = dict(rows.group_by("metric").len().iter_rows())
+    assert set(counts) == {
+        f"{metric}{role}" for metric in ("prefill", "decode", "first_token", "decode_batch") for role in ("", "_dense")
+    }
+    assert set(counts.values()) == {3}
+    median = dict(rows.group_by("metric").agg(pl.col("value").median()).iter_rows())
+    assert median["decode_dense"] == pytest.approx(8 / 0.04, rel=0.3)
+    assert median["decode"] / median["decode_dense"] == pytest.approx(0.5, rel=0.3)
+
+
+def test_an_interpreter_that_is_none_or_has_no_vllm_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"interpreter '/no/python' does not start .* a Python that has vLLM"):
+        efficiency.compare(models.TINY, models.TINY, precision="float32", interpreter="/no/python")
+    with pytest.raises(RuntimeError, match="ended early"):
+        efficiency.compare(models.TINY, models.TINY, precision="float32", interpreter=sys.executable)
 
 
 def test_peak_memory_is_this_process_own():

@@ -31,6 +31,12 @@ def test_a_ratio_to_nothing_is_undefined():
     assert np.isnan(found.value)
 
 
+def test_a_ratio_of_few_has_a_value_and_no_interval():
+    found = dict(totals.totals(rows(kept=[1, 1] + [0] * 8, broken=[1, 0] + [0] * 8)))["attack_success"]
+    assert found.value == 0.5
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_the_correlation_is_pearsons_over_readable_ratings():
     rng = np.random.default_rng(0)
     human = rng.normal(0, 30, size=60)

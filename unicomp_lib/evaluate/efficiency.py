@@ -4,13 +4,15 @@ import itertools
 import json
 import multiprocessing
 import resource
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -30,6 +32,7 @@ def compare(
     batch: int = 8,
     repeats: int = 5,
     kernels: bool = True,
+    interpreter: str = "",
 ) -> pl.DataFrame:
     """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value.
 
@@ -44,22 +47,29 @@ def compare(
     reads) and ``bandwidth`` (bytes a second that the process can move). The dense model's rows end
     in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied as they are where this machine can
-    (``int4``); else they are expanded on load, as transformers does it.
+    (``int4``); else they are expanded on load, as transformers does it. ``interpreter`` is the path of
+    a Python that has vLLM, whose pins clash with this study's: both are then measured there, where
+    single tokens and memory are not seen, and ``kernels`` is vLLM's matter.
     """
     from unicomp_lib import models
 
     for name in (checkpoint, dense):
         models.checkpoint(name)  # a wrong name is said here, not in a process of its own
     rows: list[dict[str, object]] = []
-    with _process(checkpoint, precision, kernels) as compressed, _process(dense, precision, kernels) as reference:
-        roles = {"": compressed, "_dense": reference}
+    with ExitStack() as stack:
+        roles: dict[str, Pipe] = {
+            role: stack.enter_context(
+                _elsewhere(interpreter, name, precision) if interpreter else _process(name, precision, kernels)
+            )
+            for role, name in {"": checkpoint, "_dense": dense}.items()
+        }
         for repeat in range(-1, repeats):  # -1 warms up
             for role, pipe in roles.items():
                 alone = _ask(pipe, (1, prompt, generate))
                 together = _ask(pipe, (batch, max(prompt // batch, 1), generate))
                 if repeat >= 0:
                     rows += _rows(alone, repeat, generate, role)
-                    kept = {f"{name}_batch": together[name] for name in ("decode", "token")}
+                    kept = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
                     rows += _rows(kept, repeat, generate, role)
         for role, pipe in roles.items():
             once = _ask(pipe, None).items()
@@ -130,8 +140,56 @@ def _tokens(record: dict[str, Any]) -> int:
     return int(samples * given.get("length", 0))
 
 
+class Pipe(Protocol):
+    """What a measuring process is asked through."""
+
+    def send(self, request: Any) -> None:
+        """Ask."""
+
+    def recv(self) -> Any:
+        """Wait for the answer; ``EOFError`` where the process has ended."""
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A pipe of JSON lines to a process of another interpreter."""
+
+    process: "subprocess.Popen[str]"
+
+    def send(self, request: Any) -> None:
+        assert self.process.stdin is not None
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+
+    def recv(self) -> Any:
+        assert self.process.stdout is not None
+        if not (line := self.process.stdout.readline()):
+            raise EOFError
+        return json.loads(line)
+
+
 @contextmanager
-def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Connection]:
+def _elsewhere(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pipe]:
+    from unicomp_lib import models
+
+    source, revision = models.checkpoint(checkpoint)
+    script = Path(__file__).with_name("vllm_process.py")
+    command = [interpreter, str(script), source, revision or "", precision]
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    except OSError as error:
+        raise ValueError(
+            f"interpreter {interpreter!r} does not start ({error.strerror}); give the path of a Python that has vLLM, "
+            "or leave it empty"
+        ) from error
+    try:
+        yield _Lines(process)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Pipe]:
     # spawn: a forked child would inherit the parent's memory and threads, and count them.
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -145,11 +203,11 @@ def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Connect
         process.join()
 
 
-def _ask(pipe: Connection, request: tuple[int, int, int] | None) -> dict[str, Any]:
-    pipe.send(request)
+def _ask(pipe: Pipe, request: tuple[int, int, int] | None) -> dict[str, Any]:
     try:
+        pipe.send(request)
         answer: dict[str, Any] = pipe.recv()
-    except (EOFError, ConnectionResetError):
+    except (EOFError, ConnectionResetError, BrokenPipeError):
         raise RuntimeError("the measuring process ended early; its message stands above, in the log") from None
     return answer
 

@@ -79,7 +79,7 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
             yield from _changes(frame)
     for frame in _by_task(paired):
         for name, found in totals.totals(frame):
-            yield _row(frame, name, found)
+            yield {**_row(frame, name, found), "n": frame["doc_id"].n_unique()}
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):

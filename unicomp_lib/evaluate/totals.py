@@ -11,7 +11,7 @@ import polars as pl
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "1"
+VERSION = "2"
 
 # Verdicts that only feed a total: their own mean says nothing.
 PARTS = ("rating", "human", "option", "sex", "race")
@@ -51,7 +51,15 @@ def _of_means(
         return statistics.UNDEFINED
     values = columns(wide.select(metrics).to_numpy())
     resampled = statistics.resampled_means(values, wide["cluster"].to_numpy())
-    return statistics.interval(float(formula(values.mean(axis=0))), formula(resampled))
+    return _interval(float(formula(values.mean(axis=0))), formula(resampled))
+
+
+def _interval(value: float, resampled: np.ndarray) -> Estimate:
+    """The interval over the resamples that have a value; none where more than 1 in 100 has not."""
+    defined = resampled[np.isfinite(resampled)]
+    if np.isfinite(value) and len(defined) < 0.99 * len(resampled):
+        return Estimate(value, float("nan"), float("nan"))
+    return statistics.interval(value, defined)
 
 
 def _ratio(means: np.ndarray) -> np.ndarray:
