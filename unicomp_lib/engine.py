@@ -126,7 +126,7 @@ def _priority(step: Step) -> int:
     """What people wait for comes first: figures, then all that the first figure needs."""
     if step.name.startswith(("scores/", "figures/")):
         return 3
-    if step.name.startswith("compress/"):
+    if step.name.startswith("compress/") or step.name.endswith("/train"):
         return 2
     return 1 if step.name.endswith("/fidelity") else 0
 

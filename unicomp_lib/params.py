@@ -33,6 +33,11 @@ class Vocabulary(BaseModel):
     generate: Count | None = None
     batch: Count | None = None
     repeats: Annotated[int, Field(ge=2)] | None = None
+    rate: Annotated[float, Field(ge=0, lt=1)] | None = None
+    steps: Count | None = None
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    size: Annotated[int, Field(ge=32)] | None = None
+    explanations: Count | None = None
     tasks: dict[str, Annotated[int, Field(ge=0)]] | None = None
 
 
@@ -74,6 +79,34 @@ class Evaluation(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Pruning(BaseModel):
+    """One entry of ``vision.prunings``: the parameters of ``notebooks/vision/prune.ipynb``, and its seeds."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the notebook is given beside checkpoint, images and seed."""
+        return dict(self.model_extra or {})
+
+
+class Vision(BaseModel):
+    """The study of GoogLeNet: its images, the parameters of its notebooks, and what is pruned.
+
+    ``shared`` are given to every notebook that has them, such as data and size. Interpretability is
+    evaluated on the first seed of each pruning.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    shared: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    prunings: dict[str, Pruning] = {}
+    interpretability: dict[str, Any] = {}
+
+
 class Profile(BaseModel):
     """A whole profile; see the comments in ``params/embedded.yaml``."""
 
@@ -85,6 +118,7 @@ class Profile(BaseModel):
     calibration: dict[str, Any] = {}
     compressions: Annotated[dict[str, Compression], Field(min_length=1)]
     evaluations: dict[str, Evaluation]
+    vision: Vision | None = None
     figures: list[str] = []
 
 
@@ -121,7 +155,17 @@ def load(profile: str) -> Profile:
         check_ranges(evaluation.parameters, f"evaluations.{name} of {path.name}")
         check_ranges(evaluation.again, f"evaluations.{name}.again of {path.name}")
     check_ranges(found.calibration, f"calibration of {path.name}")
+    for name, given in _vision(found).items():
+        check_ranges(given, f"{name} of {path.name}")
     return found
+
+
+def _vision(profile: Profile) -> dict[str, dict[str, Any]]:
+    if not (vision := profile.vision):
+        return {}
+    prunings = {f"vision.prunings.{name}": pruning.parameters for name, pruning in vision.prunings.items()}
+    parts = {"shared": vision.shared, "train": vision.train, "interpretability": vision.interpretability}
+    return prunings | {f"vision.{name}": part for name, part in parts.items()}
 
 
 def check_ranges(parameters: dict[str, Any], where: str) -> None:

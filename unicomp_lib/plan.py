@@ -5,7 +5,7 @@ from typing import Any
 
 from unicomp_lib import hardware, notebooks
 from unicomp_lib.evaluate import task
-from unicomp_lib.params import Compression, ParamsError, Profile
+from unicomp_lib.params import Compression, ParamsError, Profile, Vision
 from unicomp_lib.steps import Output, Step
 
 EXCLUSIVE = ("efficiency",)
@@ -24,8 +24,9 @@ def plan(profile: Profile) -> list[Step]:
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
     judged = {name: _judge(profile, name, evaluations) for name in profile.evaluations if name in JUDGED}
     scores = [_score(name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
+    vision = _vision(profile.vision) if profile.vision else []
     figures = [_figure(profile, name) for name in profile.figures]
-    steps = [*compressions, *evaluations, *judged.values(), *scores, *figures]
+    steps = [*compressions, *evaluations, *judged.values(), *vision, *scores, *figures]
     for step in steps:
         notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
     return steps
@@ -164,11 +165,57 @@ def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
     return [Output(step.name, "items.parquet") for step in steps if step.name.endswith(f"/{dimension}")]
 
 
+def _vision(vision: Vision) -> list[Step]:
+    """The study of GoogLeNet: train, prune, evaluate, and its scores."""
+    networks = [
+        _seen("vision/dense/train", vision, vision.train),
+        _seen("vision/untrained/train", vision, vision.train | {"epochs": 0}),
+    ]
+    dense = Output(networks[0].name, "checkpoint")
+    for variant, pruning in vision.prunings.items():
+        for seed in pruning.seeds:
+            name = "/".join(["vision", variant, *([f"seed-{seed}"] if len(pruning.seeds) > 1 else []), "prune"])
+            networks.append(_seen(name, vision, pruning.parameters | {"seed": seed}, {"checkpoint": dense}))
+    judged: dict[str, list[Step]] = {"accuracy": [], "interpretability": []}
+    for network in networks:
+        variant = network.name.split("/")[1]
+        pruned = vision.prunings.get(variant)
+        method = network.parameters.get("method", "unstructured") if pruned else variant
+        seed = network.parameters.get("seed", 0)
+        cell = {"model": "googlenet", "method": method, "variant": variant, "calibration": "", "seed": seed}
+        reads: dict[str, Output | list[Output]] = {"checkpoint": Output(network.name, "checkpoint"), "dense": dense}
+        for kind, steps in judged.items():
+            if kind == "interpretability" and pruned and seed != pruned.seeds[0]:
+                continue
+            given = {"cell": cell} | (vision.interpretability if kind == "interpretability" else {})
+            steps.append(_seen(network.name.rpartition("/")[0] + f"/{kind}", vision, given, reads))
+    tables: dict[str, Output | list[Output]] = {
+        "images": [Output(step.name, "items.parquet") for step in judged["accuracy"]],
+        "units": [Output(step.name, "units.parquet") for step in judged["interpretability"]],
+    }
+    return [
+        *networks,
+        *judged["accuracy"],
+        *judged["interpretability"],
+        Step("scores/vision", "vision/scores", {}, tables),
+    ]
+
+
+def _seen(
+    name: str, vision: Vision, parameters: dict[str, Any], reads: dict[str, Output | list[Output]] | None = None
+) -> Step:
+    notebook = "vision/" + name.rpartition("/")[2]
+    allowed = notebooks.defaults(notebook)
+    shared = {key: value for key, value in vision.shared.items() if key in allowed}
+    return Step(name, notebook, shared | parameters, reads or {})
+
+
 def _figure(profile: Profile, figure: str) -> Step:
     """A figure reads the scores of each dimension that its notebook has a parameter for."""
     notebook = f"figures/{figure}"
     wanted = [name for name in notebooks.defaults(notebook) if name.endswith("_scores")]
-    missing = [name for name in wanted if name.removesuffix("_scores") not in profile.evaluations]
+    there = [*profile.evaluations, *(["vision"] if profile.vision else [])]
+    missing = [name for name in wanted if name.removesuffix("_scores") not in there]
     if missing:
         raise ParamsError(
             f"figure {figure!r} of profile {profile.name} needs evaluation "

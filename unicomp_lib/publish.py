@@ -26,6 +26,8 @@ def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]
     for name, run in done.items():
         if name.startswith("judge/"):
             _copy(run / "items.parquet", tables.judgements(profile, name.removeprefix("judge/")))
+    if "scores/vision" in done:
+        _copy(done["scores/vision"] / "units.parquet", results / "units.vision.parquet")
     scores = [tables.read(run / "scores.parquet") for name, run in done.items() if name.startswith("scores/")]
     if scores:
         content = io.BytesIO()
@@ -50,6 +52,11 @@ def _items(done: dict[str, Path], folder: Path) -> None:
         f"{name.removeprefix('evaluate/').replace('/', '.')}.parquet": run / "items.parquet"
         for name, run in done.items()
         if name.startswith("evaluate/")
+    } | {
+        f"googlenet.{name.split('/', 1)[1].removesuffix('/accuracy').replace('/', '.')}.vision.parquet": run
+        / "items.parquet"
+        for name, run in done.items()
+        if name.startswith("vision/") and name.endswith("/accuracy")
     }
     for stale in set(folder.glob("*.parquet")) - {folder / name for name in wanted}:
         stale.unlink()

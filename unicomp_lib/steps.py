@@ -10,6 +10,7 @@ from typing import Any
 from unicomp_lib import assets, notebooks, records, texts
 from unicomp_lib.evaluate import task
 from unicomp_lib.evaluate.tasks import folder
+from unicomp_lib.vision import images
 
 OUTPUT = "output"
 
@@ -94,6 +95,8 @@ def _source(name: str, value: Any) -> Any:
     if name == "model" and Path(value).is_dir():
         # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
         return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(Path(value).iterdir())]
+    if name == "data":
+        return images.identity(value)
     if name == "data_dir" and value:
         return folder.identity(value)
     if name in ("calibration", "text"):

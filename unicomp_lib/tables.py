@@ -66,6 +66,17 @@ def scores(path: str, dimension: str) -> pl.DataFrame:
     return table.filter(pl.col("dimension") == dimension)
 
 
+def units(sources: list[str]) -> pl.DataFrame:
+    """Rows of all units of several networks; an empty list, the notebooks' default, is the last default run."""
+    published = paths.project() / "results" / "embedded" / "units.vision.parquet"
+    return pl.concat(read(path) for path in map(Path, sources or [str(published)]))
+
+
+def units_beside(vision_scores: str) -> pl.DataFrame:
+    """Rows of the units that lie beside a table of scores; an empty name is the last default run."""
+    return units([str(Path(vision_scores).with_name("units.parquet"))] if vision_scores else [])
+
+
 def judgements(profile: str, dimension: str) -> Path:
     """Where a profile's judged answers are published."""
     return paths.project() / "results" / profile / f"judged.{dimension}.parquet"

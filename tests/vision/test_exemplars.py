@@ -1,0 +1,34 @@
+import torch
+
+from unicomp_lib.vision import exemplars, googlenet, masks
+
+
+def test_a_stream_keeps_the_same_as_sorting_all():
+    activations = torch.randn(300, 7, generator=torch.Generator().manual_seed(0))
+    activations[5], activations[200] = 0.25, 0.25  # ties: the earlier image stays
+    found = exemplars.Extremes(7, 9)
+    for places in torch.arange(300).split(64):
+        found.add(activations[places], places)
+    for side, descending in (("top", True), ("bottom", False)):
+        order = activations.argsort(dim=0, descending=descending, stable=True)[:9].T
+        assert torch.equal(found.places[side], order)
+        assert found.values[side].shape == (7, 9)  # however many images have passed
+
+
+def test_units_are_spatial_means_of_the_convolutions(model, held_out):
+    found, constant = exemplars.extremes(model, held_out, 3)
+    assert not constant.any()
+    batch = next(iter(held_out.batches(len(held_out))))[1]
+    with torch.no_grad():
+        means = model.conv1.conv(batch).mean(dim=(2, 3))
+    assert torch.equal(found.places["top"][:64], means.topk(3, dim=0).indices.T)
+    names = exemplars.units(model)
+    assert len(names) == len(constant) == 7280
+    assert names[64] == ("conv2.conv", 0)
+
+
+def test_a_silent_unit_is_constant(model, held_out):
+    masks.apply(model, masks.select(model, method="filters", share=0.5))
+    _, constant = exemplars.extremes(model, held_out, 3)
+    silent = torch.cat([(layer.weight.flatten(1) == 0).all(1) for layer in googlenet.convolutions(model).values()])
+    assert torch.equal(constant, silent)

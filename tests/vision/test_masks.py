@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch.nn.utils import prune
+
+from unicomp_lib.vision import googlenet, masks
+
+DIMENSION = {"filters": 0, "connections": 1}
+
+
+@pytest.mark.parametrize("method", masks.METHODS)
+@pytest.mark.parametrize("criterion", masks.CRITERIA)
+def test_every_layer_loses_exactly_its_share(model, method, criterion):
+    found = masks.select(model, method=method, share=0.3, criterion=criterion)
+    layers = googlenet.convolutions(model)
+    assert ("conv1.conv" in found) == (method != "connections")
+    for name, mask in found.items():
+        groups = mask if method == "unstructured" else mask.movedim(DIMENSION[method], 0).flatten(1)
+        if method != "unstructured":
+            assert (groups.any(1) == groups.all(1)).all()  # whole groups
+            groups = groups.any(1)
+        assert (~groups).sum() == round(0.3 * groups.numel())
+        assert mask.shape == layers[name].weight.shape
+
+
+@pytest.mark.parametrize("method", masks.METHODS)
+def test_l1_prunes_what_torch_prunes(method):
+    layer = googlenet.Convolution(8, 12, 3)
+    model = torch.nn.Sequential(googlenet.Convolution(3, 8, 3), layer)
+    found = masks.select(model, method=method, share=0.25)["1.conv"]
+    reference = torch.nn.Conv2d(8, 12, 3, bias=False)
+    reference.weight.data = layer.conv.weight.data.clone()
+    if method == "unstructured":
+        prune.l1_unstructured(reference, "weight", amount=0.25)
+    else:
+        prune.ln_structured(reference, "weight", amount=0.25, n=1, dim=DIMENSION[method])
+    assert torch.equal(found, reference.weight_mask.bool())
+
+
+def test_globally_the_smallest_weights_of_all_go(model):
+    found = masks.select(model, method="unstructured", share=0.9, scope="global")
+    sizes = torch.cat([layer.weight.abs().flatten() for layer in googlenet.convolutions(model).values()])
+    kept = torch.cat([mask.flatten() for mask in found.values()])
+    assert abs((~kept).sum().item() - round(0.9 * len(kept))) <= 0
+    # But for the best of each layer, which is never pruned, no pruned weight is larger than a kept one.
+    assert (sizes[kept] < sizes[~kept].max()).sum() <= 57
+    assert all(mask.any() for mask in found.values())
+
+
+def test_a_later_step_keeps_what_an_earlier_one_pruned(model):
+    first = masks.select(model, method="unstructured", share=masks.geometric(0.75, 1, 2), criterion="random", seed=1)
+    second = masks.select(model, method="unstructured", share=0.75, criterion="random", before=first, seed=2)
+    for name, mask in second.items():
+        assert not (mask & ~first[name]).any()
+        assert (~mask).sum() == round(0.75 * mask.numel())
+    assert masks.geometric(0.75, 1, 2) == pytest.approx(0.5)
+
+
+def test_a_filter_that_is_gone_is_silent_behind_its_norm(model):
+    masks.apply(model, masks.select(model, method="filters", share=0.5))
+    with torch.no_grad():
+        out = model.conv1(torch.randn(2, 3, 32, 32))
+    silent = (model.conv1.conv.weight.flatten(1) == 0).all(1)
+    assert silent.sum() == 32
+    assert (out[:, silent] == 0).all()
+    assert (out[:, ~silent] != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"method": "rows"}, "method 'rows' is not known; allowed are unstructured, filters, connections"),
+        ({"criterion": "l2"}, "criterion 'l2' is not known; allowed are l1, random"),
+        ({"scope": "local"}, "scope 'local' is not known; allowed are layerwise, global"),
+        ({"share": 1.0}, "rate 1.0 is not allowed; give a share from 0 to below 1"),
+    ],
+)
+def test_what_is_not_known_is_said(model, given, says):
+    with pytest.raises(ValueError, match=says):
+        masks.select(model, **({"method": "filters", "share": 0.5} | given))

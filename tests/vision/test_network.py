@@ -1,0 +1,32 @@
+import pytest
+import torch
+
+from unicomp_lib.vision import network
+
+
+def test_a_saved_network_is_the_same_when_loaded(model, tmp_path):
+    network.save(model, tmp_path / "checkpoint")
+    assert {file.suffix for file in (tmp_path / "checkpoint").iterdir()} == {".safetensors", ".json"}
+    loaded = network.load(str(tmp_path / "checkpoint"))
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(x), model(x))
+
+
+def test_torchvisions_weights_load_without_their_auxiliary_heads(model, tmp_path):
+    state = {**model.state_dict(), "aux1.fc1.weight": torch.zeros(3)}
+    torch.save(state, tmp_path / "weights.pth")
+    loaded = network.new(3, weights=str(tmp_path / "weights.pth"))
+    assert torch.equal(loaded.fc.weight, model.fc.weight)
+    with pytest.raises(
+        ValueError, match=r"weights.pth holds no GoogLeNet of 9 classes \(size mismatch .*; give another"
+    ):
+        network.new(9, weights=str(tmp_path / "weights.pth"))
+
+
+def test_a_folder_without_a_network_is_said(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match="holds no network; run notebooks/vision/train.ipynb first"):
+        network.load(str(tmp_path))
+    monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="vision-train/checkpoint holds no network"):
+        network.load("")

@@ -1,0 +1,81 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from unicomp_lib import tables
+from unicomp_lib.vision import accuracy, explained, masks, summary
+
+
+def cell(variant, method="unstructured"):
+    return {"model": "googlenet", "method": method, "variant": variant, "calibration": "", "seed": 0}
+
+
+@pytest.fixture
+def networks(model, held_out, monkeypatch):
+    """Dense, and a network that lost half its filters: image rows and unit rows."""
+    import copy
+
+    from unicomp_lib.vision import efficientnet
+
+    features = np.random.default_rng(0).normal(size=(len(held_out), 8))
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    monkeypatch.setattr(efficientnet, "features", lambda images: __import__("torch").tensor(unit).float())
+    pruned = copy.deepcopy(model)
+    masks.apply(pruned, masks.select(pruned, method="filters", share=0.5))
+    images, units = [], []
+    for name, network in (("dense", model), ("filters-50", pruned)):
+        about = cell(name, "dense" if name == "dense" else "filters")
+        images.append(tables.label(accuracy.rows(network, model, held_out, task="squares", repeats=2), about))
+        rows = explained.explain(network, model, held_out, alpha=6.25, tasks=2, explanations=2)
+        units.append(tables.label(rows, about))
+    return pl.concat(images), pl.concat(units)
+
+
+def value(found, variant, metric, task="units"):
+    return found.filter(variant=variant, metric=metric, task=task)["value"][0]
+
+
+def test_units_that_are_constant_have_no_scores_and_dense_keeps_all(networks):
+    _, units = networks
+    pruned = units.filter(variant="filters-50")
+    assert pruned["constant"].sum() == pruned.filter(pl.col("mis").is_null()).height == 3640
+    assert units.filter(variant="dense")["overlap"].min() == 1
+    assert len(units["top"][0]) == 6
+
+
+def test_scores_hold_accuracy_sizes_and_interpretability(networks):
+    images, units = networks
+    found = summary.score(images, units)
+    assert found.schema == tables.SCORES
+    assert value(found, "filters-50", "constant") == 0.5
+    assert value(found, "filters-50", "sparsity") == pytest.approx(0.5, abs=0.001)
+    assert value(found, "filters-50", "macs") < 0.35 * value(found, "dense", "macs")
+    alive = units.filter(~pl.col("constant"))
+    assert value(found, "filters-50", "mis") == pytest.approx(
+        alive.filter(variant="filters-50")["mis"].cast(pl.Float64).mean()
+    )
+    assert value(found, "dense", "mis_difference") == 0
+    right = images.filter(variant="filters-50", metric="acc")["value"].mean()
+    assert value(found, "filters-50", "acc", "squares") == right
+    assert found.filter(variant="dense", metric="mis", task="conv1.conv").height == 1
+
+
+def test_too_few_images_for_the_tasks_are_said(model, held_out):
+    with pytest.raises(ValueError, match="20 tasks of 9 explanations and a query take 400 images, and there are 24"):
+        explained.explain(model, model, held_out, alpha=1)
+
+
+def test_a_relation_over_networks_has_a_bound():
+    rows = [
+        {**cell(f"unstructured-{place}"), "metric": metric, "value": value, "task": task, "capability": ""}
+        for place in range(8)
+        for metric, value, task in (
+            ("mis", 0.7 + 0.01 * place, "units"), ("sparsity", place / 10, "units"), ("acc", 0.7 - 0.01 * place, "all of them")
+        )
+    ]  # fmt: skip
+    found = pl.DataFrame(rows)
+    known = {row["metric"]: row for row in summary._relations(found)}
+    assert known["mis_by_sparsity"]["value"] == pytest.approx(1)
+    assert known["mis_by_acc"]["value"] == pytest.approx(-1)
+    assert known["mis_by_acc_bound"]["value"] == pytest.approx(1)
+    assert known["mis_by_sparsity"]["n"] == 8

@@ -1,0 +1,56 @@
+"""Accuracy of a network, and what it costs, as item rows."""
+
+import hashlib
+
+import polars as pl
+import torch
+from torch import nn
+
+from unicomp_lib import tables
+from unicomp_lib.vision import masks, removal, training
+from unicomp_lib.vision.images import Images
+
+VERSION = "1"
+
+
+def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repeats: int = 5) -> pl.DataFrame:
+    """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, and sizes and latency.
+
+    MACs, parameters and latency are those after what is pruned has been taken out; the latency of a batch of
+    16 is measured in turn with that of dense.
+    """
+    right, likelihood = training.correct(model, images)
+    chance = torch.bincount(images.labels).max().item() / len(images)
+    codes = [hashlib.sha256(f"{file.parent.name}/{file.name}".encode()).hexdigest()[:16] for file in images.files]
+    each = [
+        {"doc_id": place, "doc_hash": codes[place], "cluster": images.groups[place], "metric": metric,
+         "primary": metric == "acc", "value": float(values[place])}
+        for metric, values in (("acc", right), ("log_likelihood", likelihood))
+        for place in range(len(images))
+    ]  # fmt: skip
+    known = pl.DataFrame(each).with_columns(
+        pl.lit("vision").alias("dimension"), pl.lit("accuracy").alias("capability"), pl.lit(task).alias("task"),
+        pl.lit("top-1").alias("format"), pl.lit(chance).alias("chance"),
+    )  # fmt: skip
+    missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in tables.ITEMS.items() if name not in known.columns]
+    of_images = known.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in tables.ITEMS.items())
+    return pl.concat(
+        [of_images, tables.measurements(_sizes(model, dense, images.size, repeats), dimension="vision", task=task)]
+    )
+
+
+def _sizes(model: nn.Module, dense: nn.Module, size: int, repeats: int) -> pl.DataFrame:
+    small = removal.removed(model, size=size)
+    once = {
+        "macs": removal.macs(small, size=size),
+        "parameters": removal.parameters(small),
+        "sparsity": masks.sparsity(model),
+    }
+    times = removal.latency({"latency": small, "latency_dense": dense}, size=size, repeats=repeats)
+    found = [{"doc_id": 0, "metric": metric, "value": float(value)} for metric, value in once.items()]
+    found += [
+        {"doc_id": repeat, "metric": metric, "value": value}
+        for metric, values in times.items()
+        for repeat, value in enumerate(values)
+    ]
+    return pl.DataFrame(found)

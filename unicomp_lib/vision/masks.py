@@ -1,0 +1,120 @@
+"""What is pruned: scores of weights, filters or connections, and the masks made of them."""
+
+import torch
+from torch import nn
+
+from unicomp_lib.vision.googlenet import convolutions
+
+VERSION = "1"
+
+Masks = dict[str, torch.Tensor]  # name of a convolution -> booleans of its weight's shape, false where pruned
+
+METHODS = ("unstructured", "filters", "connections")
+CRITERIA = ("l1", "random")
+SCOPES = ("layerwise", "global")
+
+
+def select(
+    model: nn.Module,
+    *,
+    method: str,
+    share: float,
+    criterion: str = "l1",
+    scope: str = "layerwise",
+    before: Masks | None = None,
+    seed: int = 0,
+) -> Masks:
+    """Masks that prune ``share`` of the weights, filters or connections of the model's convolutions.
+
+    ``unstructured`` prunes single weights, ``filters`` whole output channels (dimension 0), ``connections``
+    an output's whole input channels (dimension 1), but not those of the first convolution, which are the
+    image's colours. ``layerwise`` prunes the same share of each convolution, ``global`` the lowest scores of
+    all; a group's score is the mean of its weights' sizes, so that large and small kernels compare.
+    Exactly ``round(share * n)`` of n are pruned, those of ``before`` first, and at least one is left in
+    each convolution.
+    """
+    _check(method=method, criterion=criterion, scope=scope, share=share)
+    scores = _scores(model, method, criterion, seed)
+    if before:
+        gone = {name: ~_grouped(before[name].float(), method).bool() for name in scores}
+        scores = {name: score.masked_fill(gone[name], -1.0) for name, score in scores.items()}
+    kept = _lowest_globally(scores, share) if scope == "global" else _lowest_by_layer(scores, share)
+    shapes = {name: layer.weight.shape for name, layer in convolutions(model).items()}
+    return {name: _spread(keep, method).expand(shapes[name]).clone() for name, keep in kept.items()}
+
+
+def apply(model: nn.Module, masks: Masks) -> None:
+    """Set what is pruned to zero, in place.
+
+    The BatchNorm after a convolution that lost a whole filter would turn its zeros into a constant: its
+    weight and bias are set to zero there too, so that the channel is silent.
+    """
+    layers = convolutions(model)
+    parts = dict(model.named_modules())
+    with torch.no_grad():
+        for name, mask in masks.items():
+            layers[name].weight.mul_(mask)
+            norm, silent = parts[name.removesuffix("conv") + "bn"], ~mask.flatten(1).any(1)
+            if silent.any():
+                norm.weight[silent] = 0
+                norm.bias[silent] = 0
+
+
+def geometric(rate: float, step: int, steps: int) -> float:
+    """Share pruned after ``step`` of ``steps`` when every step prunes the same share of what is left."""
+    return 1 - (1 - rate) ** (step / steps)
+
+
+def sparsity(model: nn.Module) -> float:
+    """Share of the convolutions' weights that are zero."""
+    weights = [layer.weight for layer in convolutions(model).values()]
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+
+
+def _check(*, share: float, **given: str) -> None:
+    allowed = {"method": METHODS, "criterion": CRITERIA, "scope": SCOPES}
+    for name, value in given.items():
+        if value not in allowed[name]:
+            raise ValueError(f"{name} {value!r} is not known; allowed are {', '.join(allowed[name])}")
+    if not 0 <= share < 1:
+        raise ValueError(f"rate {share} is not allowed; give a share from 0 to below 1, such as 0.5")
+
+
+def _scores(model: nn.Module, method: str, criterion: str, seed: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for place, (name, layer) in enumerate(convolutions(model).items()):
+        if method == "connections" and place == 0:
+            continue
+        sizes = _grouped(layer.weight.detach().abs(), method)
+        found[name] = torch.rand(sizes.shape, generator=generator) if criterion == "random" else sizes.cpu()
+    return found
+
+
+def _grouped(weight: torch.Tensor, method: str) -> torch.Tensor:
+    """(outputs, inputs, height, width) to the mean of each group that is pruned together."""
+    over = {"unstructured": (), "filters": (1, 2, 3), "connections": (0, 2, 3)}[method]
+    return weight.mean(dim=over) if over else weight
+
+
+def _spread(keep: torch.Tensor, method: str) -> torch.Tensor:
+    shape = {"unstructured": keep.shape, "filters": (-1, 1, 1, 1), "connections": (1, -1, 1, 1)}[method]
+    return keep.reshape(shape)
+
+
+def _lowest_by_layer(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    return {name: _without_lowest(score, round(share * score.numel())) for name, score in scores.items()}
+
+
+def _lowest_globally(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    # The best of each layer is out of reach, so that no layer is cut through.
+    spared = {name: score.flatten().index_fill(0, score.argmax(), torch.inf) for name, score in scores.items()}
+    kept = _without_lowest(torch.cat(list(spared.values())), round(share * sum(map(len, spared.values()))))
+    parts = kept.split([len(score) for score in spared.values()])
+    return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
+
+
+def _without_lowest(score: torch.Tensor, count: int) -> torch.Tensor:
+    keep = torch.ones(score.numel(), dtype=torch.bool)
+    keep[score.flatten().argsort(stable=True)[: min(count, score.numel() - 1)]] = False
+    return keep.reshape(score.shape)

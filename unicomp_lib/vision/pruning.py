@@ -1,0 +1,57 @@
+"""Prune a trained network, at once or in steps, and retrain it."""
+
+from torch import nn
+
+from unicomp_lib.vision import masks as masking
+from unicomp_lib.vision import training
+from unicomp_lib.vision.images import Images
+
+VERSION = "1"
+
+SCHEDULES = ("one-shot", "iterative")
+
+
+def prune(
+    model: nn.Module,
+    images: Images,
+    *,
+    method: str,
+    rate: float,
+    criterion: str = "l1",
+    scope: str = "layerwise",
+    schedule: str = "one-shot",
+    steps: int = 2,
+    epochs: int = 2,
+    learning_rate: float = 0.02,
+    recalibrate: bool = False,
+    seed: int = 0,
+) -> tuple[masking.Masks, list[dict[str, float]]]:
+    """Prune ``model`` in place to ``rate`` and return the masks and the retraining's history.
+
+    ``iterative`` reaches the rate in ``steps`` that prune the same share of what is left, and retrains after
+    each for its part of the ``epochs``: unlike in the paper both schedules retrain equally long, so that
+    what differs is the schedule alone. With ``recalibrate``, BatchNorm's statistics are estimated anew after
+    pruning; with no epochs beside, that is the control for what retraining does.
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"schedule {schedule!r} is not known; allowed are {', '.join(SCHEDULES)}")
+    steps = steps if schedule == "iterative" else 1
+    if steps < 1 or epochs % steps:
+        raise ValueError(
+            f"epochs {epochs} cannot be shared out equally over {steps} steps; give a multiple of the steps"
+        )
+    masks: masking.Masks | None = None
+    history: list[dict[str, float]] = []
+    for step in range(1, steps + 1):
+        share = masking.geometric(rate, step, steps)
+        masks = masking.select(
+            model, method=method, share=share, criterion=criterion, scope=scope, before=masks, seed=seed
+        )
+        masking.apply(model, masks)
+        if recalibrate:
+            training.recalibrate(model, images, seed=seed)
+        history += training.train(
+            model, images, epochs=epochs // steps, rate=learning_rate, masks=masks, seed=seed + step
+        )
+    assert masks is not None
+    return masks, history

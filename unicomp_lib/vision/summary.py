@@ -1,0 +1,88 @@
+"""From images and units to the scores of the vision study."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+
+from unicomp_lib import tables
+from unicomp_lib.evaluate import scores, statistics
+from unicomp_lib.evaluate.statistics import Estimate
+
+VERSION = "1"
+
+SIZES = ("macs", "parameters", "sparsity", "latency", "latency_dense")
+Row = dict[str, object]
+
+
+def score(images: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
+    """Scores (``tables.SCORES``) from the image rows and the unit rows of all networks.
+
+    Accuracy is compared with dense on the same images as every task is. Of the MIS, rows of the mean over
+    units and of its paired difference to dense, with intervals over layers, since the units of one layer are
+    not independent; by layer; the share of constant units; the null. ``mis_by_*`` are rank correlations over
+    networks, whose ``bound`` is the smallest relation that they exclude in both directions.
+    """
+    accuracy = scores.score(images.filter(~pl.col("metric").is_in(SIZES)))
+    rows: list[Row] = []
+    for cell, of_cell in images.filter(pl.col("metric").is_in(SIZES)).group_by(tables.CELL, maintain_order=True):
+        rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _sizes(of_cell)]
+    reference = units.filter(pl.col("variant") == "dense").select("layer", "channel", pl.col("mis").alias("dense"))
+    for cell, of_cell in units.group_by(tables.CELL, maintain_order=True):
+        paired = of_cell.join(reference, on=["layer", "channel"], how="left", maintain_order="left")
+        rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _units(paired)]
+    found = pl.concat([accuracy, pl.DataFrame(rows, schema=tables.SCORES)])
+    relations = pl.DataFrame(list(_relations(found)), schema=tables.SCORES)
+    return pl.concat([found, relations])
+
+
+def _sizes(frame: pl.DataFrame) -> Iterator[Row]:
+    by = {metric: part["value"].to_numpy() for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
+    for metric in ("macs", "parameters", "sparsity"):
+        yield _row(metric, Estimate(float(by[metric][0]), float("nan"), float("nan")), 1)
+    ratio = by["latency_dense"] / by["latency"]
+    yield _row("speed_ratio", Estimate(float(np.median(ratio)), float(ratio.min()), float(ratio.max())), len(ratio))
+
+
+def _units(paired: pl.DataFrame) -> Iterator[Row]:
+    constant = float(paired["constant"].cast(pl.Float64).mean())  # type: ignore[arg-type]
+    yield _row("constant", Estimate(constant, float("nan"), float("nan")), len(paired))
+    alive = paired.filter(~pl.col("constant"))
+    for metric in ("mis", "hard", "margin", "null", "overlap"):
+        yield _row(metric, _by_layer(alive, pl.col(metric)), len(alive))
+    both = alive.filter(pl.col("dense").is_not_null())
+    yield _row("mis_difference", _by_layer(both, pl.col("mis") - pl.col("dense")), len(both))
+    for (layer,), frame in alive.group_by(["layer"], maintain_order=True):
+        places = np.arange(len(frame))
+        yield _row("mis", statistics.bootstrap(frame["mis"].to_numpy().astype(float), places), len(frame), str(layer))
+
+
+def _by_layer(frame: pl.DataFrame, value: pl.Expr) -> Estimate:
+    kept = frame.select(value.cast(pl.Float64).alias("value"), "layer")
+    if kept.is_empty():
+        return statistics.UNDEFINED
+    return statistics.bootstrap(kept["value"].to_numpy(), kept["layer"].to_numpy())
+
+
+def _relations(found: pl.DataFrame) -> Iterator[Row]:
+    """Over the trained networks: MIS by sparsity and by accuracy."""
+    kept = found.filter(pl.col("seed").is_not_null(), pl.col("variant") != "untrained", pl.col("task") != "all")
+    wide = {
+        metric: kept.filter(pl.col("metric") == metric).unique(["variant", "seed"], keep="first", maintain_order=True)
+        for metric in ("mis", "sparsity", "acc")
+    }
+    for metric in ("sparsity", "acc"):
+        both = wide["mis"].join(wide[metric], on=["variant", "seed"], suffix="_other", maintain_order="left")
+        relation = statistics.rank_correlation(both["value_other"].to_numpy(), both["value"].to_numpy())
+        bound = max(abs(relation.low), abs(relation.high))
+        for name, value in (("", relation), ("_bound", Estimate(bound, float("nan"), float("nan")))):
+            shared = {"model": both["model"][0], "method": "all", "variant": "all", "calibration": "", "seed": None}
+            yield shared | _row(f"mis_by_{metric}{name}", value, len(both))
+
+
+def _row(metric: str, estimate: Estimate, n: int, task: str = "units") -> Row:
+    capability = "size" if metric in ("macs", "parameters", "sparsity", "speed_ratio") else "interpretability"
+    return {
+        "dimension": "vision", "capability": capability, "task": task, "format": "", "metric": metric,
+        "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": n, "chance": None,
+    }  # fmt: skip

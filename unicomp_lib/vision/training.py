@@ -1,0 +1,97 @@
+"""Train a network, or retrain a pruned one with its masks held."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from unicomp_lib.vision import masks as masking
+from unicomp_lib.vision.images import Images, scaled
+
+VERSION = "1"
+
+
+def train(
+    model: nn.Module,
+    images: Images,
+    *,
+    epochs: int,
+    rate: float,
+    batch: int = 64,
+    masks: masking.Masks | None = None,
+    seed: int = 0,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place by SGD with a one-cycle schedule, and return loss and accuracy of each epoch.
+
+    ``rate`` is the highest learning rate. ``masks`` are applied after every step, so that what was pruned
+    stays exactly zero. Images are mirrored and shifted by up to a sixteenth at random.
+    """
+    if not epochs:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    steps = epochs * math.ceil(len(images) / batch)
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
+    history = []
+    for epoch in range(epochs):
+        model.train()
+        loss_sum, right = 0.0, 0
+        order = torch.randperm(len(images), generator=generator)
+        for places in tqdm(order.split(batch), desc=f"epoch {epoch + 1}/{epochs}", leave=False, mininterval=5):
+            labels = images.labels[places]
+            batch_images = augmented(images.pixels(places), generator)
+            scores = model(batch_images.contiguous(memory_format=torch.channels_last))
+            loss = functional.cross_entropy(scores, labels, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if masks:
+                masking.apply(model, masks)
+            loss_sum += loss.item() * len(places)
+            right += int((scores.argmax(1) == labels).sum())
+        history.append({"epoch": epoch + 1, "loss": loss_sum / len(images), "accuracy": right / len(images)})
+    model.eval()
+    return history
+
+
+def augmented(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Images scaled to -1 to 1, half of them mirrored, all shifted by up to a sixteenth of their size."""
+    images, edge = scaled(pixels), pixels.shape[-1] // 16
+    mirror = torch.rand(len(images), generator=generator) < 0.5
+    images[mirror] = images[mirror].flip(-1)
+    if not edge:
+        return images
+    padded = functional.pad(images, (edge,) * 4, value=1.0)
+    shifts = torch.randint(0, 2 * edge + 1, (len(images), 2), generator=generator).tolist()
+    size = pixels.shape[-1]
+    moved = [image[:, top : top + size, left : left + size] for image, (top, left) in zip(padded, shifts, strict=True)]
+    return torch.stack(moved)
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, images: Images, *, number: int = 2048, seed: int = 0) -> None:
+    """Estimate the BatchNorm statistics anew, from ``number`` images, and change nothing else."""
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    model.train()
+    places = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number]
+    for part in places.split(256):
+        model(scaled(images.pixels(part)).contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+@torch.no_grad()
+def correct(model: nn.Module, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whether each image's class comes first, and the log-probability of its class: (images,) each."""
+    model.eval()
+    scores = torch.cat([model(batch) for _, batch in images.batches()])
+    likelihood = scores.log_softmax(1)[torch.arange(len(images)), images.labels]
+    return scores.argmax(1) == images.labels, likelihood
