@@ -70,7 +70,7 @@ def test_an_npm_package_is_checked_whole_and_only_its_parts_unpacked(home, monke
 def test_another_archive_than_the_pinned_is_a_clear_error(home, monkeypatch, tmp_path):
     (tmp_path / "fluent-emoji-3d-1.1.0.tgz").write_bytes(b"another")
     monkeypatch.setenv("UNICOMP_ARCHIVES", str(tmp_path))
-    with pytest.raises(assets.AssetError, match="fluent-emoji-3d-1.1.0.tgz has SHA-256 .* the package has changed"):
+    with pytest.raises(assets.AssetError, match=r"fluent-emoji-3d-1.1.0.tgz has SHA-256 .* the package has changed"):
         assets.fetch("emoji-fluent")
 
 

@@ -25,7 +25,7 @@ def test_torchvisions_weights_load_without_their_auxiliary_heads(model, tmp_path
 
 
 def test_a_folder_without_a_network_is_said(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="holds no network; run notebooks/vision/train.ipynb first"):
+    with pytest.raises(ValueError, match=r"holds no network; run notebooks/vision/train.ipynb first"):
         network.load(str(tmp_path))
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="vision-train/checkpoint holds no network"):

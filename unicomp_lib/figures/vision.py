@@ -161,6 +161,7 @@ def summary(table: pl.DataFrame) -> Figure:
     mis_by_rate.set(title="Interpretability", ylabel="mean MIS of the units")
     plane.set(title="One against the other", xlabel="share of held-out images right", ylabel="mean MIS of the units")
     survival.set(title="Explanations that survive", ylabel="share of exemplars kept", ylim=(0, 1))
+    plane.margins(0.12)
     _legend(figure)
     return figure
 
@@ -179,7 +180,7 @@ def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:
         )
     for row in pruned.iter_rows(named=True):
         _point(axes, row, row["rate"] + SHIFTS[row["method"]], metric)
-    axes.set_xlabel("share pruned")
+    axes.set(xlabel="share pruned", xticks=pruned["rate"].unique().sort().to_list())
 
 
 def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: str = "") -> None:
@@ -229,7 +230,7 @@ def distributions(rows: pl.DataFrame) -> Figure:
         alive = of_network.filter(~pl.col("constant"))["mis"].to_numpy()
         _violin(axes, alive, place, METHODS[method][1])
         share = of_network["constant"].sum() / len(of_network)
-        labels.append(f"{name(variant)} ({share:.0%} constant)" if share else name(variant))
+        labels.append(f"{name(variant)} ({100 * share:.0f} % constant)" if share >= 0.005 else name(variant))
     null = rows.filter(pl.col("variant") == "dense")["null"].to_numpy()
     _violin(axes, null, len(order), GREY)
     axes.set_yticks(range(len(order) + 1), [*labels, "null"])
@@ -266,7 +267,7 @@ def before_after(rows: pl.DataFrame, images: Images, variant: str) -> BeforeAfte
     figure, axes = plt.subplots(len(places), 2, figsize=(style.PAGE, 0.75 * len(places) + 0.3), squeeze=False)
     for (before, after), row in zip(axes, table.iter_rows(named=True), strict=True):
         _strip(before, row["top"], images, f"{row['layer']}, channel {row['channel']}: dense, MIS {row['mis']:.2f}")
-        kept = f"MIS {row['mis_after']:.2f}, {row['overlap_after']:.0%} of exemplars kept"
+        kept = f"MIS {row['mis_after']:.2f}, {100 * row['overlap_after']:.0f} % of exemplars kept"
         _strip(after, row["top_after"], images, f"{name(variant)}: {kept}")
     shown = table.select("layer", "channel", "mis", "mis_after", pl.col("overlap_after").alias("overlap"))
     return BeforeAfter(figure, shown)
