@@ -1,4 +1,5 @@
 import json
+import subprocess
 
 import pytest
 
@@ -83,6 +84,14 @@ def test_no_npm_registry_is_one_sentence(home, monkeypatch, tmp_path):
         assets.AssetError, match=r"could not download @lobehub/.*@1.1.0 \(no network\); .* UNICOMP_ARCHIVES"
     ):
         assets.fetch("emoji-fluent")
+
+
+def test_without_npm_nodes_wheel_brings_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(assets.shutil, "which", lambda name: None)
+    command = assets._npm(tmp_path)
+    found = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout[0].isdigit()
 
 
 def test_unknown_names_list_the_known():

@@ -254,7 +254,7 @@ def test_a_forced_run_that_cannot_start_loses_nothing(study):
 def test_bad_input_on_the_command_line_is_one_sentence(study):
     for arguments, says in [
         (["--profile", "huge"], "error: profile 'huge' is not there"),
-        (["--only", "vision/*"], "error: no step matches 'vision/*'"),
+        (["--only", "audio/*"], "error: no step matches 'audio/*'"),
         (["--force", "nothing"], "error: --force 'nothing' matches no step"),
         (["--workers", "0"], "error: --workers 0 is not allowed"),
     ]:

