@@ -28,6 +28,13 @@ def dense():
 
 
 @pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
 def copy(tmp_path):
     """A copy of the checkout, in which a test may edit and run."""
     return copied(tmp_path / "study")

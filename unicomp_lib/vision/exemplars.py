@@ -43,10 +43,11 @@ def extremes(model: nn.Module, images: Images, count: int) -> tuple[Extremes, to
     ]
     found = Extremes(sum(layer.out_channels for layer in layers.values()), count)
     model.eval()
+    device = next(model.parameters()).device
     for places, batch in images.batches():
         kept.clear()
-        model(batch)
-        found.add(torch.cat(kept, dim=1), places)
+        model(batch.to(device))
+        found.add(torch.cat(kept, dim=1).cpu(), places)
     for handle in handles:
         handle.remove()
     high, low = found.values["top"][:, 0], found.values["bottom"][:, 0]

@@ -3,23 +3,24 @@
 import polars as pl
 from torch import nn
 
-from unicomp_lib.vision import efficientnet, exemplars, mis
+from unicomp_lib.vision import exemplars, mis, similarity
 from unicomp_lib.vision.images import Images
 
-VERSION = "1"
+VERSION = "2"
 
 SHOWN = 9
 
 
 def explain(
-    model: nn.Module, dense: nn.Module, images: Images, *, alpha: float, tasks: int = mis.TASKS,
-    explanations: int = mis.EXPLANATIONS,
+    model: nn.Module, dense: nn.Module, images: Images, *, alpha: float, measure: str = similarity.OFFLINE,
+    tasks: int = mis.TASKS, explanations: int = mis.EXPLANATIONS,
 ) -> pl.DataFrame:  # fmt: skip
     """Rows of layer, channel, constant, mis, hard, margin, null, overlap, top and bottom, one a unit.
 
     ``null`` is the MIS of the same number of units with shuffled activations. ``overlap`` is the share of the
     ``tasks`` most exciting images of the dense network's same unit that are among this one's; ``top`` and
-    ``bottom`` are the most extreme images' places. Constant units have no scores.
+    ``bottom`` are the most extreme images' places. Constant units have no scores. ``measure`` names what says
+    how alike images look, see ``similarity``.
     """
     each = tasks * (explanations + 1)
     if 2 * each > len(images):
@@ -27,7 +28,7 @@ def explain(
             f"{tasks} tasks of {explanations} explanations and a query take {2 * each} images, and there are "
             f"{len(images)}; give more images, or fewer tasks or explanations"
         )
-    features = efficientnet.features(images)
+    features = similarity.features(images, measure)
     found, constant = exemplars.extremes(model, images, each)
     reference, _ = exemplars.extremes(dense, images, tasks)
     scores = mis.score(found.places["top"], found.places["bottom"], features, alpha=alpha, tasks=tasks)

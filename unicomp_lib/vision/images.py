@@ -4,6 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib import assets, files, paths
+from unicomp_lib import assets, files, hardware, paths
 
 VERSION = "1"
 
@@ -56,7 +57,9 @@ class Images:
         """Images at ``places`` as bytes: (places, 3, size, size)."""
         if 3 * self.size**2 * len(self) <= IN_MEMORY:
             return self._decoded[places]
-        return torch.stack([decode(self.files[place], self.size) for place in places.tolist()])
+        with ThreadPoolExecutor(hardware.cores()) as threads:  # Pillow decodes outside Python's lock
+            decoded = threads.map(lambda place: decode(self.files[place], self.size), places.tolist())
+            return torch.stack(list(decoded))
 
     def batches(self, size: int = 128) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Places and images scaled to -1 to 1, in order."""

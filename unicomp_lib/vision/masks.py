@@ -53,8 +53,9 @@ def apply(model: nn.Module, masks: Masks) -> None:
     parts = dict(model.named_modules())
     with torch.no_grad():
         for name, mask in masks.items():
-            layers[name].weight.mul_(mask)
-            norm, silent = parts[name.removesuffix("conv") + "bn"], ~mask.flatten(1).any(1)
+            layers[name].weight.mul_(mask.to(layers[name].weight.device))
+            norm = parts[name.removesuffix("conv") + "bn"]
+            silent = ~mask.flatten(1).any(1).to(norm.weight.device)
             if silent.any():
                 norm.weight[silent] = 0
                 norm.bias[silent] = 0

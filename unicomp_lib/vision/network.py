@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib import files, paths
+from unicomp_lib import files, models, paths
 from unicomp_lib.vision.googlenet import GoogLeNet
 
 VERSION = "1"
@@ -33,7 +33,7 @@ def new(classes: int, *, weights: str = "", seed: int = 0) -> GoogLeNet:
 
 def save(model: GoogLeNet, folder: Path) -> Path:
     """Write the network into ``folder``, its description last."""
-    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     files.write_whole(folder / WEIGHTS, lambda part: save_file(state, part))
     files.write_text(folder / ABOUT, json.dumps({"classes": model.fc.out_features}))
     return folder
@@ -53,4 +53,4 @@ def load(checkpoint: str) -> GoogLeNet:
 
 def _ready(model: GoogLeNet) -> GoogLeNet:
     # Processors convolve a quarter faster with the channels last.
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return model.to(models.device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

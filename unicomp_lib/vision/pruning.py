@@ -6,7 +6,7 @@ from unicomp_lib.vision import masks as masking
 from unicomp_lib.vision import training
 from unicomp_lib.vision.images import Images
 
-VERSION = "1"
+VERSION = "2"
 
 SCHEDULES = ("one-shot", "iterative")
 
@@ -24,6 +24,7 @@ def prune(
     epochs: int = 2,
     learning_rate: float = 0.02,
     recalibrate: bool = False,
+    precision: str = "float32",
     seed: int = 0,
 ) -> tuple[masking.Masks, list[dict[str, float]]]:
     """Prune ``model`` in place to ``rate`` and return the masks and the retraining's history.
@@ -31,7 +32,8 @@ def prune(
     ``iterative`` reaches the rate in ``steps`` that prune the same share of what is left, and retrains after
     each for its part of the ``epochs``: unlike in the paper both schedules retrain equally long, so that
     what differs is the schedule alone. With ``recalibrate``, BatchNorm's statistics are estimated anew after
-    pruning; with no epochs beside, that is the control for what retraining does.
+    pruning; with no epochs beside, that is the control for what retraining does. ``precision`` is that of
+    ``training.train``.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule {schedule!r} is not known; allowed are {', '.join(SCHEDULES)}")
@@ -51,7 +53,8 @@ def prune(
         if recalibrate:
             training.recalibrate(model, images, seed=seed)
         history += training.train(
-            model, images, epochs=epochs // steps, rate=learning_rate, masks=masks, seed=seed + step
-        )
+            model, images, epochs=epochs // steps, rate=learning_rate, masks=masks, precision=precision,
+            seed=seed + step,
+        )  # fmt: skip
     assert masks is not None
     return masks, history

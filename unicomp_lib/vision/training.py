@@ -7,10 +7,11 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
+from unicomp_lib import models
 from unicomp_lib.vision import masks as masking
 from unicomp_lib.vision.images import Images, scaled
 
-VERSION = "1"
+VERSION = "2"
 
 
 def train(
@@ -21,16 +22,19 @@ def train(
     rate: float,
     batch: int = 64,
     masks: masking.Masks | None = None,
+    precision: str = "float32",
     seed: int = 0,
 ) -> list[dict[str, float]]:
     """Train ``model`` in place by SGD with a one-cycle schedule, and return loss and accuracy of each epoch.
 
     ``rate`` is the highest learning rate. ``masks`` are applied after every step, so that what was pruned
-    stays exactly zero. Images are mirrored and shifted by up to a sixteenth at random.
+    stays exactly zero. Images are mirrored and shifted by up to a sixteenth at random. With the ``precision``
+    ``bfloat16`` products are computed in it, and weights are kept and updated in float32.
     """
     if not epochs:
         return []
     generator = torch.Generator().manual_seed(seed)
+    device, dtype = next(model.parameters()).device, models.dtype(precision)
     steps = epochs * math.ceil(len(images) / batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
@@ -40,10 +44,11 @@ def train(
         loss_sum, right = 0.0, 0
         order = torch.randperm(len(images), generator=generator)
         for places in tqdm(order.split(batch), desc=f"epoch {epoch + 1}/{epochs}", leave=False, mininterval=5):
-            labels = images.labels[places]
-            batch_images = augmented(images.pixels(places), generator)
-            scores = model(batch_images.contiguous(memory_format=torch.channels_last))
-            loss = functional.cross_entropy(scores, labels, label_smoothing=0.1)
+            labels = images.labels[places].to(device)
+            shown = augmented(images.pixels(places), generator).contiguous(memory_format=torch.channels_last)
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                scores = model(shown.to(device))
+            loss = functional.cross_entropy(scores.float(), labels, label_smoothing=0.1)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -80,9 +85,10 @@ def recalibrate(model: nn.Module, images: Images, *, number: int = 2048, seed: i
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
     model.train()
+    device = next(model.parameters()).device
     places = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number]
     for part in places.split(256):
-        model(scaled(images.pixels(part)).contiguous(memory_format=torch.channels_last))
+        model(scaled(images.pixels(part)).contiguous(memory_format=torch.channels_last).to(device))
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     model.eval()
@@ -92,6 +98,7 @@ def recalibrate(model: nn.Module, images: Images, *, number: int = 2048, seed: i
 def correct(model: nn.Module, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
     """Whether each image's class comes first, and the log-probability of its class: (images,) each."""
     model.eval()
-    scores = torch.cat([model(batch) for _, batch in images.batches()])
+    device = next(model.parameters()).device
+    scores = torch.cat([model(batch.to(device)).cpu() for _, batch in images.batches()])
     likelihood = scores.log_softmax(1)[torch.arange(len(images)), images.labels]
     return scores.argmax(1) == images.labels, likelihood

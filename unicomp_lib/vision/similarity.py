@@ -1,0 +1,52 @@
+"""How alike images look: the measure that stands behind the Machine Interpretability Score."""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from unicomp_lib import models, paths
+from unicomp_lib.vision import efficientnet
+from unicomp_lib.vision.images import Images
+
+VERSION = "1"
+
+OFFLINE, DREAMSIM = "efficientnet-lite0", "dreamsim"
+SIZE = 224  # pixels, what DreamSim was trained on
+
+
+def features(images: Images, measure: str) -> torch.Tensor:
+    """Features of all images, of length one, so that a product is how alike two look: (images, dimensions).
+
+    ``efficientnet-lite0`` needs no network beside the package registry; ``dreamsim`` (Fu et al., 2023, arXiv
+    2306.09344), which the MIS was defined with, needs its package, and fetches its weights at first use. Computed
+    once, then read from the cache. A ``ValueError`` names a measure that is not known or not installed.
+    """
+    if measure == OFFLINE:
+        return efficientnet.features(images)
+    if measure == DREAMSIM:
+        return images.kept(f"dreamsim-{VERSION}", lambda: _dreamsim(images))
+    raise ValueError(f"measure {measure!r} is not known; allowed are {OFFLINE}, {DREAMSIM}")
+
+
+@torch.no_grad()
+def _dreamsim(images: Images) -> torch.Tensor:
+    device = models.device()
+    model = _load(device)
+    found = []
+    for places in torch.arange(len(images)).split(64):
+        pixels = functional.interpolate(images.pixels(places).float() / 255, size=SIZE, mode="bicubic", antialias=True)
+        found.append(functional.normalize(model.embed(pixels.clamp(0, 1).to(device))).cpu())
+    return torch.cat(found)
+
+
+def _load(device: torch.device) -> Any:
+    try:
+        from dreamsim import dreamsim
+    except ImportError as error:
+        raise ValueError(
+            f"measure {DREAMSIM!r} needs a package that does not import here ({error}); pip install dreamsim, "
+            f"or take {OFFLINE}"
+        ) from error
+    model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(paths.home() / "dreamsim"))
+    return model.eval()
