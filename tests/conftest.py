@@ -4,12 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from unicomp_lib import models, paths
 
 torch.set_num_threads(1)
+
+COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 40, 30)}
 
 # What a checkout holds that the study reads.
 PARTS = ("notebooks", "params", "unicomp_lib")
@@ -25,6 +29,19 @@ def tiny():
 def dense():
     """The real model of the default profile in float32, and its tokenizer."""
     return models.load("smollm2-135m-instruct", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """Squares of three noisy colours, a folder a class: 20 images of each to train on, 8 held out."""
+    root, chance = tmp_path_factory.mktemp("squares"), np.random.default_rng(0)
+    for split, count in (("train", 20), ("val", 8)):
+        for name, colour in COLOURS.items():
+            (root / split / name).mkdir(parents=True)
+            for place in range(count):
+                pixels = np.clip(np.array(colour) + chance.normal(0, 40, (40, 32, 3)), 0, 255).astype("uint8")
+                Image.fromarray(pixels).save(root / split / name / f"{place}.png")
+    return root
 
 
 @pytest.fixture

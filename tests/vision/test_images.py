@@ -27,20 +27,20 @@ def test_versions_of_one_emoji_look_more_alike_than_different_emoji():
     assert similar[same].mean() > similar[~same].mean() + 0.1
 
 
-def test_a_folder_of_classes_is_read(folder, squares):
+def test_a_folder_of_classes_is_read(image_folder, squares):
     assert squares.classes == ["blue", "green", "red"]
     assert len(squares) == 60
     blue = squares.pixels(torch.tensor([0])).float().mean(dim=(0, 2, 3))
     assert blue.argmax() == 2
-    fewer = [images.load(str(folder), "train", size=32, number=7).files for _ in range(2)]
+    fewer = [images.load(str(image_folder), "train", size=32, number=7).files for _ in range(2)]
     assert fewer[0] == fewer[1]
     assert len(fewer[0]) == 7
 
 
-def test_large_sets_are_decoded_as_they_are_read(folder, squares, monkeypatch):
+def test_large_sets_are_decoded_as_they_are_read(image_folder, squares, monkeypatch):
     monkeypatch.setattr(images, "IN_MEMORY", 0)
     monkeypatch.setattr(images.Images, "kept", lambda *_: pytest.fail("was kept"))
-    found = images.load(str(folder), "train", size=32)
+    found = images.load(str(image_folder), "train", size=32)
     places = torch.tensor([3, 50])
     assert torch.equal(found.pixels(places), squares.pixels(places))
 
@@ -73,9 +73,9 @@ def test_a_broken_image_and_an_unknown_split_are_said(tmp_path):
         images.load("emoji", "test")
 
 
-def test_another_file_is_another_identity(folder, tmp_path):
-    first = images.identity(str(folder))
-    assert images.identity(str(folder)) == first
+def test_another_file_is_another_identity(image_folder, tmp_path):
+    first = images.identity(str(image_folder))
+    assert images.identity(str(image_folder)) == first
     (tmp_path / "b.png").write_bytes(b"1")
     assert images.identity(str(tmp_path)) != first
     assert len(images.identity("emoji")) == 3

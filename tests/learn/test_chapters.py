@@ -1,0 +1,156 @@
+"""What the teaching notebooks write out by hand gives the library's numbers."""
+
+import copy
+from itertools import pairwise
+from math import comb
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from unicomp_lib import paths
+from unicomp_lib.compress import awq, distill, gptq, grid, hessian, magnitude, masks, minitron, sparsegpt, wanda
+from unicomp_lib.evaluate import agreement, statistics
+from unicomp_lib.learn import one_layer
+from unicomp_lib.vision import exemplars, googlenet, images, mis, network
+from unicomp_lib.vision import masks as vision_masks
+
+CHAPTERS = (
+    "what_a_weight_is_worth", "rounding_well", "less_model_same_teacher", "measuring_damage", "judging_refusals",
+    "why_not_smaller_or_faster", "what_pruning_does_to_a_neuron",
+)  # fmt: skip
+FOLDER = paths.project() / "notebooks" / "learn"
+
+
+def by_hand(chapter):
+    """The functions that a chapter defines in its cells tagged ``by-hand``."""
+    found = {"torch": torch, "np": np, "copy": copy, "pairwise": pairwise, "comb": comb}
+    for cell in nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4).cells:
+        if "by-hand" in cell.metadata.get("tags", []):
+            exec(cell.source, found)
+    return found
+
+
+@pytest.fixture
+def layer():
+    """W (24, 128) and inputs (200, 128) of one linear map, in float64, some inputs loud and all related."""
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.randn(128, 128, generator=generator, dtype=torch.float64) / 11
+    inputs = torch.randn(200, 128, generator=generator, dtype=torch.float64) @ mixed
+    inputs[:, ::17] *= 8
+    return torch.randn(24, 128, generator=generator, dtype=torch.float64), inputs
+
+
+def test_the_order_of_the_chapters_is_told_and_complete():
+    text = (FOLDER / "README.md").read_text()
+    assert [name for name in CHAPTERS if f"({name}.ipynb)" in text] == list(CHAPTERS)
+    assert sorted(text.index(f"({name}.ipynb)") for name in CHAPTERS) == [
+        text.index(f"({name}.ipynb)") for name in CHAPTERS
+    ]
+    assert {file.stem for file in FOLDER.glob("*.ipynb")} == set(CHAPTERS)
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_exercises_have_folded_solutions(chapter):
+    cells = nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4).cells
+    exercises = [cell.source for cell in cells if "## Exercises" in cell.source]
+    solutions = [cell for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    assert len(exercises) == 1
+    assert len(solutions) == sum(line[:2] in ("1.", "2.", "3.") for line in exercises[0].splitlines()) >= 2
+    assert all(cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True} for cell in solutions)
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
+def test_pruning_by_hand_is_the_librarys(layer, tiny, sparsity):
+    hand, (weight, inputs) = by_hand("what_a_weight_is_worth"), layer
+    model = tiny[0]
+    first = model.model.layers[0].self_attn.q_proj
+    before = first.weight.detach().clone()
+    magnitude.compress(model, sparsity=sparsity)
+    assert torch.equal(hand["magnitude"](before, sparsity), first.weight)
+    keep = masks.mask(wanda.score(weight, inputs.square().sum(0)), sparsity=sparsity)
+    assert torch.equal(hand["wanda"](weight, inputs, sparsity), weight * keep)
+    factor = hessian.inverse_factor(inputs.T @ inputs / len(inputs))
+    theirs = sparsegpt.prune(weight, factor, sparsity=sparsity)
+    torch.testing.assert_close(hand["sparsegpt"](weight, inputs, sparsity), theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_rounding_by_hand_is_the_librarys(layer, bits):
+    hand, (weight, inputs) = by_hand("rounding_well"), layer
+    options = {"bits": bits, "group_size": 32, "symmetric": True}
+    fitted, covariance = grid.fit(weight, **options), inputs.T @ inputs / len(inputs)
+    assert torch.equal(hand["rtn"](weight, bits, 32), grid.values(grid.codes(weight, fitted), fitted).double())
+    codes, used = gptq.quantize(weight, covariance, fitted)
+    assert torch.equal(hand["gptq"](weight, inputs, bits, 32), grid.values(codes, used).double())
+    scale, _ = hand["awq"](weight, inputs, bits, 32)
+    theirs = awq.search([weight], covariance, inputs.abs().mean(0), **options)
+    assert not torch.allclose(scale, torch.ones_like(scale))
+    torch.testing.assert_close(scale, theirs.double())
+
+
+def test_cutting_and_teaching_by_hand_are_the_librarys(tiny):
+    hand, (model, _) = by_hand("less_model_same_teacher"), tiny
+    tokens = torch.randint(0, 200, (4, 32), generator=torch.Generator().manual_seed(0))
+    states = model(input_ids=tokens, output_hidden_states=True).hidden_states
+    influence = minitron.block_influence(model, tokens)
+    # The last of transformers' states is behind the norm: only the first layer's pair is plain.
+    torch.testing.assert_close(hand["block_influence"](states[:2]), influence[:1])
+    kept = minitron.largest(influence, 1).tolist()
+    ours, theirs = hand["cut"](model, kept), minitron.depth(model, tokens, keep=1)
+    assert torch.equal(ours(input_ids=tokens).logits, theirs(input_ids=tokens).logits)
+    assert ours.config.num_hidden_layers == 1
+    expected = torch.stack([model(input_ids=row[None], labels=row[None]).loss for row in tokens])
+    torch.testing.assert_close(hand["losses"](model, tokens), expected)
+    one, other = torch.randn(2, 3, 7, 50, generator=torch.Generator().manual_seed(1)).unbind()
+    for temperature in (1.0, 2.5):
+        torch.testing.assert_close(
+            hand["divergence"](one, other, temperature), distill.divergence(one, other, temperature=temperature)
+        )
+
+
+def test_measuring_by_hand_is_the_librarys():
+    hand = by_hand("measuring_damage")
+    values = np.random.default_rng(1).normal(size=40)
+    ours, theirs = hand["bootstrap"](values), statistics.resampled_means(values[:, None], np.arange(40))[:, 0]
+    assert np.allclose(ours, theirs, atol=1e-6)
+    for lost, gained in [(0, 0), (1, 0), (3, 10), (10, 3), (7, 7), (40, 12)]:
+        assert hand["mcnemar"](lost, gained) == pytest.approx(statistics.mcnemar(lost, gained))
+    dense, pruned, names = np.repeat([1.0, 0.0], [80, 20]), np.repeat([1.0, 0.0], [60, 40]), np.arange(100).astype(str)
+    judge, human = np.random.default_rng(2).integers(0, 2, size=(2, 60))
+    assert by_hand("judging_refusals")["kappa"](judge, human) == pytest.approx(agreement.kappa(judge, human).value)
+    (part,) = [statistics.Part(pruned, dense, names, 0.25)]
+    assert hand["retention"](0.6, 0.8, 0.25) == pytest.approx(statistics.retention([part]).value)
+
+
+def test_a_unit_by_hand_is_the_librarys(image_folder):
+    hand = by_hand("what_pruning_does_to_a_neuron")
+    shown, model = images.load(str(image_folder), "train", size=32), network.new(3)
+    name = "inception3a.branch1.conv"
+    activations = hand["activations"](model, shown, name)
+    found, _ = exemplars.extremes(model, shown, 12)
+    features = torch.nn.functional.normalize(torch.randn(len(shown), 8, generator=torch.Generator().manual_seed(0)))
+    for channel in (0, 5):
+        place = exemplars.units(model).index((name, channel))
+        most, least = hand["exemplars"](activations[:, channel], 12)
+        assert torch.equal(found.places["top"][place], most)
+        assert torch.equal(found.places["bottom"][place], least)
+        theirs = mis.score(most[None], least[None], features, alpha=5.0, tasks=4).mis.item()
+        assert hand["mis"](most, least, features, 4, 5.0) == pytest.approx(theirs, abs=1e-6)
+    kept = vision_masks.select(model, method="unstructured", share=0.7)
+    weight = googlenet.convolutions(model)[name].weight.detach()
+    assert torch.equal(hand["prune"](weight, 0.7), weight * kept[name])
+
+
+def test_one_layer_gives_what_the_map_was_given(tiny):
+    model, _ = tiny
+    tokens = torch.randint(0, 200, (2, 8))
+    weight, inputs = one_layer.weight_and_inputs(model, tokens, 0, "self_attn.v_proj")
+    states = model.model.layers[0].input_layernorm(model.model.embed_tokens(tokens))
+    torch.testing.assert_close(inputs, states.double().flatten(0, 1))
+    assert torch.equal(weight, model.model.layers[0].self_attn.v_proj.weight.double())
+    with pytest.raises(ValueError, match="layer 0 has no 'mlp'; it has self_attn"):
+        one_layer.weight_and_inputs(model, tokens, 0, "mlp")
+    with pytest.raises(ValueError, match="layer=2 is not allowed; give a number from 0 to 1"):
+        one_layer.weight_and_inputs(model, tokens, 2, "mlp.up_proj")
