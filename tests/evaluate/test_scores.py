@@ -41,6 +41,9 @@ def test_scores_retention_and_flips_are_those_of_the_items():
     retention = one(found, metric="retention", capability="knowledge", format="all", **mine)
     assert retention["value"] == pytest.approx((0.65 - 0.25) / (0.8 - 0.25))
     assert retention["low"] < retention["value"] < retention["high"]
+    plain = one(found, metric="plain_retention", capability="knowledge", format="all", **mine)
+    assert plain["value"] == pytest.approx(0.65 / 0.8)
+    assert plain["low"] < plain["value"] < plain["high"]
     assert one(found, metric="flips_lost", **mine)["value"] == 0.25
     assert one(found, metric="flips_gained", **mine)["value"] == 0.10
 
@@ -200,3 +203,27 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
     size = one(found, metric="bytes_on_disk", seed=0)
     assert size["value"] == 50
     assert np.isnan(size["low"])
+
+
+def test_languages_have_rows_of_their_own():
+    cells = [
+        rows(values, variant, metric=metric, task=f"{name}_{form}", capability="multilingual", form=form)
+        for variant, scale in (("dense", 1), ("wanda-50", 2))
+        for name, form, level in (("mmlu_de", "cloze", 1), ("exams_de", "generate", 2), ("exams_vi", "cloze", 3))
+        for metric, values in (
+            ("bits_per_byte", [level * scale * (1 + place / 10) for place in range(20)]),
+            ("acc_norm", [1] * 20 if scale == 1 else [1] * 15 + [0] * 5),
+        )
+    ]
+    found = scores.score(pl.concat([*cells, rows(DENSE, "dense"), rows(DENSE, "wanda-50")]))
+    mine = {"variant": "wanda-50", "seed": 0, "capability": "multilingual"}
+    for language in ("de", "vi"):
+        grown = one(found, metric="bits_per_byte_growth_by_language", task=language, **mine)
+        assert grown["value"] == pytest.approx(np.log(2))
+        kept = one(found, metric="retention_by_language", task=language, **mine)
+        assert kept["value"] == pytest.approx((0.75 - 0.25) / (1 - 0.25))
+    assert one(found, metric="retention_by_language", task="de", **mine)["n"] == 40
+    assert found.filter(pl.col("metric").str.ends_with("by_language"))["task"].unique().sort().to_list() == ["de", "vi"]
+    assert (
+        len(found.filter(metric="retention", capability="multilingual", format="all", variant="wanda-50", seed=0)) == 1
+    )

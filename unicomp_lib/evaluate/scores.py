@@ -1,16 +1,17 @@
 """From item rows to scores: means, retentions and differences to dense, each with its interval."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import siblings, statistics, totals
+from unicomp_lib.evaluate import siblings, statistics, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "7"
+VERSION = "8"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -85,6 +86,9 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
         for row in _against_dense(frame):
             yield {**row, "format": frame["format"][0]}
+    for (language,), frame in _by_language(paired):
+        for row in _against_dense(frame):
+            yield {**row, "task": language, "metric": f"{row['metric']}_by_language"}
     for row in _against_dense(paired):
         yield {**row, "capability": "all"}
     yield from _interactions(paired)
@@ -95,6 +99,7 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
     primary = frame.filter(pl.col("primary"))
     if not primary.is_empty():
         yield _retention(primary)
+        yield _row(primary, "plain_retention", _plain(primary), task="all")
     continuous = frame.filter(pl.col("metric") == "bits_per_byte")
     if not continuous.is_empty():
         change = statistics.difference(*_columns(continuous, "value", "dense", "cluster"))
@@ -144,6 +149,13 @@ def _source() -> pl.Expr:
     return pl.col("task").str.replace("_[a-z]+$", "").alias("source")
 
 
+def _by_language(frame: pl.DataFrame) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:
+    """The multilingual tasks of each language, whose code stands in the task's name, over all formats."""
+    code = pl.col("task").str.extract(rf"_([a-z]{{2}})(?:_(?:{'|'.join(task.FORMATS)}))?$")
+    named = frame.filter(pl.col("capability") == "multilingual").with_columns(code.alias("language"))
+    yield from named.filter(pl.col("language").is_not_null()).group_by(["language"], maintain_order=True)
+
+
 def _by_task(frame: pl.DataFrame) -> list[pl.DataFrame]:
     return frame.partition_by("task", maintain_order=True)
 
@@ -178,6 +190,11 @@ def _retention(primary: pl.DataFrame) -> Row:
     found = statistics.retention(parts)
     used = sum(len(part.dense) for part in parts)
     return {**_row(primary, "retention", found, task="all"), "n": 0 if np.isnan(found.value) else used}
+
+
+def _plain(primary: pl.DataFrame) -> Estimate:
+    """UniComp's retention, the ratio of plain scores over all tasks, to set beside what it published."""
+    return statistics.retention([replace(_part(frame), chance=0.0) for frame in _by_task(primary)])
 
 
 def _changes(frame: pl.DataFrame) -> Iterator[Row]:

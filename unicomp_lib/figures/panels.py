@@ -268,3 +268,58 @@ def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
 def write_table(table: pl.DataFrame, folder: Path, stem: str) -> None:
     """Write a table as CSV, whole or not at all."""
     files.write_whole(folder / f"{stem}.csv", table.write_csv)
+
+
+def beside(axes: Axes, measured: pl.DataFrame, published: pl.DataFrame, *, label: str) -> pl.DataFrame:
+    """Measured scores with their intervals above the published ones, hollow; returns both as one table.
+
+    One line a variant and what it is measured ``of`` where the published figures differ in that.
+    """
+    kinds = published["of"].n_unique() > 1
+    order = published.select("variant", "of").unique(maintain_order=True).rows() if kinds else None
+    order = order or [(variant, "") for variant in published["variant"].unique(maintain_order=True)]
+    axes.axvline(1, color="#999999", linewidth=1)
+    rows = []
+    for place, (variant, of) in enumerate(order):
+        method = variant.partition("-")[0]
+        for table, shift, fill in ((measured, -0.15, "full"), (published, 0.15, "none")):
+            found = table.filter(pl.col("variant") == variant)
+            found = found.filter(pl.col("of") == of) if kinds else found
+            for row in found.iter_rows(named=True):
+                low, high = row.get("low", row["value"]), row.get("high", row["value"])
+                spread = [[max(0.0, row["value"] - low)], [max(0.0, high - row["value"])]]
+                axes.errorbar(
+                    [row["value"]], [place + shift], xerr=spread, capsize=2, **_mark(method) | {"fillstyle": fill}
+                )
+                rows.append(
+                    {
+                        "variant": variant, "of": row["of"], "metric": row["metric"], "model": row["model"],
+                        "value": row["value"], "low": row.get("low"), "high": row.get("high"),
+                        "source": row.get("source", "measured"),
+                    }
+                )  # fmt: skip
+    axes.set_yticks(range(len(order)), [f"{name(variant)}, {of}" if of else name(variant) for variant, of in order])
+    axes.set(ylim=(len(order) - 0.5, -0.5), xlabel=label)
+    return pl.DataFrame(rows, schema_overrides={"low": pl.Float64, "high": pl.Float64})
+
+
+def beside_legend(figure: Figure) -> None:
+    """Measured and published by how their marks are filled, below the axes."""
+    marks = [Line2D([], [], color="#444444", marker="o", linestyle="", fillstyle=fill) for fill in ("full", "none")]
+    figure.legend(marks, ["measured here", "published, other models"], loc="outside lower center", ncols=2)
+
+
+def languages(axes: Axes, table: pl.DataFrame, reference: pl.DataFrame, *, title: str) -> None:
+    """A variant's scores with intervals by language, the interval of a ``reference`` as a band."""
+    for row in reference.iter_rows(named=True):
+        axes.axvspan(row["low"], row["high"], color="#BBBBBB", alpha=0.6, linewidth=0)
+    codes = table["task"].to_list()
+    for place, one in enumerate(table.iter_slices(1)):
+        axes.errorbar(
+            one["value"].to_list(), [place], xerr=errors(one), capsize=1.5, elinewidth=0.8, **_mark(one["method"][0])
+        )
+    axes.axvline(1, color="#999999", linewidth=1)
+    axes.set_yticks(range(len(codes)), codes)
+    axes.set(ylim=(len(codes) - 0.5, -0.5))
+    axes.set_title(title, fontsize=8)
+    axes.tick_params(labelsize=7)

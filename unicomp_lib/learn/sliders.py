@@ -35,7 +35,7 @@ def show(draw: Callable[..., Figure], **choices: Sequence[Any]) -> None:
         control.observe(redraw, names="value")
     widget = VBox([*controls.values(), picture])
     bundle = {**widget._repr_mimebundle_(), "image/png": base64.b64encode(still).decode()}
-    display(bundle, raw=True)  # type: ignore[no-untyped-call]
+    display(bundle, raw=True)
 
 
 def _picture(figure: Figure) -> bytes:
