@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from unicomp_lib import engine, hardware, labels, params, paths, publish, records, texts
+from unicomp_lib import clusters, engine, hardware, labels, params, paths, publish, records, texts
 from unicomp_lib.assets import AssetError, catalogue, fetch
 from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
@@ -55,7 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--workers", type=int, default=hardware.workers(), help="steps at once (%(default)s)")
-    reproduce.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    elsewhere = reproduce.add_mutually_exclusive_group()
+    elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    elsewhere.add_argument(
+        "--cluster", choices=clusters.SYSTEMS, help="submit workers as the profile's section cluster says"
+    )
     _add_label(commands.add_parser("label", help="draw judged answers for people to label, or score their labels"))
     return parser
 
@@ -113,6 +117,10 @@ def _run(
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         _download(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
+    if options.cluster:
+        print(
+            f"workers are jobs named unicomp and begin when the queue lets them; their logs: {records.runs() / 'cluster'}"
+        )
     with Reporter(waiting, _history()) as reporter:
 
         def ended(outcome: engine.Outcome) -> None:
@@ -122,7 +130,7 @@ def _run(
 
         engine.run(
             waiting, found, forced=forced, workers=options.workers, scheduler=options.scheduler,
-            opened=reporter.opened, ended=ended,
+            jobs=profile.cluster if options.cluster else None, opened=reporter.opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
 

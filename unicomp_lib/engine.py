@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unicomp_lib import files, hardware, records
+from unicomp_lib import clusters, files, hardware, records
+from unicomp_lib.clusters import DEVICE
+from unicomp_lib.params import Cluster
 from unicomp_lib.steps import Step, resolved
 
 if TYPE_CHECKING:
@@ -42,18 +44,21 @@ class Outcome:
 
 
 def run(
-    steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None,
-    opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
+    steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
+    jobs: Cluster | None = None, opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
     """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they stand.
 
-    A step that fails blocks those that read it; all others go on. A worker that is lost is
-    replaced and its step runs again. ``opened`` is told the dashboard's address and the workers' number.
+    ``workers`` processes of this machine do the work, or those of the ``scheduler`` at an address, or SLURM
+    ``jobs``. A step that fails blocks those that read it; all others go on. A worker that is lost is replaced
+    and its step runs again. ``opened`` is told the dashboard's address and the workers' number. Raises a
+    ``ConnectionError`` where the scheduler cannot be reached, or is lost.
     """
     from distributed import as_completed
 
-    with _client(workers, scheduler) as client:
-        opened(client.dashboard_link, sum(client.ncores().values()))
+    with _client(workers, scheduler, jobs) as client:
+        places, devices = _workers(client, jobs)
+        opened(client.dashboard_link, places)
         futures: dict[str, Any] = {}
         for step, after in _ordered(steps):
             job = {
@@ -68,12 +73,31 @@ def run(
             futures[step.name] = client.submit(
                 run_job, job, parents, [futures[name] for name in after],
                 key=f"{step.name}-{keys[step.name]}", pure=False, priority=_priority(step),
+                resources={DEVICE: 1} if devices and _computes(step) else None,
             )  # fmt: skip
         names = {future.key: name for name, future in futures.items()}
         for future in as_completed(futures.values()):
+            if future.status in ("cancelled", "lost"):
+                raise ConnectionError(
+                    "the Dask scheduler is gone; finished steps are kept, start it again and run the same command"
+                )
             error = future.exception()
             name = names[future.key]
             ended(Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result())
+
+
+def _workers(client: "Client", jobs: Cluster | None) -> tuple[int, bool]:
+    """How many steps may run at once, and whether workers offer accelerators for steps to ask for."""
+    if jobs:
+        return jobs.jobs, bool(jobs.gpus)  # none may have begun
+    known = client.scheduler_info(n_workers=-1)["workers"].values()
+    devices = int(sum(worker["resources"].get(DEVICE, 0) for worker in known))
+    return devices or sum(worker["nthreads"] for worker in known), bool(devices)
+
+
+def _computes(step: Step) -> bool:
+    """Whether a step runs a model: what only reads tables leaves the accelerators to others."""
+    return step.name.startswith(("compress/", "evaluate/", "vision/"))
 
 
 def run_job(job: dict[str, Any], parents: list[Outcome], after: list[Outcome]) -> Outcome:
@@ -152,7 +176,7 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> "Iterator[Client]":
+def _client(workers: int, scheduler: str | None, jobs: Cluster | None) -> "Iterator[Client]":
     import dask
     from distributed import Client, LocalCluster
 
@@ -168,8 +192,11 @@ def _client(workers: int, scheduler: str | None) -> "Iterator[Client]":
         with client:
             yield client
         return
-    cluster = LocalCluster(
-        n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50
-    )
+    offered = clusters.local_resources()
+    cluster = clusters.slurm(jobs) if jobs else LocalCluster(
+        # Beside a step on its accelerator a worker has room for one that draws or scores.
+        n_workers=workers, threads_per_worker=2 if offered else 1, resources=offered,
+        memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50,
+    )  # fmt: skip
     with cluster, Client(cluster) as client:
         yield client

@@ -107,6 +107,23 @@ class Vision(BaseModel):
     interpretability: dict[str, Any] = {}
 
 
+class Cluster(BaseModel):
+    """Section ``cluster``: the jobs that ``--cluster slurm`` asks for, each one worker."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    jobs: Count = 4
+    partition: str = ""
+    account: str = ""
+    gpus: Literal[0, 1] = 1
+    cores: Count = 8
+    memory: str = "64GB"
+    time: Annotated[str, Field(pattern=r"^(\d+-)?\d+:\d\d(:\d\d)?$")] = "08:00:00"
+    interface: str = ""
+    extra: list[str] = []
+    prologue: list[str] = []
+
+
 class Profile(BaseModel):
     """A whole profile; see the comments in ``params/embedded.yaml``."""
 
@@ -119,6 +136,7 @@ class Profile(BaseModel):
     compressions: Annotated[dict[str, Compression], Field(min_length=1)]
     evaluations: dict[str, Evaluation]
     vision: Vision | None = None
+    cluster: Cluster = Cluster()
     figures: list[str] = []
 
 
