@@ -16,6 +16,7 @@ nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"
 
 ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
+BENCHES = ("compression", "evaluation", "vision", "engine")
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 
 
@@ -98,10 +99,10 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure beside named peers: nox -s bench -- compression|evaluation [--help]."""
+    """Measure beside named baselines: nox -s bench -- compression|evaluation|vision|engine [--help]."""
     name, *rest = session.posargs or [""]
-    if name not in ("compression", "evaluation"):
-        session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- compression|evaluation")
+    if name not in BENCHES:
+        session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- {'|'.join(BENCHES)}")
     prepare(session)
     if name == "compression":  # the peer needs an environment of its own
         peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))

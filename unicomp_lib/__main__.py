@@ -118,9 +118,7 @@ def _run(
         _download(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
-        print(
-            f"workers are jobs named unicomp and begin when the queue lets them; their logs: {records.runs() / 'cluster'}"
-        )
+        print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
     with Reporter(waiting, _history()) as reporter:
 
         def ended(outcome: engine.Outcome) -> None:
