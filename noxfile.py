@@ -69,6 +69,12 @@ def status(session: nox.Session) -> None:
 
 
 @nox.session
+def report(session: nox.Session) -> None:
+    """Build the study as static pages, in report/: nox -s report [-- --profile tiny|embedded|paper]."""
+    command(session, "report")
+
+
+@nox.session
 def prefetch(session: nox.Session) -> None:
     """Download all that a profile reads, so that its jobs need no network."""
     command(session, "prefetch")

@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import browser
 import nbformat
 import polars as pl
 import pytest
 from conftest import copied, environment, unicomp
 
-from unicomp_lib import records, tables
+from unicomp_lib import paths, records, tables
 
 DIMENSIONS = {"performance", "reliability", "efficiency", "fidelity"}
 
@@ -174,6 +175,68 @@ def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 steps on 1 workers" in done.stdout
     assert "1 of 1 steps stand, 1 of them run now" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(study):
+    """The report of the tiny study, built in its copy of the checkout."""
+    done = unicomp(study, "report", "--profile", "tiny", "--without-chapters")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report: report/tiny/index.html" in done.stdout
+    return study / "report" / "tiny"
+
+
+def test_the_report_has_a_page_for_everything_and_names_no_folder_of_this_machine(study, site):
+    pages = {str(page.relative_to(site)) for page in site.rglob("*.html")}
+    figures = ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency")
+    assert {f"figures/{figure}.html" for figure in figures} <= pages
+    assert {f"compress/tiny/{name}.html" for name in ("dense", "magnitude-50", "quanto-int8")} <= pages
+    assert {"index.html", "scores.html", "provenance.html", "compress/tiny/wanda-2-4/seed-0.html"} <= pages
+    for page in pages:
+        text = (site / page).read_text()
+        assert str(study) not in text, page
+        assert str(paths.home()) not in text, page
+        assert "http-equiv" not in text
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 30e6
+    assert not [name for name in study.joinpath("report").iterdir() if name.name != "tiny"]
+
+
+@pytest.mark.parametrize("page", ["index", "figures/fidelity", "compress/tiny/magnitude-50", "provenance"])
+def test_pages_show_their_pictures_and_formulas_in_a_browser_without_a_network(site, page):
+    with browser.opened(site / f"{page}.html") as view:
+        pictures = view.locator("article img")
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            assert picture.evaluate("image => image.complete && image.naturalWidth") > 200
+        assert pictures.count() >= (page != "provenance")
+        if page.startswith(("figures", "compress")):
+            view.wait_for_selector("mjx-container svg")
+            assert "$" not in view.locator("article section p").first.inner_text()
+            downloads = view.locator("a.download").all()
+            for link in downloads:
+                assert (site / page).parent.joinpath(link.get_attribute("href")).resolve().is_file()
+            assert len(downloads) == (3 if page.startswith("figures") else 0)
+
+
+def test_the_table_of_scores_is_searched_and_filtered(study, site):
+    scores = tables.read(study / "results" / "tiny" / "scores.parquet")
+    with browser.opened(site / "scores.html") as view:
+        shown = view.locator(".dt-info")
+        shown.wait_for()
+        assert f"{len(scores):,} entries" in shown.inner_text()
+        view.locator(".dt-search input").fill("quanto-int8")
+        wanted = scores.filter(variant="quanto-int8")
+        view.wait_for_function(f"document.querySelector('.dt-info').innerText.includes('of {len(wanted):,} entries')")
+        view.get_by_placeholder("metric").press_sequentially("perplexity_ratio")
+        view.wait_for_function("document.querySelectorAll('#scores tbody tr').length == 2")
+        rows = [row.inner_text() for row in view.locator("#scores tbody tr").all()]
+        assert all("quanto-int8" in row and "perplexity_ratio" in row for row in rows)
+
+
+def test_without_a_figure_there_is_nothing_to_report(tmp_path):
+    done = unicomp(copied(tmp_path / "fresh"), "report", "--profile", "tiny", "--without-chapters")
+    assert done.returncode == 2
+    assert done.stderr == "error: profile tiny has no figure yet; run the study first: nox -s reproduce\n"
 
 
 def breaking(study, notebook, code):

@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m unicomp_lib reproduce | status | prefetch | label``."""
+"""Command line of the study: ``python -m unicomp_lib reproduce | status | report | prefetch | label``."""
 
 import argparse
 import fnmatch
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.reconfigure(line_buffering=True)  # a run's log file is read while it runs
     try:
         return int(options.command(options))
-    except (params.ParamsError, NotebookError, AssetError, ConnectionError, ValueError) as error:
+    except (params.ParamsError, NotebookError, AssetError, ConnectionError, ValueError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unicomp", description="What compression really does to a model.")
-    commands = parser.add_subparsers(required=True, metavar="reproduce | status | prefetch | label")
+    commands = parser.add_subparsers(required=True, metavar="reproduce | status | report | prefetch | label")
     reproduce = commands.add_parser("reproduce", help="run what is missing, then draw the figures")
     status = commands.add_parser("status", help="list what is done, stale, failed and missing")
     prefetch = commands.add_parser("prefetch", help="download all that a profile reads")
@@ -60,6 +60,13 @@ def _parser() -> argparse.ArgumentParser:
     elsewhere.add_argument(
         "--cluster", choices=clusters.SYSTEMS, help="submit workers as the profile's section cluster says"
     )
+    report = commands.add_parser("report", help="build a site of static pages from a finished profile")
+    report.add_argument("--profile", default="embedded", help="tiny, embedded, paper or a YAML file (%(default)s)")
+    report.add_argument(
+        "--without-chapters", action="store_true", help="leave out the teaching notebooks, which run once"
+    )
+    report.add_argument("--workers", type=int, default=hardware.workers(), help="notebooks at once (%(default)s)")
+    report.set_defaults(command=_report, scheduler=None, cluster=None)
     _add_label(commands.add_parser("label", help="draw judged answers for people to label, or score their labels"))
     return parser
 
@@ -161,6 +168,31 @@ def _status(options: argparse.Namespace) -> int:
         print(f"{state:8} {step.name}{note}")
     print(", ".join(f"{count} {state}" for state, count in counts.items()))
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    profile = params.load(options.profile)
+    from unicomp_lib.report import site  # heavy
+
+    study, more = plan(profile), [] if options.without_chapters else site.teaching(profile)
+    every = [*study, *more]
+    found = keys(every)
+    # What explores the results is run again each time: the results are not among its parameters.
+    forced = {step.name for step in more if step.name.startswith("explore/")}
+    waiting = [step for step in more if step.name in forced or _state(step, found) != "done"]
+    outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
+    for outcome in outcomes:
+        if outcome.state != engine.DONE:
+            print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
+    missing = [step.name for step in study if _state(step, found) != "done"]
+    if missing:
+        print(
+            f"note: {len(missing)} of {len(study)} steps have not been run, {missing[0]} the first; they have no page"
+        )
+    first = site.build(profile, every, found, paths.project() / "report" / profile.name)
+    size = sum(file.stat().st_size for file in first.parent.rglob("*") if file.is_file()) / 1e6
+    print(f"report: {_shown(first)}, {size:.0f} MB; open it in a browser")
+    return 1 if any(outcome.state != engine.DONE for outcome in outcomes) else 0
 
 
 def _prefetch(options: argparse.Namespace) -> int:

@@ -1,0 +1,122 @@
+"""The pages that no notebook makes: the first, the table of all scores, and where everything comes from."""
+
+from pathlib import Path
+from typing import Any
+
+import itables
+import polars as pl
+from itables.javascript import generate_init_offline_itables_html
+
+from unicomp_lib.figures import panels, vision
+
+SMALL = 0.5  # share of dense's bytes below which a variant counts as small
+
+
+def answers(scores: pl.DataFrame) -> list[str]:
+    """The study's answers in a sentence each, with their intervals; none for what has not been measured."""
+    pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense")
+    found = []
+    agreement = _of(pooled, "agreement")
+    small = agreement.join(_of(pooled, "bytes_on_disk_ratio"), on="variant", suffix="_size")
+    small = small.filter(pl.col("value_size") < SMALL).sort("value", descending=True)
+    for row in small.head(1).iter_rows(named=True):
+        found.append(
+            f"Nearest to dense of the variants under half its size: **{panels.name(row['variant'])}**. Its most likely "
+            f"next word is dense's in {_percent(row)} of all places, in {1 / row['value_size']:.1f} times fewer bytes."
+        )
+    fast = agreement.join(_of(pooled, "decode_ratio"), on="variant", suffix="_speed")
+    for row in fast.sort("value_speed", descending=True).head(1).iter_rows(named=True):
+        found.append(
+            f"Fastest to write: **{panels.name(row['variant'])}**, {row['value_speed']:.1f} "
+            f"[{row['low_speed']:.1f}, {row['high_speed']:.1f}] times as fast as dense; its most likely next word is "
+            f"dense's in {_percent(row)} of all places."
+        )
+    units = scores.filter(pl.col("dimension") == "vision", pl.col("variant").str.contains(r"-90$"))
+    kept = _of(units.filter(task="units"), "overlap").join(_of(units, "difference"), on="variant", suffix="_accuracy")
+    for row in kept.sort("value_accuracy", descending=True).head(1).iter_rows(named=True):
+        found.append(
+            f"GoogLeNet without nine in ten of what was pruned, best of all ways: **{vision.name(row['variant'])}**, "
+            f"{100 * row['value_accuracy']:+.1f} [{100 * row['low_accuracy']:+.1f}, {100 * row['high_accuracy']:+.1f}] "
+            f"points of accuracy. Of the images that excited a unit most, {_percent(row)} still do."
+        )
+    return found
+
+
+def index(scores: pl.DataFrame, sections: dict[str, list[str]], model: str) -> str:
+    """The first page: the answer in one picture and a few sentences, and the way to everything else."""
+    said = "\n".join(f"- {sentence}" for sentence in answers(scores))
+    trees = "\n\n".join(
+        f"```{{toctree}}\n:caption: {caption}\n:hidden:\n:maxdepth: 1\n\n" + "\n".join(pages) + "\n```"
+        for caption, pages in sections.items()
+    )
+    return f"""# What compression really does to a model
+
+One model, {model}, compressed in many ways. Right is better; the line is the dense model; bars are 95 % intervals
+(for speed, the range of the repeats).
+
+![Compressed variants relative to dense, in six panels](files/overview.png)
+
+{said}
+
+Every figure has a page with its data, its method and where it comes from. [All scores](scores.md) are one table to
+search, [every step](provenance.md) has its record, and the [chapters](learn/README.md) explain how each method works
+and how damage is measured.
+
+{trees}
+"""
+
+
+def table(scores: pl.DataFrame) -> str:
+    """The page of all scores: a table to search, sort and filter by column, which needs no network."""
+    shown = scores.drop("method", "chance").select(
+        pl.col("seed").cast(pl.String).fill_null("all"), pl.exclude("seed", "value", "low", "high"),
+        pl.col("value", "low", "high").fill_nan(None).round_sig_figs(4),
+    )  # fmt: skip
+    order = ["dimension", "variant", "capability", "task", "format", "metric", "value", "low", "high", "n", "seed"]
+    html = itables.to_html_datatable(
+        shown.select(*order, *(["model"] if shown["model"].n_unique() > 1 else [])),
+        connected=False, maxBytes=0, column_filters="header", table_id="scores", show_dtypes=False,
+        lengthMenu=[25, 100, 500], classes="display compact nowrap", allow_html=False,
+    )  # fmt: skip
+    bundle = Path(itables.__file__).parent / "html" / "dt_bundle.js"
+    begin = generate_init_offline_itables_html(bundle)
+    return f"""# All scores
+
+{len(shown):,} scores with their 95 % intervals. Type in the search field, or in the head of a column; click a
+name to sort by it. Rows of seed "all" are pooled over calibration seeds.
+
+```{{raw}} html
+{begin}
+<div style="overflow-x: auto; font-size: 0.8em">{html}</div>
+```
+"""
+
+
+def provenance(facts: dict[str, Any]) -> str:
+    """The page of all steps with their keys, and of the commits, machines and packages behind them."""
+    machines = [", ".join(f"{key} {value}" for key, value in machine.items()) for machine in facts["hardware"]]
+    packages = [", ".join(f"{key} {value}" for key, value in each.items()) for each in facts["packages"]]
+    steps = facts["steps"].items()
+    hours = sum(step["seconds"] for _, step in steps) / 3600
+    rows = "\n".join(f"| `{name}` | `{step['key']}` | {step['seconds']:.0f} |" for name, step in steps)
+    return f"""# Where everything comes from
+
+{len(steps)} steps took {hours:.1f} hours in all, several at a time.
+
+- commits: {", ".join(f"`{commit}`" for commit in facts["commits"])}
+- machines: {"; ".join(machines)}
+- packages: {"; ".join(packages)}
+
+| step | key | seconds |
+|---|---|---|
+{rows}
+"""
+
+
+def _of(scores: pl.DataFrame, metric: str) -> pl.DataFrame:
+    found = scores.filter(metric=metric).select("variant", "value", "low", "high")
+    return found.unique("variant", keep="first", maintain_order=True)
+
+
+def _percent(row: dict[str, float]) -> str:
+    return f"{100 * row['value']:.0f} [{100 * row['low']:.0f}, {100 * row['high']:.0f}] %"
