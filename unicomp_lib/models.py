@@ -26,16 +26,17 @@ COMPLETE = "complete"  # written last into a converted checkpoint
 def checkpoint(model: str) -> tuple[str, str | None]:
     """Resolve a model's name to what ``from_pretrained`` takes: a folder or repository, and a revision.
 
-    ``model`` is the name of an asset in ``params/assets.yaml``, ``tiny-random-llama``, a folder
-    that holds a checkpoint, or ``owner/name@revision`` on the Hugging Face hub. A hub model
-    without a revision is a ``ValueError``: its weights could change under a finished result.
+    ``model`` is the name of an asset in ``params/assets.yaml``, ``tiny-random-llama``, a folder that
+    holds a checkpoint (a relative one may be that of the checkout), or ``owner/name@revision`` on the
+    Hugging Face hub. A hub model without a revision is a ``ValueError``: its weights could change under
+    a finished result.
     """
     if model == TINY:
         return str(_converted(model, _save_tiny)), None
     if model in assets.catalogue():
         return str(_converted(model, _save_gguf)), None
-    if Path(model).is_dir():
-        return model, None
+    if folder := paths.checkpoint_folder(model):
+        return str(folder), None
     name, _, revision = model.partition("@")
     if "/" not in name or not revision:
         raise ValueError(

@@ -17,6 +17,12 @@ def home() -> Path:
     return Path(chosen).expanduser().resolve() if chosen else user_cache_path("unicomp")
 
 
+def checkpoint_folder(model: str) -> Path | None:
+    """The folder that ``model`` names, as it stands or within the checkout; None where it names none."""
+    places = (Path(model), project() / model)
+    return next((place.resolve() for place in places if model and place.is_dir()), None)
+
+
 def output_folder(output: str, name: str) -> Path:
     """Create and return the folder a notebook writes to.
 

@@ -4,10 +4,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from unicomp_lib import assets, notebooks, records, texts
+from unicomp_lib import assets, notebooks, paths, records, texts
 from unicomp_lib.evaluate import task
 from unicomp_lib.evaluate.tasks import folder
 from unicomp_lib.vision import images
@@ -92,9 +91,9 @@ def _source(name: str, value: Any) -> Any:
         return {each: task.identity(each) for each in value}
     if name == "model" and value in assets.catalogue():
         return assets.asset(value).files
-    if name == "model" and Path(value).is_dir():
+    if name == "model" and (folder_ := paths.checkpoint_folder(value)):
         # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
-        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(Path(value).iterdir())]
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder_.iterdir())]
     if name == "data":
         return images.identity(value)
     if name == "data_dir" and value:
