@@ -43,5 +43,5 @@ def _make(profile: str, name: str) -> None:
     command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", profile, "--only", name]
     done = subprocess.run(command, cwd=paths.project(), capture_output=True, text=True)
     if done.returncode:
-        reason = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("failed", "error"))]
+        reason = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith(("failed:", "error:"))]
         raise RuntimeError(reason[0] if reason else f"{name} could not be made; run {' '.join(command[1:])} to see why")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-STEP_MEMORY = 3e9  # bytes a step of the default profile may take at its highest
+STEP_MEMORY = 7.5e9  # bytes a step of the default profile may take at its highest, a distillation
 
 
 def cores() -> int:
