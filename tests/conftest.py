@@ -2,6 +2,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +74,11 @@ def unicomp(checkout: Path, *arguments: str, **extra: str) -> subprocess.Complet
     command = [sys.executable, "-m", "unicomp_lib", *arguments]
     env = environment(checkout) | extra
     return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=600)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until ``condition`` holds; that it does not in time fails the test."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import copied, environment, unicomp
+from conftest import copied, environment, unicomp, wait_for
 
 from unicomp_lib import clusters, engine, params, records
 from unicomp_lib.params import Cluster
@@ -31,13 +31,6 @@ echo "Submitted batch job $$"
 @pytest.fixture
 def checkout(tmp_path):
     return copied(tmp_path / "study")
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.1)
 
 
 def pids(pattern):

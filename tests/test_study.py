@@ -12,7 +12,7 @@ import browser
 import nbformat
 import polars as pl
 import pytest
-from conftest import copied, environment, unicomp
+from conftest import copied, environment, unicomp, wait_for
 
 from unicomp_lib import paths, records, tables
 
@@ -101,13 +101,6 @@ def start(checkout, *arguments):
     command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", "tiny", *arguments]
     log = (checkout / "killed.log").open("w")
     return subprocess.Popen(command, cwd=checkout, env=environment(checkout), stdout=log, stderr=log)
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.2)
 
 
 def test_a_killed_worker_and_a_killed_run_lose_nothing_finished(study):

@@ -174,7 +174,7 @@ def _report(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     from unicomp_lib.report import site  # heavy
 
-    study, more = plan(profile), [] if options.without_chapters else site.teaching(profile)
+    study, more = plan(profile), [] if options.without_chapters else site.teaching(profile, options.profile)
     every = [*study, *more]
     found = keys(every)
     # What explores the results is run again each time: the results are not among its parameters.

@@ -11,7 +11,7 @@ from typing import Any
 
 from unicomp_lib import assets, files, paths, records, tables
 from unicomp_lib.figures import panels, vision
-from unicomp_lib.params import Profile
+from unicomp_lib.params import Profile, profile_path
 from unicomp_lib.report import front, pages
 from unicomp_lib.steps import Step
 
@@ -52,14 +52,18 @@ SECTIONS = {
 VISION = {"train": "training", "prune": "pruning and retraining", "interpretability": "what its units see"}
 
 
-def teaching(profile: Profile) -> list[Step]:
-    """The notebooks that a report shows and the study does not run: the chapters, and those to explore with."""
+def teaching(profile: Profile, given: str) -> list[Step]:
+    """The notebooks that a report shows and the study does not run: the chapters, and those to explore with.
+
+    ``given`` is what the profile was asked for by: its name, or the path of its file.
+    """
     folder = paths.project() / "notebooks"
     chapters = [f"learn/{file.stem}" for file in sorted((folder / "learn").glob("*.ipynb"))]
     each: dict[str, str] = {}
     for name, compression in profile.compressions.items():
         each.setdefault(compression.method, name)
-    talk = {"profile": profile.name, "variants": list(each.values())[:4]}
+    where = str(profile_path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
+    talk = {"profile": where, "variants": list(each.values())[:4]}
     explore = [
         Step("explore/results", "explore/results", {"profile": profile.name}),
         Step("explore/chat", "explore/chat", talk),
