@@ -21,6 +21,7 @@ from unicomp_lib.steps import Step
 
 # Stands in for SLURM's sbatch: the job begins at once, on this machine.
 SBATCH = """#!/bin/sh
+[ "$1" = --test-only ] && exit 0
 cp "$1" "$UNICOMP_JOBS/job-$$.sh"
 setsid bash "$UNICOMP_JOBS/job-$$.sh" > "$UNICOMP_JOBS/job-$$.log" 2>&1 &
 echo $! >> "$UNICOMP_JOBS/pids"
@@ -240,10 +241,19 @@ def test_slurm_jobs_run_the_study(checkout, tmp_path):
     assert len(list(jobs.glob("job-*.sh"))) == 2
 
 
-def test_without_slurm_it_says_so(checkout):
-    done = unicomp(checkout, "reproduce", "--profile", "tiny", "--only", "compress/tiny/dense", "--cluster", "slurm")
+def test_without_slurm_or_refused_by_it_it_says_so(checkout, tmp_path):
+    one = ("--profile", "tiny", "--only", "compress/tiny/dense", "--cluster", "slurm")
+    done = unicomp(checkout, "reproduce", *one, PATH=str(tmp_path))
     assert done.returncode == 2
     assert done.stderr.startswith("error: --cluster slurm needs the command sbatch, which this machine does not have")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid generic resource' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    done = unicomp(checkout, "reproduce", *one, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: SLURM refuses the job that the profile's section cluster describes "
+        "(sbatch: error: Invalid generic resource); mend it"
+    )
     both = unicomp(checkout, "reproduce", "--cluster", "slurm", "--scheduler", "tcp://host:8786")
     assert both.returncode == 2
     assert "not allowed with argument" in both.stderr

@@ -16,14 +16,20 @@ FOLDER = paths.project() / "notebooks"
 NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.ipynb"))
 
 
-# Parameters given in place of a default that trains for minutes.
+# Parameters given in place of a default that computes for minutes.
 QUICK = {
-    "compress/minitron": {"layers": "10", "training_samples": "8"},
-    "compress/lrc": {"hidden": "288", "training_samples": "8"},
+    "compress/awq": {"samples": "4"},
+    "compress/gptq": {"samples": "4"},
+    "compress/sparsegpt": {"samples": "4"},
+    "compress/minitron": {"layers": "10", "samples": "4", "training_samples": "4"},
+    "compress/lrc": {"hidden": "288", "samples": "4", "training_samples": "4"},
+    "evaluate/efficiency": {"repeats": "2"},
     "vision/train": {"number": "60", "epochs": "1"},
     "vision/prune": {"number": "60"},
     "vision/accuracy": {"number": "60"},
     "vision/interpretability": {"number": "60", "tasks_per_unit": "3", "explanations": "2"},
+    "learn/less_model_same_teacher": {"steps": "4"},
+    "learn/what_pruning_does_to_a_neuron": {"epochs": "1"},
     "explore/chat": {"profile": "tiny", "limit": "4"},
 }
 

@@ -4,7 +4,8 @@ import yaml
 from unicomp_lib import notebooks, params, paths, plan
 from unicomp_lib.steps import keys
 
-PROFILES = [file.stem for file in (paths.project() / "params").glob("*.yaml") if file.stem != "assets"]
+FILES = (paths.project() / "params").glob("*.yaml")
+PROFILES = [file.stem for file in FILES if file.stem not in ("assets", "published")]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -55,7 +56,7 @@ def wanda(**values):
         (wanda(seeds=[]), "compressions.wanda-2-4.seeds"),
         (wanda(calibration=3), "gives calibration=3, a int; compress/wanda.ipynb takes a str"),
         (lambda c: c["compressions"]["magnitude-50"].update(seeds=[1]), "gives seeds, but magnitude draws nothing"),
-        (lambda c: c.update(modles={}), "unknown key 'modles'; allowed are calibration, compressions"),
+        (lambda c: c.update(modles={}), "unknown key 'modles'; allowed are calibration, cluster, compressions"),
         (lambda c: c.pop("models"), "lacks 'models'; add it"),
         (lambda c: c["compressions"].pop("dense"), "has no compression 'dense'"),
         (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_close=3), "task 'piqa_close' is not known"),

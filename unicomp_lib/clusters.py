@@ -1,6 +1,7 @@
 """Workers as jobs of a batch system."""
 
 import shutil
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ def slurm(wanted: Cluster) -> "SLURMCluster":
 
     A job is one worker with at most one accelerator. It takes one step after another, so that small cells
     share one wait in the queue; new jobs are asked for as long as steps wait, also in place of those whose
-    time has run out. Raises a ``ValueError`` where this machine cannot submit jobs.
+    time has run out. Raises a ``ValueError`` where this machine cannot submit jobs, or SLURM would refuse them.
     """
     import dask
     from dask_jobqueue.slurm import SLURMCluster
@@ -41,6 +42,12 @@ def slurm(wanted: Cluster) -> "SLURMCluster":
         worker_extra_args=["--resources", f"{DEVICE}={wanted.gpus}"] if wanted.gpus else [],
         scheduler_options={"dashboard_address": "127.0.0.1:0"},
     )  # fmt: skip
+    # Asked here, since a job that is refused later is a line in Dask's log and a wait without end.
+    asked = subprocess.run(["sbatch", "--test-only"], input=cluster.job_script(), capture_output=True, text=True)
+    if asked.returncode:
+        cluster.close()
+        reason = (asked.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise ValueError(f"SLURM refuses the job that the profile's section cluster describes ({reason}); mend it")
     cluster.adapt(minimum_jobs=0, maximum_jobs=wanted.jobs)
     return cluster
 
