@@ -181,7 +181,10 @@ def _client(workers: int, scheduler: str | None, jobs: Cluster | None) -> "Itera
     import dask
     from distributed import Client, LocalCluster
 
-    dask.config.set({"distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": "%(message)s"})
+    dask.config.set({
+        "distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": "%(message)s",
+        "distributed.worker.profile.enabled": False,  # its samples of a worker that only waits cost it a fiftieth
+    })  # fmt: skip
     if scheduler:
         try:
             client = Client(scheduler, timeout=30)
