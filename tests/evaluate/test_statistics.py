@@ -1,3 +1,5 @@
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -140,6 +142,12 @@ def test_tasks_that_share_clusters_are_resampled_together():
     apart = [Part(kept, dense, np.char.add(str(each), names), 0.0) for each in "abcd"]
     several = statistics.retention(apart)
     assert several.high - several.low < 0.7 * (one.high - one.low)
+
+
+def test_draws_without_an_item_of_a_small_task_do_not_count_as_its_score():
+    few, many = (Part(np.full(n, 0.4), np.full(n, 0.8), np.arange(n).astype(str), chance=0.25) for n in (3, 12))
+    assert astuple(statistics.growth([(1.0, [few, many])])) == pytest.approx((np.log(0.5),) * 3)
+    assert astuple(statistics.retention([few, many])) == pytest.approx((3 / 11,) * 3)
 
 
 def test_a_difference_is_paired():

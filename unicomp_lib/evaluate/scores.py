@@ -11,7 +11,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import siblings, statistics, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "8"
+VERSION = "9"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]

@@ -123,7 +123,11 @@ def resample(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
             pair = np.stack([part.compressed, part.dense], axis=1)
             sums, sizes = _by_cluster(pair, np.searchsorted(names, part.clusters), len(names))
             observed[place] = pair.mean(axis=0)
-            resampled[:, place] = (weights @ sums) / np.maximum(weights @ sizes, 1)[:, None]
+            drawn = weights @ sizes
+            means = (weights @ sums) / np.maximum(drawn, 1)[:, None]
+            # Of a part with few of the clusters some draws hold nothing: those that hold something stand in.
+            means[drawn == 0] = np.resize(means[drawn > 0], ((drawn == 0).sum(), 2))
+            resampled[:, place] = means
             right = int(part.compressed.sum())
             if right in (0, len(pair)) and np.isin(part.compressed, (0, 1)).all():
                 # Equal answers resample to themselves: Jeffreys' posterior stands in for certainty.

@@ -286,8 +286,9 @@ def beside(axes: Axes, measured: pl.DataFrame, published: pl.DataFrame, *, label
             found = table.filter(pl.col("variant") == variant)
             found = found.filter(pl.col("of") == of) if kinds else found
             for row in found.iter_rows(named=True):
-                low, high = row.get("low", row["value"]), row.get("high", row["value"])
-                spread = [[max(0.0, row["value"] - low)], [max(0.0, high - row["value"])]]
+                spread = None
+                if "low" in row:
+                    spread = [[max(0.0, row["value"] - row["low"])], [max(0.0, row["high"] - row["value"])]]
                 axes.errorbar(
                     [row["value"]], [place + shift], xerr=spread, capsize=2, **_mark(method) | {"fillstyle": fill}
                 )
