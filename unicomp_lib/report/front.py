@@ -68,7 +68,10 @@ and how damage is measured.
 
 def table(scores: pl.DataFrame) -> str:
     """The page of all scores: a table to search, sort and filter by column, which needs no network."""
-    shown = scores.drop("method", "chance").select(
+    # Of a variant with one seed the pooled rows say it all.
+    seeds = pl.col("seed").drop_nulls().n_unique().over("model", "variant", "dimension")
+    several = scores.filter(pl.col("seed").is_null() | (seeds > 1))
+    shown = several.drop("method", "chance").select(
         pl.col("seed").cast(pl.String).fill_null("all"), pl.exclude("seed", "value", "low", "high"),
         pl.col("value", "low", "high").fill_nan(None).round_sig_figs(4),
     )  # fmt: skip
@@ -83,7 +86,7 @@ def table(scores: pl.DataFrame) -> str:
     return f"""# All scores
 
 {len(shown):,} scores with their 95 % intervals. Type in the search field, or in the head of a column; click a
-name to sort by it. Rows of seed "all" are pooled over calibration seeds.
+name to sort by it. Rows of seed "all" are pooled over calibration seeds; single seeds follow where there are several.
 
 ```{{raw}} html
 {begin}

@@ -91,6 +91,8 @@ def build(profile: Profile, steps: list[Step], keys: dict[str, str], target: Pat
                 f"the pages could not be built: {(ran.stderr.strip().splitlines() or ['no reason'])[-1]}"
             )
         shutil.rmtree(built / ".doctrees", ignore_errors=True)
+        for sources in built.rglob("*.map"):  # of minified scripts, for those who debug the theme
+            sources.unlink()
         shutil.rmtree(target, ignore_errors=True)
         built.rename(target)
     return target / "index.html"
