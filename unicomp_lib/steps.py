@@ -87,7 +87,7 @@ def _read_keys(read: Output | list[Output], parents: Mapping[str, str]) -> list[
 
 def _source(name: str, value: Any) -> Any:
     """Identity of what a parameter names outside the notebook; None for a plain value."""
-    if name == "tasks" and isinstance(value, dict):  # elsewhere it is a number of tasks
+    if name == "tasks":
         return {each: task.identity(each) for each in value}
     if name == "model" and value in assets.catalogue():
         return assets.asset(value).files

@@ -205,25 +205,26 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
     assert np.isnan(size["low"])
 
 
-def test_languages_have_rows_of_their_own():
+def test_languages_have_rows_of_their_own_in_each_format():
+    sets = (("mmlu_de", "cloze", 2), ("exams_de", "generate", 3), ("exams_vi", "cloze", 2))
     cells = [
         rows(values, variant, metric=metric, task=f"{name}_{form}", capability="multilingual", form=form)
-        for variant, scale in (("dense", 1), ("wanda-50", 2))
-        for name, form, level in (("mmlu_de", "cloze", 1), ("exams_de", "generate", 2), ("exams_vi", "cloze", 3))
+        for variant in ("dense", "wanda-50")
+        for name, form, grown in sets
         for metric, values in (
-            ("bits_per_byte", [level * scale * (1 + place / 10) for place in range(20)]),
-            ("acc_norm", [1] * 20 if scale == 1 else [1] * 15 + [0] * 5),
+            ("bits_per_byte", [(grown if variant != "dense" else 1) * (1 + place / 10) for place in range(20)]),
+            ("acc_norm", [1] * 20 if variant == "dense" else [1] * 15 + [0] * 5),
         )
     ]
     found = scores.score(pl.concat([*cells, rows(DENSE, "dense"), rows(DENSE, "wanda-50")]))
     mine = {"variant": "wanda-50", "seed": 0, "capability": "multilingual"}
-    for language in ("de", "vi"):
-        grown = one(found, metric="bits_per_byte_growth_by_language", task=language, **mine)
-        assert grown["value"] == pytest.approx(np.log(2))
-        kept = one(found, metric="retention_by_language", task=language, **mine)
+    for name, form, factor in sets:
+        here = mine | {"task": name[-2:], "format": form}
+        assert one(found, metric="bits_per_byte_growth_by_language", **here)["value"] == pytest.approx(np.log(factor))
+        kept = one(found, metric="retention_by_language", **here)
         assert kept["value"] == pytest.approx((0.75 - 0.25) / (1 - 0.25))
-    assert one(found, metric="retention_by_language", task="de", **mine)["n"] == 40
-    assert found.filter(pl.col("metric").str.ends_with("by_language"))["task"].unique().sort().to_list() == ["de", "vi"]
+        assert kept["n"] == 20
+    assert len(found.filter(metric="retention_by_language", variant="wanda-50", seed=0)) == len(sets)
     assert (
         len(found.filter(metric="retention", capability="multilingual", format="all", variant="wanda-50", seed=0)) == 1
     )

@@ -11,7 +11,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import siblings, statistics, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "9"
+VERSION = "10"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -86,9 +86,9 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
         for row in _against_dense(frame):
             yield {**row, "format": frame["format"][0]}
-    for (language,), frame in _by_language(paired):
+    for (language, form), frame in _by_language(paired):
         for row in _against_dense(frame):
-            yield {**row, "task": language, "metric": f"{row['metric']}_by_language"}
+            yield {**row, "task": language, "format": form, "metric": f"{row['metric']}_by_language"}
     for row in _against_dense(paired):
         yield {**row, "capability": "all"}
     yield from _interactions(paired)
@@ -150,10 +150,13 @@ def _source() -> pl.Expr:
 
 
 def _by_language(frame: pl.DataFrame) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:
-    """The multilingual tasks of each language, whose code stands in the task's name, over all formats."""
+    """The multilingual tasks of each language, whose code stands in the task's name, and format.
+
+    Formats apart, since not every language has each, and generated answers suffer far more than ranked ones.
+    """
     code = pl.col("task").str.extract(rf"_([a-z]{{2}})(?:_(?:{'|'.join(task.FORMATS)}))?$")
     named = frame.filter(pl.col("capability") == "multilingual").with_columns(code.alias("language"))
-    yield from named.filter(pl.col("language").is_not_null()).group_by(["language"], maintain_order=True)
+    yield from named.filter(pl.col("language").is_not_null()).group_by(["language", "format"], maintain_order=True)
 
 
 def _by_task(frame: pl.DataFrame) -> list[pl.DataFrame]:

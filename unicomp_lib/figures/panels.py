@@ -285,10 +285,8 @@ def beside(axes: Axes, measured: pl.DataFrame, published: pl.DataFrame, *, label
         for table, shift, fill in ((measured, -0.15, "full"), (published, 0.15, "none")):
             found = table.filter(pl.col("variant") == variant)
             found = found.filter(pl.col("of") == of) if kinds else found
-            for row in found.iter_rows(named=True):
-                spread = None
-                if "low" in row:
-                    spread = [[max(0.0, row["value"] - row["low"])], [max(0.0, row["high"] - row["value"])]]
+            for one in found.iter_slices(1):
+                row, spread = one.row(0, named=True), errors(one) if "low" in one.columns else None
                 axes.errorbar(
                     [row["value"]], [place + shift], xerr=spread, capsize=2, **_mark(method) | {"fillstyle": fill}
                 )
