@@ -152,7 +152,7 @@ def _source() -> pl.Expr:
 def _by_language(frame: pl.DataFrame) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:
     """The multilingual tasks of each language, whose code stands in the task's name, and format.
 
-    Formats apart, since not every language has each, and generated answers suffer far more than ranked ones.
+    Formats apart, since not every language has each, and they suffer differently.
     """
     code = pl.col("task").str.extract(rf"_([a-z]{{2}})(?:_(?:{'|'.join(task.FORMATS)}))?$")
     named = frame.filter(pl.col("capability") == "multilingual").with_columns(code.alias("language"))
