@@ -168,7 +168,7 @@ def test_a_device_is_a_resource_that_one_step_at_a_time_takes(checkout):
         ) as cluster,
         Client(cluster) as client,
     ):
-        assert engine._workers(client, None) == (1, True)
+        assert engine._room(client, None) == engine.Room(computing=1, steps=2, devices=True)
         spans = {}
         for kind in ("compress", "scores"):
             steps = [Step(f"{kind}/{place}", "n", {}) for place in range(2)]

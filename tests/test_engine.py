@@ -1,6 +1,9 @@
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
+
+from distributed import Client
 
 from unicomp_lib import engine, execute, progress, records
 from unicomp_lib.engine import Outcome
@@ -11,6 +14,16 @@ def step(name, *parents, exclusive=False, notebook="n"):
     return Step(name, notebook, {}, {parent: Output(parent, "") for parent in parents}, exclusive)
 
 
+def started(steps, places, devices=False):
+    """Names of the steps, in rounds: each round starts what it may, and all of it ends."""
+    waiting, rounds = engine._ordered(steps), []
+    while waiting:
+        now = engine._startable(waiting, [], engine.Room(places, 2 * places if devices else places, devices))
+        waiting = [pair for pair in waiting if pair[0] not in now]
+        rounds.append([each.name for each in now])
+    return rounds
+
+
 def test_a_step_that_measures_runs_after_all_that_does_not_need_it_and_by_itself():
     steps = [
         step("a"),
@@ -19,25 +32,74 @@ def test_a_step_that_measures_runs_after_all_that_does_not_need_it_and_by_itself
         step("b"),
         step("s", "t1", "b"),
     ]
-    found = {each.name: after for each, after in engine._ordered(steps)}
-    assert found == {"a": [], "b": [], "t1": ["a", "b"], "t2": ["a", "b", "t1"], "s": []}
-    names = [each.name for each, _ in engine._ordered(steps)]
-    assert names.index("b") < names.index("t1")
+    assert started(steps, 2) == [["a", "b"], ["t1"], ["t2", "s"]]
 
 
-def test_a_step_is_blocked_by_what_it_reads_but_not_by_what_it_follows(tmp_path):
-    bad = Outcome("a", engine.FAILED)
-    found = engine.run_job({"name": "b", "run": str(tmp_path)}, [bad], [])
-    assert (found.state, found.reason) == (engine.BLOCKED, "it reads a, which did not finish")
-    job = {
-        "name": "b",
-        "notebook": "none/such",
-        "run": str(tmp_path / "run"),
-        "parameters": {},
-        "key": "k",
-        "forced": False,
+def test_steps_start_one_a_free_place_and_what_people_wait_for_first():
+    steps = [step(f"evaluate/{place}") for place in range(3)] + [step("compress/a"), step("figures/f", "compress/a")]
+    assert started(steps, 2) == [["compress/a", "evaluate/0"], ["figures/f", "evaluate/1"], ["evaluate/2"]]
+    found = engine._startable(engine._ordered(steps), [step("evaluate/9")], engine.Room(2, 2, False))
+    assert [each.name for each in found] == ["compress/a"]
+    # Before the first worker has come, one step waits for it.
+    assert len(engine._startable(engine._ordered(steps), [], engine.Room(0, 0, False))) == 1
+
+
+def test_on_accelerators_as_many_steps_compute_as_there_are_and_tables_are_read_beside():
+    steps = [step("compress/a"), step("compress/b"), step("scores/a"), step("scores/b")]
+    assert started(steps, 1, devices=True) == [["scores/a", "scores/b"], ["compress/a"], ["compress/b"]]
+    assert started(steps[:3], 1, devices=True) == [["scores/a", "compress/a"], ["compress/b"]]
+
+
+def cluster(monkeypatch, outcomes):
+    """Threads of this process as workers; a step does nothing and ends as ``outcomes`` says."""
+
+    def client(*_):
+        return Client(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None)
+
+    def job(given):
+        state, seconds = outcomes.get(given["name"], (engine.DONE, 0))
+        time.sleep(seconds)
+        return Outcome(given["name"], state)
+
+    monkeypatch.setattr(engine, "_client", client)
+    monkeypatch.setattr(engine, "run_job", job)
+
+
+def test_a_step_is_blocked_by_what_it_reads_but_not_by_what_it_follows(monkeypatch):
+    cluster(monkeypatch, {"a": (engine.FAILED, 0)})
+    steps = [step("a"), step("b", "a"), step("scores/c", "b"), step("d"), step("t", "d", exclusive=True)]
+    found = []
+    engine.run(
+        steps, {each.name: "k" for each in steps}, forced=set(), workers=2,
+        opened=lambda *_: None, ended=found.append,
+    )  # fmt: skip
+    states = {each.name: (each.state, each.reason) for each in found}
+    assert states == {
+        "a": (engine.FAILED, ""),
+        "b": (engine.BLOCKED, "it reads a, which did not finish"),
+        "scores/c": (engine.BLOCKED, "it reads b, which did not finish"),
+        "d": (engine.DONE, ""),
+        "t": (engine.DONE, ""),
     }
-    assert engine.run_job(job, [Outcome("c", engine.DONE)], [bad]).state == engine.FAILED
+
+
+def test_no_worker_stands_idle_while_steps_wait(monkeypatch):
+    """One long step and ten short ones on two workers: the long one's worker gets no others."""
+    cluster(monkeypatch, {"long": (engine.DONE, 2)} | {str(place): (engine.DONE, 0.2) for place in range(10)})
+    steps = [step("long"), *(step(str(place)) for place in range(10))]
+    found = []
+    engine.run(
+        steps, {each.name: "k" for each in steps}, forced=set(), workers=2,
+        opened=lambda *_: None, ended=lambda outcome: found.append(outcome.name),
+    )  # fmt: skip
+    assert found.index("long") >= 8
+
+
+def test_a_step_that_cannot_begin_has_failed(tmp_path):
+    (tmp_path / "run").write_text("no folder")
+    found = engine.run_job({"name": "b", "run": str(tmp_path / "run")})
+    assert found.state == engine.FAILED
+    assert found.reason
 
 
 def test_each_worker_of_a_machine_with_several_accelerators_sees_its_own(monkeypatch):

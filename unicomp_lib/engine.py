@@ -5,11 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unicomp_lib import clusters, files, hardware, records
 from unicomp_lib.clusters import DEVICE
@@ -19,7 +19,7 @@ from unicomp_lib.steps import Step, resolved
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from distributed import Client
+    from distributed import Client, Future
 
 DONE, FAILED, BLOCKED = "done", "failed", "blocked"
 
@@ -55,45 +55,100 @@ def run(
     and its step runs again. ``opened`` is told the dashboard's address and the workers' number. Raises a
     ``ConnectionError`` where the scheduler cannot be reached, or is lost.
     """
-    from distributed import as_completed
+    waiting = _ordered(steps)
+    running: dict[Future, Step] = {}
+    states: dict[str, str] = {}
+
+    def over(outcome: Outcome) -> None:
+        states[outcome.name] = outcome.state
+        ended(outcome)
 
     with _client(workers, scheduler, jobs) as client:
-        places, devices = _workers(client, jobs)
-        opened(client.dashboard_link, places)
-        futures: dict[str, Any] = {}
-        for step, after in _ordered(steps):
-            job = {
-                "name": step.name,
-                "notebook": step.notebook,
-                "key": keys[step.name],
-                "forced": step.name in forced,
-                "parameters": resolved(step, keys),
-                "run": str(records.folder(step.name, keys[step.name])),
-            }
-            parents = [futures[name] for name in step.parents if name in futures]
-            futures[step.name] = client.submit(
-                run_job, job, parents, [futures[name] for name in after],
-                key=f"{step.name}-{keys[step.name]}", pure=False, priority=_priority(step),
-                resources={DEVICE: 1} if devices and _computes(step) else None,
-            )  # fmt: skip
-        names = {future.key: name for name, future in futures.items()}
-        for future in as_completed(futures.values()):
-            if future.status in ("cancelled", "lost"):
-                raise ConnectionError(
-                    "the Dask scheduler is gone; finished steps are kept, start it again and run the same command"
-                )
-            error = future.exception()
-            name = names[future.key]
-            ended(Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result())
+        opened(client.dashboard_link, _room(client, jobs).computing)
+        while waiting or running:
+            while stopped := _stopped(waiting, states):
+                step, parent = stopped
+                over(Outcome(step.name, BLOCKED, reason=f"it reads {parent}, which did not finish"))
+                waiting = [pair for pair in waiting if pair[0] != step]
+            room = _room(client, jobs)
+            for step in _startable(waiting, list(running.values()), room):
+                needs = {DEVICE: 1} if room.devices and _computes(step) else None
+                running[_submit(client, step, keys, step.name in forced, needs)] = step
+            waiting = [pair for pair in waiting if pair[0] not in running.values()]
+            for future in _first_ended(list(running)):
+                over(_outcome(future, running.pop(future).name))
 
 
-def _workers(client: "Client", jobs: Cluster | None) -> tuple[int, bool]:
-    """How many steps may run at once, and whether workers offer accelerators for steps to ask for."""
-    if jobs:
-        return jobs.jobs, bool(jobs.gpus)  # none may have begun
+def _stopped(waiting: list[tuple[Step, list[str]]], states: dict[str, str]) -> tuple[Step, str] | None:
+    """The first step that reads one that did not finish, and the name of that one."""
+    pairs = ((step, parent) for step, _ in waiting for parent in step.parents)
+    return next(((step, parent) for step, parent in pairs if states.get(parent, DONE) != DONE), None)
+
+
+class Room(NamedTuple):
+    """How many steps may run a model at once, how many may run in all, and whether workers offer accelerators."""
+
+    computing: int
+    steps: int
+    devices: bool
+
+
+def _room(client: "Client", jobs: Cluster | None) -> Room:
+    if jobs:  # as many as may come, since jobs are asked for only while steps wait for them
+        return Room(jobs.jobs, jobs.jobs * (2 if jobs.gpus else 1), bool(jobs.gpus))
     known = client.scheduler_info(n_workers=-1)["workers"].values()
+    threads = sum(worker["nthreads"] for worker in known)
     devices = int(sum(worker["resources"].get(DEVICE, 0) for worker in known))
-    return devices or sum(worker["nthreads"] for worker in known), bool(devices)
+    return Room(devices or threads, threads, bool(devices))
+
+
+def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room: Room) -> list[Step]:
+    """The first steps in line that have all they read, as many as there are free places.
+
+    The line is kept here and not by Dask, which shares out all that could run at once. It takes a step it
+    has not seen before for half a second's work, and one worker then stood idle while others had a queue.
+    """
+    open_ = {step.name for step, _ in waiting} | {step.name for step in running}
+    found: list[Step] = []
+    for step, after in waiting:
+        now = [*running, *found]
+        if len(now) >= max(room.steps, 1):
+            break
+        free = not _computes(step) or sum(map(_computes, now)) < max(room.computing, 1)
+        if free and not open_ & {*step.parents, *after}:
+            found.append(step)
+    return found
+
+
+def _submit(client: "Client", step: Step, keys: dict[str, str], forced: bool, needs: dict[str, int] | None) -> "Future":
+    job = {
+        "name": step.name,
+        "notebook": step.notebook,
+        "key": keys[step.name],
+        "forced": forced,
+        "parameters": resolved(step, keys),
+        "run": str(records.folder(step.name, keys[step.name])),
+    }
+    return client.submit(run_job, job, key=f"{step.name}-{keys[step.name]}", pure=False, resources=needs)
+
+
+def _first_ended(running: list["Future"]) -> Iterable["Future"]:
+    """Steps that have ended; none after some seconds, since workers may have come meanwhile."""
+    from distributed import CancelledError, wait
+
+    try:
+        return wait(running, timeout=3, return_when="FIRST_COMPLETED").done if running else ()
+    except TimeoutError:
+        return ()
+    except CancelledError as error:
+        raise ConnectionError(
+            "the Dask scheduler is gone; finished steps are kept, start it again and run the same command"
+        ) from error
+
+
+def _outcome(future: "Future", name: str) -> Outcome:
+    error = future.exception()
+    return Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result()
 
 
 def _computes(step: Step) -> bool:
@@ -101,11 +156,8 @@ def _computes(step: Step) -> bool:
     return step.name.startswith(("compress/", "evaluate/", "vision/"))
 
 
-def run_job(job: dict[str, Any], parents: list[Outcome], after: list[Outcome]) -> Outcome:
-    """On a worker: run one step in a process of its own. ``after`` only orders, and may have failed."""
-    stopped = next((parent.name for parent in parents if parent.state != DONE), None)
-    if stopped:
-        return Outcome(job["name"], BLOCKED, reason=f"it reads {stopped}, which did not finish")
+def run_job(job: dict[str, Any]) -> Outcome:
+    """On a worker: run one step in a process of its own."""
     run = Path(job["run"])
     try:
         files.write_text(run / records.STEP, json.dumps(job, indent=1))
@@ -157,9 +209,9 @@ def _priority(step: Step) -> int:
 
 
 def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
-    """Each step with those it must only follow: a step that measures time runs by itself.
+    """Each step with those it must only follow, in the order to start them in.
 
-    Exclusive steps come after everything that does not read them, one after the other.
+    A step that measures time runs by itself: after everything that does not read it, one after the other.
     """
     below: set[str] = set()  # exclusive steps and all that read them
     for step in steps:
@@ -172,8 +224,7 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
         found.append((step, [*free, *last] if step.exclusive else []))
         if step.exclusive:
             last = [step.name]
-    # A step can only follow futures that exist: the free ones are submitted first.
-    return sorted(found, key=lambda pair: pair[0].name in below)
+    return sorted(found, key=lambda pair: -_priority(pair[0]))
 
 
 @contextmanager
