@@ -120,6 +120,9 @@ def test_a_dense_score_barely_above_chance_gives_no_retention():
     dense = np.repeat([1.0, 0.0], [33, 67])
     clusters = np.arange(100).astype(str)
     assert np.isnan(statistics.retention([Part(dense, dense, clusters, 0.25)]).value)
+    never = np.zeros(100)
+    with np.errstate(all="raise"):
+        assert np.isnan(statistics.retention([Part(never, never, clusters, 0.0)]).value)
     assert statistics.retention([Part(dense, dense, clusters, 0.0)]).value == 1
 
 

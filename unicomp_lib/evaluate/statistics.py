@@ -140,7 +140,7 @@ def retention(parts: list[Part]) -> Estimate:
     """Chance-corrected retention over tasks: sum of (s - c)/(1 - c), compressed by dense.
 
     1 means nothing lost, 0 means at chance. Undefined where no part is given, and where dense
-    lies less than ``CLEAR`` standard errors above chance: a ratio to what may be nothing has no
+    lies no more than ``CLEAR`` standard errors above chance: a ratio to what may be nothing has no
     useful interval. Chance correction deviates from UniComp's plain ratio, which counts what
     guessing keeps.
     """
@@ -162,7 +162,7 @@ def contrast(groups: list[tuple[float, list[Part]]]) -> Estimate:
         here = slice(at, at := at + len(parts))
         seen = ((observed[here] - chance) / (1 - chance)).sum(axis=0)
         drawn = ((resampled[:, here] - chance) / (1 - chance)).sum(axis=1)
-        if seen[1] < CLEAR * drawn[:, 1].std():
+        if seen[1] <= CLEAR * drawn[:, 1].std():
             return UNDEFINED
         value += weight * seen[0] / seen[1]
         # The few resamples in which dense is at chance would flip the ratio's sign: held at a small positive.
