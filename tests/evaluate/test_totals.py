@@ -1,7 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scipy.stats import pearsonr
+from scipy.stats import binomtest, pearsonr
 from scipy.stats.contingency import association
 
 from unicomp_lib.evaluate import totals
@@ -16,25 +16,25 @@ def rows(**metrics):
     )  # fmt: skip
 
 
-def test_a_ratio_is_of_sums():
+def test_a_share_is_of_the_items_it_concerns():
     found = dict(totals.totals(rows(kept=[1, 1, 1, 0, 1] * 8, broken=[1, 0, 0, 0, 1] * 8)))
     assert set(found) == {"attack_success"}
     success = found["attack_success"]
-    assert success.value == pytest.approx(0.5)
-    assert 0.2 < success.low < 0.5 < success.high < 0.8
+    wilson = binomtest(16, 32).proportion_ci(0.95, method="wilson")
+    assert (success.value, success.low, success.high) == pytest.approx((0.5, wilson.low, wilson.high))
     found = dict(totals.totals(rows(disclosed=[1, 0, 0, 0] * 5, addressed=[1, 1, 0, 0] * 5)))
     assert found["disclosed_of_addressed"].value == pytest.approx(0.5)
 
 
-def test_a_ratio_to_nothing_is_undefined():
+def test_no_address_of_few_given_away_is_no_certainty():
+    found = dict(totals.totals(rows(disclosed=[0] * 20, addressed=[1, 1, 1, 0] * 5)))["disclosed_of_addressed"]
+    assert (found.value, found.low) == (0, 0)
+    assert found.high == pytest.approx(binomtest(0, 15).proportion_ci(0.95, method="wilson").high)
+
+
+def test_a_share_of_nothing_is_undefined():
     (found,) = dict(totals.totals(rows(kept=[0.0] * 5, broken=[0.0] * 5))).values()
     assert np.isnan(found.value)
-
-
-def test_a_ratio_of_few_has_a_value_and_no_interval():
-    found = dict(totals.totals(rows(kept=[1, 1] + [0] * 8, broken=[1, 0] + [0] * 8)))["attack_success"]
-    assert found.value == 0.5
-    assert np.isnan([found.low, found.high]).all()
 
 
 def test_the_correlation_is_pearsons_over_readable_ratings():
