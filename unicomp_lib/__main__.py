@@ -126,7 +126,7 @@ def _run(
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
-    with Reporter(waiting, _history()) as reporter:
+    with Reporter(waiting, _history(), publish.costs(every, profile.name)) as reporter:
 
         def ended(outcome: engine.Outcome) -> None:
             reporter.ended(outcome)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from statistics import fmean
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -13,13 +14,17 @@ MARKS = {engine.DONE: "[green]done   [/]", engine.FAILED: "[red]failed [/]", eng
 
 
 class Reporter:
-    """Prints outcomes, and keeps what is needed to estimate the time left."""
+    """Prints outcomes, and keeps what is needed to estimate the time left.
 
-    def __init__(self, steps: list[Step], history: dict[str, list[float]]) -> None:
+    ``history`` holds the seconds of finished runs by notebook, ``elsewhere`` those behind the figures there are.
+    """
+
+    def __init__(self, steps: list[Step], history: dict[str, list[float]], elsewhere: dict[str, list[float]]) -> None:
         self.outcomes: list[engine.Outcome] = []
         self._waiting = {step.name: step for step in steps}
         self._notebooks = {step.name: step.notebook for step in steps}
         self._durations = {notebook: list(values) for notebook, values in history.items()}
+        self._elsewhere = elsewhere
         self._workers = 1
         self._start = time.monotonic()
         self._console = Console(highlight=False, soft_wrap=True)
@@ -53,28 +58,35 @@ class Reporter:
         self._bar.update(self._task, advance=1, left=f"{passed} passed, about {left} left")
 
     def _left(self) -> str:
-        seconds = remaining(list(self._waiting.values()), self._durations, self._workers)
+        seconds = remaining(list(self._waiting.values()), self._durations, self._elsewhere, self._workers)
         return "unknown" if seconds is None else clock(seconds)
 
 
-def remaining(steps: list[Step], durations: dict[str, list[float]], workers: int) -> float | None:
+def remaining(
+    steps: list[Step], durations: dict[str, list[float]], elsewhere: dict[str, list[float]], workers: int
+) -> float | None:
     """Seconds until ``steps`` are done, from the mean duration of their notebooks so far.
 
-    A notebook not seen yet counts as the mean of all; None when nothing has been seen. Exclusive
-    steps use one worker, all others share them.
+    A notebook not seen yet counts as much as in the run ``elsewhere``, at this machine's pace: what it took
+    for the notebooks of both, over what they took there. In neither, it counts as the mean of all seen; None
+    when nothing has been seen. Exclusive steps use one worker, all others share them.
     """
-    seen = [value for values in durations.values() for value in values]
     if not steps:
         return 0.0
-    if not seen:
+    here, there = _means(durations), _means(elsewhere)
+    both = here.keys() & there.keys()
+    pace = sum(here[name] for name in both) / sum(there[name] for name in both) if both else 1.0
+    known = {name: seconds * pace for name, seconds in there.items()} | here
+    if not known:
         return None
+    unknown = fmean(value for values in (durations or elsewhere).values() for value in values)
+    expected = [(step.exclusive, known.get(step.notebook, unknown)) for step in steps]
+    alone = sum(seconds for exclusive, seconds in expected if exclusive)
+    return alone + sum(seconds for exclusive, seconds in expected if not exclusive) / workers
 
-    def expected(step: Step) -> float:
-        values = durations.get(step.notebook) or seen
-        return sum(values) / len(values)
 
-    alone = sum(expected(step) for step in steps if step.exclusive)
-    return alone + sum(expected(step) for step in steps if not step.exclusive) / workers
+def _means(durations: dict[str, list[float]]) -> dict[str, float]:
+    return {notebook: fmean(values) for notebook, values in durations.items()}
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from unicomp_lib import files, paths, records, tables
 from unicomp_lib.steps import Step
 
 PICTURES = (".png", ".svg", ".csv")
+PROVENANCE = "provenance.json"
 
 
 def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]:
@@ -47,6 +49,19 @@ def mixed(steps: list[Step], keys: dict[str, str]) -> list[str]:
     return found
 
 
+def costs(steps: list[Step], profile: str) -> dict[str, list[float]]:
+    """Seconds that ``steps`` took in the run behind the figures there are, by notebook; empty where there is none."""
+    found = defaultdict(list)
+    try:
+        ran = json.loads((paths.project() / "figures" / profile / PROVENANCE).read_text(encoding="utf-8"))["steps"]
+        for step in steps:
+            if step.name in ran:
+                found[step.notebook].append(float(ran[step.name]["seconds"]))
+    except (OSError, ValueError, KeyError):
+        return {}
+    return dict(found)
+
+
 def _items(done: dict[str, Path], folder: Path) -> None:
     wanted = {
         f"{name.removeprefix('evaluate/').replace('/', '.')}.parquet": run / "items.parquet"
@@ -74,7 +89,7 @@ def _pictures(done: dict[str, Path], folder: Path) -> list[Path]:
                     found.append(folder / source.name)
     if found:
         text = json.dumps(_provenance(done), indent=1) + "\n"
-        _put(text.encode(), folder / "provenance.json")
+        _put(text.encode(), folder / PROVENANCE)
     return [picture for picture in found if picture.suffix == ".png"]
 
 
