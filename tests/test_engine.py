@@ -3,10 +3,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from distributed import Client
 
 from unicomp_lib import engine, execute, files, paths, progress, publish, records
 from unicomp_lib.engine import Outcome
+from unicomp_lib.progress import Took
 from unicomp_lib.steps import Output, Step
 
 
@@ -145,28 +147,31 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
 
 def test_time_left_counts_workers_and_what_runs_alone():
     steps = [step("a"), step("b"), step("t", exclusive=True, notebook="slow")]
-    assert progress.remaining(steps, {}, {}, 2) is None
-    assert progress.remaining([], {}, {}, 2) == 0
-    assert progress.remaining(steps, {"n": [10.0, 30.0], "slow": [7.0]}, {}, 2) == 20 + 7
+    assert progress.remaining(steps, [], {}, 2) is None
+    assert progress.remaining([], [], {}, 2) == 0
+    seen = [Took("c", "n", 10.0), Took("d", "n", 30.0), Took("e", "slow", 7.0)]
+    assert progress.remaining(steps, seen, {}, 2) == 20 + 7
+    assert progress.remaining([step("u", notebook="new")], seen[:2], {}, 1) == 20
     assert progress.clock(59.6) == "1:00"
     assert progress.clock(3723) == "1:02:03"
 
 
-def test_time_left_counts_what_was_not_seen_here_at_the_pace_of_what_was():
-    steps = [step("a"), step("t", exclusive=True, notebook="slow"), step("u", notebook="new")]
-    assert progress.remaining(steps, {"n": [10.0]}, {}, 1) == 30  # nothing is known: the mean of what was seen
-    elsewhere = {"n": [4.0, 6.0], "slow": [50.0], "new": [1.0]}
-    assert progress.remaining(steps, {}, elsewhere, 1) == 5 + 50 + 1
-    assert progress.remaining(steps, {"n": [10.0]}, elsewhere, 1) == 2 * (5 + 50 + 1)
+def test_time_left_follows_the_run_behind_the_figures_at_this_machines_pace():
+    steps = [step("a"), step("b"), step("t", exclusive=True, notebook="slow")]
+    elsewhere = {"a": 30.0, "b": 50.0, "t": 5.0, "c": 10_000.0}
+    assert progress.remaining(steps, [], elsewhere, 2) == 40 + 5
+    assert progress.remaining([*steps, step("u")], [], elsewhere, 2) is None
+    cold = progress.remaining(steps, [Took("c", "n", 40.0)], elsewhere | {"c": 10.0}, 2)
+    assert 45 < cold < 50  # four times as long, but only for seconds: believed a little
+    slow = progress.remaining(steps, [Took("c", "n", 20_000.0)], elsewhere, 2)
+    assert slow == pytest.approx(2 * (40 + 5), rel=0.1)
 
 
 def test_costs_are_those_behind_the_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
-    steps = [step("a"), step("b"), step("c", notebook="other"), step("d", notebook="unknown")]
-    assert publish.costs(steps, "tiny") == {}
-    ran = {name: {"key": name, "seconds": seconds} for name, seconds in (("a", 1.0), ("b", 3.5), ("c", 2.0))}
+    assert publish.costs("tiny") == {}
     file = tmp_path / "figures" / "tiny" / publish.PROVENANCE
-    files.write_text(file, json.dumps({"steps": ran}))
-    assert publish.costs(steps, "tiny") == {"n": [1.0, 3.5], "other": [2.0]}
+    files.write_text(file, json.dumps({"steps": {"a": {"key": "k", "seconds": 1.5}}}))
+    assert publish.costs("tiny") == {"a": 1.5}
     file.write_text("{")
-    assert publish.costs(steps, "tiny") == {}
+    assert publish.costs("tiny") == {}

@@ -17,7 +17,7 @@ from unicomp_lib.assets import AssetError, catalogue, fetch
 from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
 from unicomp_lib.plan import plan, select
-from unicomp_lib.progress import Reporter
+from unicomp_lib.progress import Reporter, Took
 from unicomp_lib.steps import Step, keys
 
 STATES = ("done", "stale", "failed", "missing")
@@ -126,7 +126,7 @@ def _run(
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
-    with Reporter(waiting, _history(), publish.costs(every, profile.name)) as reporter:
+    with Reporter(waiting, _history(), publish.costs(profile.name)) as reporter:
 
         def ended(outcome: engine.Outcome) -> None:
             reporter.ended(outcome)
@@ -262,13 +262,13 @@ def _forced(steps: list[Step], pattern: str | None) -> set[str]:
     return names
 
 
-def _history() -> dict[str, list[float]]:
-    """Durations of all finished runs by notebook."""
-    found: dict[str, list[float]] = {}
+def _history() -> list[Took]:
+    """What all finished runs took."""
+    found = []
     for record in records.runs().glob(f"*/{records.RECORD}"):
         try:
             content = json.loads(record.read_text(encoding="utf-8"))
-            found.setdefault(content["notebook"], []).append(float(content["seconds"]))
+            found.append(Took(content["name"], content["notebook"], float(content["seconds"])))
         except (OSError, ValueError, KeyError):
             continue
     return found

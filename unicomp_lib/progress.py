@@ -2,7 +2,9 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from statistics import fmean
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -13,17 +15,29 @@ from unicomp_lib.steps import Step
 MARKS = {engine.DONE: "[green]done   [/]", engine.FAILED: "[red]failed [/]", engine.BLOCKED: "[yellow]blocked[/]"}
 
 
+# The first steps of a fresh checkout pay for downloads and cold disks: a machine's pace shows after some minutes.
+ALIKE = 600.0
+
+
+class Took(NamedTuple):
+    """What a finished step took."""
+
+    name: str
+    notebook: str
+    seconds: float
+
+
 class Reporter:
     """Prints outcomes, and keeps what is needed to estimate the time left.
 
-    ``history`` holds the seconds of finished runs by notebook, ``elsewhere`` those behind the figures there are.
+    ``history`` is of runs that finished before, ``elsewhere`` the seconds by step behind the figures there are.
     """
 
-    def __init__(self, steps: list[Step], history: dict[str, list[float]], elsewhere: dict[str, list[float]]) -> None:
+    def __init__(self, steps: list[Step], history: list[Took], elsewhere: Mapping[str, float]) -> None:
         self.outcomes: list[engine.Outcome] = []
         self._waiting = {step.name: step for step in steps}
         self._notebooks = {step.name: step.notebook for step in steps}
-        self._durations = {notebook: list(values) for notebook, values in history.items()}
+        self._seen = list(history)
         self._elsewhere = elsewhere
         self._workers = 1
         self._start = time.monotonic()
@@ -49,7 +63,7 @@ class Reporter:
         self.outcomes.append(outcome)
         self._waiting.pop(outcome.name)
         if outcome.state == engine.DONE:
-            self._durations.setdefault(self._notebooks[outcome.name], []).append(outcome.seconds)
+            self._seen.append(Took(outcome.name, self._notebooks[outcome.name], outcome.seconds))
         passed, left = clock(time.monotonic() - self._start), self._left()
         count = f"{len(self.outcomes)}/{len(self._notebooks)}"
         tail = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.0f} s"
@@ -58,35 +72,42 @@ class Reporter:
         self._bar.update(self._task, advance=1, left=f"{passed} passed, about {left} left")
 
     def _left(self) -> str:
-        seconds = remaining(list(self._waiting.values()), self._durations, self._elsewhere, self._workers)
+        seconds = remaining(list(self._waiting.values()), self._seen, self._elsewhere, self._workers)
         return "unknown" if seconds is None else clock(seconds)
 
 
-def remaining(
-    steps: list[Step], durations: dict[str, list[float]], elsewhere: dict[str, list[float]], workers: int
-) -> float | None:
-    """Seconds until ``steps`` are done, from the mean duration of their notebooks so far.
+def remaining(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float], workers: int) -> float | None:
+    """Seconds until ``steps`` are done.
 
-    A notebook not seen yet counts as much as in the run ``elsewhere``, at this machine's pace: what it took
-    for the notebooks of both, over what they took there. In neither, it counts as the mean of all seen; None
-    when nothing has been seen. Exclusive steps use one worker, all others share them.
+    A step counts as much as it took in the run ``elsewhere``, at this machine's pace with its notebook. One
+    that is not of that run counts as the mean of its notebook's steps ``seen``, else as that of all; None when
+    there are none. Exclusive steps use one worker, all others share them.
     """
-    if not steps:
-        return 0.0
-    here, there = _means(durations), _means(elsewhere)
-    both = here.keys() & there.keys()
-    pace = sum(here[name] for name in both) / sum(there[name] for name in both) if both else 1.0
-    known = {name: seconds * pace for name, seconds in there.items()} | here
-    if not known:
+    expected = _expected(steps, seen, elsewhere)
+    if expected is None:
         return None
-    unknown = fmean(value for values in (durations or elsewhere).values() for value in values)
-    expected = [(step.exclusive, known.get(step.notebook, unknown)) for step in steps]
-    alone = sum(seconds for exclusive, seconds in expected if exclusive)
-    return alone + sum(seconds for exclusive, seconds in expected if not exclusive) / workers
+    alone = sum(seconds for step, seconds in expected if step.exclusive)
+    return alone + sum(seconds for step, seconds in expected if not step.exclusive) / workers
 
 
-def _means(durations: dict[str, list[float]]) -> dict[str, float]:
-    return {notebook: fmean(values) for notebook, values in durations.items()}
+def _expected(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float]) -> list[tuple[Step, float]] | None:
+    notebooks = {step.notebook for step in steps}
+    here = {name: [each for each in seen if each.notebook == name] for name in notebooks}
+    overall = _pace(seen, elsewhere, 1.0)
+    paces = {name: _pace(here[name], elsewhere, overall) for name in notebooks}
+    means = {name: fmean(each.seconds for each in here[name] or seen) for name in notebooks if seen}
+    if any(step.name not in elsewhere for step in steps) and not seen:
+        return None
+    return [
+        (step, elsewhere[step.name] * paces[step.notebook] if step.name in elsewhere else means[step.notebook])
+        for step in steps
+    ]
+
+
+def _pace(seen: list[Took], elsewhere: Mapping[str, float], prior: float) -> float:
+    """Time taken here over time taken elsewhere by the same steps, as if ``ALIKE`` seconds more had shown ``prior``."""
+    both = [(each.seconds, elsewhere[each.name]) for each in seen if each.name in elsewhere]
+    return (prior * ALIKE + sum(ours for ours, _ in both)) / (ALIKE + sum(theirs for _, theirs in both))
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections import defaultdict
 from pathlib import Path
 
 import polars as pl
@@ -49,17 +48,13 @@ def mixed(steps: list[Step], keys: dict[str, str]) -> list[str]:
     return found
 
 
-def costs(steps: list[Step], profile: str) -> dict[str, list[float]]:
-    """Seconds that ``steps`` took in the run behind the figures there are, by notebook; empty where there is none."""
-    found = defaultdict(list)
+def costs(profile: str) -> dict[str, float]:
+    """Seconds that each step took in the run behind the figures there are; empty where there are none."""
     try:
-        ran = json.loads((paths.project() / "figures" / profile / PROVENANCE).read_text(encoding="utf-8"))["steps"]
-        for step in steps:
-            if step.name in ran:
-                found[step.notebook].append(float(ran[step.name]["seconds"]))
+        text = (paths.project() / "figures" / profile / PROVENANCE).read_text(encoding="utf-8")
+        return {name: float(step["seconds"]) for name, step in json.loads(text)["steps"].items()}
     except (OSError, ValueError, KeyError):
         return {}
-    return dict(found)
 
 
 def _items(done: dict[str, Path], folder: Path) -> None:
