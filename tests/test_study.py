@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,13 @@ def test_the_same_command_again_does_no_work(study):
     assert done.returncode == 0
     assert "33 of 33 steps stand, 0 of them run now" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (study / "figures").rglob("*.*")} == before
+
+
+def test_the_plan_says_how_long_it_will_take_where_that_is_known(study):
+    again = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run", "--force", "compress/tiny/dense")
+    assert re.search(r"\d+ of 33 steps to run, about \d+:\d\d with \d+ workers; \d+ GB free", again.stdout)
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run")
+    assert "0 of 33 steps to run; " in done.stdout
 
 
 def test_status_counts_every_step(study):

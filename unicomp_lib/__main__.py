@@ -17,7 +17,7 @@ from unicomp_lib.assets import AssetError, catalogue, fetch
 from unicomp_lib.execute import sentence
 from unicomp_lib.notebooks import NotebookError
 from unicomp_lib.plan import plan, select
-from unicomp_lib.progress import Reporter, Took
+from unicomp_lib.progress import Reporter, Took, clock, remaining
 from unicomp_lib.steps import Step, keys
 
 STATES = ("done", "stale", "failed", "missing")
@@ -110,7 +110,7 @@ def _reproduce(options: argparse.Namespace) -> int:
     forced = _forced(steps, options.force)
     waiting = [step for step in steps if step.name in forced or _state(step, found) != "done"]
     if options.dry_run:
-        _print_plan(steps, found, {step.name for step in waiting})
+        _print_plan(steps, found, waiting, _expected(waiting, profile.name, options.workers))
         return 0
     outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
     pictures = publish.publish(every, found, profile.name)
@@ -274,12 +274,22 @@ def _history() -> list[Took]:
     return found
 
 
-def _print_plan(steps: list[Step], found: dict[str, str], waiting: set[str]) -> None:
+def _print_plan(steps: list[Step], found: dict[str, str], waiting: list[Step], expected: str) -> None:
     width = max(len(step.name) for step in steps)
+    names = {step.name for step in waiting}
     for step in steps:
-        print(f"{'run ' if step.name in waiting else 'keep'}  {step.name:{width}}  {step.notebook}  {found[step.name]}")
+        print(f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {step.notebook}  {found[step.name]}")
     free = shutil.disk_usage(paths.project()).free / 1e9
-    print(f"{len(waiting)} of {len(steps)} steps to run; {free:.0f} GB free on this disk")
+    print(f"{len(waiting)} of {len(steps)} steps to run{expected}; {free:.0f} GB free on this disk")
+
+
+def _expected(waiting: list[Step], profile: str, workers: int) -> str:
+    """How long steps will take, where all of them are of the run behind the figures: others are known when they run."""
+    costs = publish.costs(profile)
+    if not waiting or any(step.name not in costs for step in waiting):
+        return ""
+    seconds = remaining(waiting, _history(), costs, workers)
+    return f", about {clock(seconds or 0)} with {workers} workers"
 
 
 def _shown(path: Path) -> Path:

@@ -21,6 +21,16 @@ def test_it_learns_colours_and_pruned_weights_stay_zero(model, squares, held_out
     assert (likelihood.exp() <= 1).all()
 
 
+def test_the_seed_alone_decides_and_not_what_was_drawn_before(model, squares):
+    states = []
+    for drawn in (1, 2):
+        torch.manual_seed(drawn)
+        each = copy.deepcopy(model)
+        training.train(each, squares, epochs=1, rate=0.02, batch=12, seed=3)
+        states.append(each.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_recalibration_changes_the_statistics_alone(model, squares):
     before = copy.deepcopy(model.state_dict())
     training.recalibrate(model, squares)
