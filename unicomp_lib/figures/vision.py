@@ -162,6 +162,7 @@ def summary(table: pl.DataFrame) -> Figure:
     plane.set(title="One against the other", xlabel="share of held-out images right", ylabel="mean MIS of the units")
     survival.set(title="Explanations that survive", ylabel="share of exemplars kept", ylim=(0, 1))
     plane.margins(0.12)
+    plane.set_xlim(right=1.15 * plane.get_xlim()[1])  # names stand to the right of their marks
     _legend(figure)
     return figure
 
