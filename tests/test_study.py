@@ -225,6 +225,8 @@ def test_the_table_of_scores_is_searched_and_filtered(study, site):
         shown = view.locator(".dt-info")
         shown.wait_for()
         assert f"{len(scores):,} entries" in shown.inner_text()
+        last = view.get_by_placeholder("high").bounding_box()
+        assert last["x"] + last["width"] < view.viewport_size["width"]  # values are seen without scrolling
         view.locator(".dt-search input").fill("quanto-int8")
         wanted = scores.filter(variant="quanto-int8")
         view.wait_for_function(f"document.querySelector('.dt-info').innerText.includes('of {len(wanted):,} entries')")

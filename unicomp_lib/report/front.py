@@ -79,7 +79,7 @@ def table(scores: pl.DataFrame) -> str:
     html = itables.to_html_datatable(
         shown.select(*order, *(["model"] if shown["model"].n_unique() > 1 else [])),
         connected=False, maxBytes=0, column_filters="header", table_id="scores", show_dtypes=False,
-        lengthMenu=[25, 100, 500], classes="display compact nowrap", allow_html=False,
+        autoWidth=False, lengthMenu=[25, 100, 500], classes="display compact nowrap", allow_html=False,
     )  # fmt: skip
     bundle = Path(itables.__file__).parent / "html" / "dt_bundle.js"
     begin = generate_init_offline_itables_html(bundle)

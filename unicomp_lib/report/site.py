@@ -40,10 +40,15 @@ html_theme_options = {
     "secondary_sidebar_items": {"scores": [], "provenance": [], "**": ["page-toc"]},
 }
 """
-# Figures are as wide as a printed page, and the table of scores as wide as the window.
+# Figures are as wide as a printed page, and the table of scores as wide as the window; its columns are as wide
+# as what stands in them, so that values are seen without scrolling: by themselves, fields for text are 20 letters wide.
 WIDE = """.bd-header { display: none; }
 .bd-main .bd-content .bd-article-container { max-width: 70em; }
 .bd-main .bd-content:not(:has(.bd-sidebar-secondary)) .bd-article-container { max-width: 100%; }
+#scores { width: 100%; }
+#scores th, #scores td { min-width: 7.4em; padding: 4px; }
+#scores .dt-type-numeric { min-width: 4.8em; }
+#scores thead input { width: 0; min-width: 100%; padding: 2px; }
 """
 
 SECTIONS = {
