@@ -81,7 +81,7 @@ def _versions_of_imports(tree: ast.AST) -> set[str]:
     """``module=VERSION`` of the library modules a piece of code imports, and of those they import."""
     found: set[str] = set()
     seen = {PICTURES}
-    waiting = _imports(tree)
+    waiting = set(_imports(tree))
     while waiting:
         module = waiting.pop()
         if module in seen or (inside := _source(module)) is None:
@@ -92,14 +92,15 @@ def _versions_of_imports(tree: ast.AST) -> set[str]:
     return found
 
 
-def _imports(tree: ast.AST) -> set[str]:
+@cache
+def _imports(tree: ast.AST) -> frozenset[str]:
     modules: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             modules |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
         elif isinstance(node, ast.Import):
             modules |= {name.name for name in node.names}
-    return {module for module in modules if module.split(".")[0] == "unicomp_lib"}
+    return frozenset(module for module in modules if module.split(".")[0] == "unicomp_lib")
 
 
 @cache
