@@ -14,7 +14,6 @@ from unicomp_lib.steps import Step
 
 MARKS = {engine.DONE: "[green]done   [/]", engine.FAILED: "[red]failed [/]", engine.BLOCKED: "[yellow]blocked[/]"}
 
-
 # The first steps of a fresh checkout pay for downloads and cold disks: a machine's pace shows after some minutes.
 ALIKE = 600.0
 
@@ -91,13 +90,13 @@ def remaining(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float
 
 
 def _expected(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float]) -> list[tuple[Step, float]] | None:
+    if not seen and any(step.name not in elsewhere for step in steps):
+        return None
     notebooks = {step.notebook for step in steps}
     here = {name: [each for each in seen if each.notebook == name] for name in notebooks}
     overall = _pace(seen, elsewhere, 1.0)
     paces = {name: _pace(here[name], elsewhere, overall) for name in notebooks}
     means = {name: fmean(each.seconds for each in here[name] or seen) for name in notebooks if seen}
-    if any(step.name not in elsewhere for step in steps) and not seen:
-        return None
     return [
         (step, elsewhere[step.name] * paces[step.notebook] if step.name in elsewhere else means[step.notebook])
         for step in steps

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib import assets, files, paths, records, tables
+from unicomp_lib import assets, files, paths, publish, records, tables
 from unicomp_lib.figures import panels, vision
 from unicomp_lib.params import Profile, profile_path
 from unicomp_lib.report import front, pages
@@ -124,7 +124,7 @@ def _lay_out(profile: Profile, done: dict[str, Step], keys: dict[str, str], sour
     sections["Learn"].insert(0, "The chapters <learn/README>")
     sections["All numbers"] = ["scores", "provenance"]
     files.write_text(source / "scores.md", front.table(scores))
-    facts: dict[str, Any] = json.loads((figures / "provenance.json").read_text(encoding="utf-8"))
+    facts: dict[str, Any] = json.loads((figures / publish.PROVENANCE).read_text(encoding="utf-8"))
     files.write_text(source / "provenance.md", front.provenance(facts))
     shown = {name: entries for name, entries in sections.items() if entries}
     files.write_text(source / "index.md", front.index(scores, shown, ", ".join(profile.models)))
