@@ -15,7 +15,10 @@ from pathlib import Path
 import polars as pl
 from safetensors.torch import save_file
 
-from unicomp_lib import calibration, engine, files, models, paths
+from unicomp_lib import files, paths
+from unicomp_lib.checkpoints import models
+from unicomp_lib.inputs import calibration
+from unicomp_lib.study import scheduler
 
 HERE = Path(__file__).parent
 METHODS = (
@@ -70,7 +73,7 @@ def _run(python: str, script: str, method: str, model: str, tokens: Path) -> dic
     report = tokens.with_name("report.json")
     report.unlink(missing_ok=True)
     # Both sides get the settings of the study's own steps.
-    environment = {"HF_HUB_OFFLINE": "1", **os.environ, **engine.ENVIRONMENT}
+    environment = {"HF_HUB_OFFLINE": "1", **os.environ, **scheduler.ENVIRONMENT}
     command = [python, str(HERE / script), method, model, str(tokens), str(report)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tokens.parent)
     if done.returncode:

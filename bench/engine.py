@@ -19,7 +19,7 @@ import nbformat
 import polars as pl
 
 from unicomp_lib import files, paths
-from unicomp_lib.engine import ENVIRONMENT
+from unicomp_lib.study.scheduler import ENVIRONMENT
 
 PARAMETERS = 'loops = 1  # products\nplace = 0  # tells the cells apart\noutput = ""  # folder to write to'
 CODE = """import time
@@ -119,18 +119,18 @@ def _environment(checkout: Path) -> dict[str, str]:
 
 def _engine(cells: int, loops: int, workers: int) -> None:
     """In a process that has the copied checkout: run the cells and print the seconds from the first to the last."""
-    from unicomp_lib import engine
-    from unicomp_lib.steps import Step, keys
+    from unicomp_lib.study import scheduler
+    from unicomp_lib.study.steps import Step, keys
 
     steps = [Step(f"bench/{place}", "bench/cell", {"loops": loops, "place": place}) for place in range(cells)]
     began: list[float] = []
-    ended: list[engine.Outcome] = []
-    engine.run(
+    ended: list[scheduler.Outcome] = []
+    scheduler.run(
         steps, keys(steps), forced=set(), workers=workers,
         opened=lambda *_: began.append(time.perf_counter()), ended=ended.append,
     )  # fmt: skip
     wall = time.perf_counter() - began[0]
-    bad = [each.reason for each in ended if each.state != engine.DONE]
+    bad = [each.reason for each in ended if each.state != scheduler.DONE]
     if bad:
         sys.exit(bad[0])
     print(wall)

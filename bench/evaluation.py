@@ -17,9 +17,10 @@ from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from unicomp_lib import files, hardware, models, paths
+from unicomp_lib import files, hardware, paths
+from unicomp_lib.checkpoints import models
 from unicomp_lib.evaluate import attention, task
-from unicomp_lib.evaluate.packed import PackedLM
+from unicomp_lib.evaluate.packed_lm import PackedLM
 from unicomp_lib.evaluate.tasks import items
 
 SHOTS = 5

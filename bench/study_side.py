@@ -7,8 +7,8 @@ import torch
 from cost import measured
 from safetensors.torch import load_file
 
-from unicomp_lib import models
-from unicomp_lib.compress import awq, gptq, int8, smoothquant, sparsegpt, wanda
+from unicomp_lib.checkpoints import int8, models
+from unicomp_lib.compress import awq, gptq, smoothquant, sparsegpt, wanda
 
 METHODS = {
     "dense": lambda model, tokens: model,

@@ -8,9 +8,11 @@ import sys
 
 import pytest
 import torch
-from conftest import copied, environment, unicomp
+from checkout import copied, environment, unicomp
 
-from unicomp_lib import models, paths, records, tables
+from unicomp_lib import paths, tables
+from unicomp_lib.checkpoints import models
+from unicomp_lib.study import records
 
 TEXT = (paths.project() / "CONTRIBUTING.md").read_text()
 
@@ -52,7 +54,8 @@ def checkout(tmp_path_factory):
     target = copied(tmp_path_factory.mktemp("walk") / "study")
     shutil.copy(paths.project() / "pyproject.toml", target)
     (target / "tests").mkdir()
-    shutil.copy(paths.project() / "tests" / "conftest.py", target / "tests")
+    for helper in ("conftest.py", "checkout.py"):
+        shutil.copy(paths.project() / "tests" / helper, target / "tests")
     return target
 
 

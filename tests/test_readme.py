@@ -52,7 +52,7 @@ def test_the_other_commands_are_known():
 
 
 def test_papermill_commands_name_a_notebook_and_its_parameters():
-    from unicomp_lib import notebooks
+    from unicomp_lib.study import notebooks
 
     found = [shlex.split(each) for each in commands() if each.startswith("papermill ")]
     assert found

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from unicomp_lib import tables
+from unicomp_lib import results, tables
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
@@ -27,11 +27,11 @@ def test_judged_answers_are_read_where_there_are_some(tmp_path, monkeypatch):
     monkeypatch.setattr(tables.paths, "project", lambda: tmp_path)
     folder = tmp_path / "results" / "embedded" / "items"
     with pytest.raises(ValueError, match="holds no items of reliability; run the study first"):
-        tables.items([], "reliability")
+        results.items([], "reliability")
     tables.write(pl.DataFrame({"value": [1.0]}), folder / "m.dense.reliability.parquet")
     tables.write(pl.DataFrame({"value": [2.0]}), folder / "m.wanda-50.reliability.parquet")
-    assert tables.items([], "reliability")["value"].to_list() == [1, 2]
-    tables.write(pl.DataFrame({"value": [3.0, 4.0]}), tables.judgements("embedded", "reliability"))
-    assert tables.items([], "reliability")["value"].to_list() == [3, 4]
-    assert tables.items([], "reliability", judged=False)["value"].to_list() == [1, 2]
-    assert tables.items([str(folder / "m.dense.reliability.parquet")], "reliability")["value"].to_list() == [1]
+    assert results.items([], "reliability")["value"].to_list() == [1, 2]
+    tables.write(pl.DataFrame({"value": [3.0, 4.0]}), results.judgements("embedded", "reliability"))
+    assert results.items([], "reliability")["value"].to_list() == [3, 4]
+    assert results.items([], "reliability", judged=False)["value"].to_list() == [1, 2]
+    assert results.items([str(folder / "m.dense.reliability.parquet")], "reliability")["value"].to_list() == [1]

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import polars as pl
 
-from unicomp_lib import clusters, engine, hardware, labels, params, paths, publish, records, texts
-from unicomp_lib.assets import AssetError, catalogue, fetch
-from unicomp_lib.execute import sentence
-from unicomp_lib.notebooks import NotebookError
-from unicomp_lib.plan import plan, select
-from unicomp_lib.progress import Reporter, Took, clock, remaining
-from unicomp_lib.steps import Step, keys
+from unicomp_lib import hardware, paths
+from unicomp_lib.evaluate.judges import labels
+from unicomp_lib.inputs import texts
+from unicomp_lib.inputs.assets import AssetError, catalogue, fetch
+from unicomp_lib.study import params, publish, records, scheduler, slurm
+from unicomp_lib.study.notebooks import NotebookError
+from unicomp_lib.study.plan import plan, select
+from unicomp_lib.study.progress import Reporter, Took, clock, remaining
+from unicomp_lib.study.steps import Step, keys
+from unicomp_lib.study.worker import sentence
 
 STATES = ("done", "stale", "failed", "missing")
 
@@ -58,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     elsewhere = reproduce.add_mutually_exclusive_group()
     elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     elsewhere.add_argument(
-        "--cluster", choices=clusters.SYSTEMS, help="submit workers as the profile's section cluster says"
+        "--cluster", choices=slurm.SYSTEMS, help="submit workers as the profile's section cluster says"
     )
     report = commands.add_parser("report", help="build a site of static pages from a finished profile")
     report.add_argument("--profile", default="embedded", help="tiny, embedded, paper or a YAML file (%(default)s)")
@@ -120,7 +123,7 @@ def _reproduce(options: argparse.Namespace) -> int:
 def _run(
     profile: params.Profile, every: list[Step], waiting: list[Step], found: dict[str, str], forced: set[str],
     options: argparse.Namespace,
-) -> list[engine.Outcome]:  # fmt: skip
+) -> list[scheduler.Outcome]:  # fmt: skip
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         _download(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
@@ -128,12 +131,12 @@ def _run(
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
     with Reporter(waiting, _history(), publish.costs(profile.name)) as reporter:
 
-        def ended(outcome: engine.Outcome) -> None:
+        def ended(outcome: scheduler.Outcome) -> None:
             reporter.ended(outcome)
             if outcome.name.startswith("figures/"):
                 publish.publish(every, found, profile.name)  # a figure is there to look at as soon as it is drawn
 
-        engine.run(
+        scheduler.run(
             waiting, found, forced=forced, workers=options.workers, scheduler=options.scheduler,
             jobs=profile.cluster if options.cluster else None, opened=reporter.opened, ended=ended,
         )  # fmt: skip
@@ -141,9 +144,9 @@ def _run(
 
 
 def _summary(
-    steps: list[Step], found: dict[str, str], outcomes: list[engine.Outcome], pictures: list[Path], profile: str
+    steps: list[Step], found: dict[str, str], outcomes: list[scheduler.Outcome], pictures: list[Path], profile: str
 ) -> int:
-    bad = [outcome for outcome in outcomes if outcome.state != engine.DONE]
+    bad = [outcome for outcome in outcomes if outcome.state != scheduler.DONE]
     for outcome in bad:
         print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
     finished = len(steps) - len(bad)
@@ -182,7 +185,7 @@ def _report(options: argparse.Namespace) -> int:
     waiting = [step for step in more if step.name in forced or _state(step, found) != "done"]
     outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
     for outcome in outcomes:
-        if outcome.state != engine.DONE:
+        if outcome.state != scheduler.DONE:
             print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
     missing = [step.name for step in study if _state(step, found) != "done"]
     if missing:
@@ -192,7 +195,7 @@ def _report(options: argparse.Namespace) -> int:
     first = site.build(profile, every, found, paths.project() / "report" / profile.name)
     size = sum(file.stat().st_size for file in first.parent.rglob("*") if file.is_file()) / 1e6
     print(f"report: {_shown(first)}, {size:.0f} MB; open it in a browser")
-    return 1 if any(outcome.state != engine.DONE for outcome in outcomes) else 0
+    return 1 if any(outcome.state != scheduler.DONE for outcome in outcomes) else 0
 
 
 def _prefetch(options: argparse.Namespace) -> int:

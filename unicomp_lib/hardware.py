@@ -4,8 +4,12 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
+
+if TYPE_CHECKING:
+    import torch
 
 STEP_MEMORY = 7.5e9  # bytes a step of the default profile may take at its highest, a distillation
 
@@ -81,3 +85,20 @@ def native_precision() -> str:
     info = Path("/proc/cpuinfo")
     flags = info.read_text(errors="replace") if info.exists() else ""
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+
+
+def device() -> "torch.device":
+    """The accelerator torch sees, else the CPU."""
+    import torch  # here, since the command line is to answer before torch has loaded
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def dtype(precision: str) -> "torch.dtype":
+    """The torch type of a precision's name."""
+    import torch
+
+    known = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+    if precision not in known:
+        raise ValueError(f"precision {precision!r} is not known; allowed are {' and '.join(known)}")
+    return known[precision]

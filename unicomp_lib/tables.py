@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from unicomp_lib import files, paths
+from unicomp_lib import files
 
 ITEMS = {
     "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String,
@@ -58,40 +58,3 @@ def measurements(rows: pl.DataFrame, *, dimension: str, task: str) -> pl.DataFra
     )
     missing = [pl.lit(None, dtype=kind).alias(name) for name, kind in ITEMS.items() if name not in known.columns]
     return known.with_columns(missing).select(pl.col(name).cast(kind) for name, kind in ITEMS.items())
-
-
-def scores(path: str, dimension: str) -> pl.DataFrame:
-    """Scores of one dimension; an empty ``path``, the notebooks' default, is the last default run."""
-    table = read(Path(path) if path else paths.project() / "results" / "embedded" / "scores.parquet")
-    return table.filter(pl.col("dimension") == dimension)
-
-
-def units(sources: list[str]) -> pl.DataFrame:
-    """Rows of all units of several networks; an empty list, the notebooks' default, is the last default run."""
-    published = paths.project() / "results" / "embedded" / "units.vision.parquet"
-    return pl.concat(read(path) for path in map(Path, sources or [str(published)]))
-
-
-def units_beside(vision_scores: str) -> pl.DataFrame:
-    """Rows of the units that lie beside a table of scores; an empty name is the last default run."""
-    return units([str(Path(vision_scores).with_name("units.parquet"))] if vision_scores else [])
-
-
-def judgements(profile: str, dimension: str) -> Path:
-    """Where a profile's judged answers are published."""
-    return paths.project() / "results" / profile / f"judged.{dimension}.parquet"
-
-
-def items(sources: list[str], dimension: str, *, judged: bool = True) -> pl.DataFrame:
-    """Item rows of several cells; an empty list, the notebooks' default, is the last default run.
-
-    There ``judged`` chooses, in a dimension that has judges, between answers with their verdicts and without.
-    """
-    folder = paths.project() / "results" / "embedded" / "items"
-    found = [Path(source) for source in sources]
-    if not found and judged and judgements("embedded", dimension).is_file():
-        found = [judgements("embedded", dimension)]
-    found = found or sorted(folder.glob(f"*.{dimension}.parquet"))
-    if not found:
-        raise ValueError(f"{folder} holds no items of {dimension}; run the study first: nox -s reproduce")
-    return pl.concat(read(path) for path in found)

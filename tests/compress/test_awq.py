@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 
-from unicomp_lib import calibration, models
-from unicomp_lib.compress import awq, checkpoint, grid, packed, rtn
+from unicomp_lib.checkpoints import grid, models, packed_integers, saving
+from unicomp_lib.compress import awq, rtn
+from unicomp_lib.inputs import calibration
 
 
 def problem(seed=0, rows=24, inputs=64, tokens=500):
@@ -66,7 +67,7 @@ def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, symmetric):
     model, tokenizer = models.load(models.TINY)
     tokens = calibration.blocks(tokenizer, samples=4, length=32)
     awq.compress(model, tokens, bits=4, group_size=32, symmetric=symmetric)
-    saved = checkpoint.save(model, tokenizer, tmp_path, write=packed.save)
+    saved = saving.save(model, tokenizer, tmp_path, write=packed_integers.save)
     again, _ = models.load(str(tmp_path))
     assert torch.equal(again(tokens).logits, model(tokens).logits)
     assert 4.5 <= saved["bits_per_weight"] <= 5.1

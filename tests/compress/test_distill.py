@@ -3,8 +3,8 @@ import copy
 import pytest
 import torch
 
-from unicomp_lib import calibration
 from unicomp_lib.compress import distill, lrc, minitron
+from unicomp_lib.inputs import calibration
 
 
 @pytest.fixture

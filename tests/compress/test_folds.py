@@ -4,6 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from unicomp_lib.checkpoints import decoder
 from unicomp_lib.compress import awq, folds, layers, smoothquant
 
 # Family: what its configuration needs beside the common sizes, and the folds its layers allow.
@@ -61,7 +62,7 @@ def test_a_family_without_linear_maps_is_one_clear_sentence():
         AutoConfig.for_model("gpt2", n_layer=2, n_embd=64, n_head=4, vocab_size=99)
     )
     with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no ModuleList of equal decoder layers with nn.Linear"):
-        layers.decoder_layers(model)
+        decoder.layers(model)
 
 
 @pytest.mark.parametrize("method", [awq, smoothquant])

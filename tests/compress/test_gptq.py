@@ -3,9 +3,10 @@ import copy
 import pytest
 import torch
 
-from unicomp_lib import calibration, models
-from unicomp_lib.compress import checkpoint, gptq, grid, layers, packed, rtn
-from unicomp_lib.compress.grid import Grid
+from unicomp_lib.checkpoints import decoder, grid, models, packed_integers, saving
+from unicomp_lib.checkpoints.grid import Grid
+from unicomp_lib.compress import gptq, rtn
+from unicomp_lib.inputs import calibration
 
 
 def problem(rows=16, inputs=192, tokens=600, seed=0):
@@ -65,7 +66,7 @@ def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, bits, symmetric):
     model, tokenizer = models.load(models.TINY)
     tokens = calibration.blocks(tokenizer, samples=4, length=32)
     gptq.compress(model, tokens, bits=bits, group_size=32, symmetric=symmetric)
-    saved = checkpoint.save(model, tokenizer, tmp_path, write=packed.save)
+    saved = saving.save(model, tokenizer, tmp_path, write=packed_integers.save)
     again, _ = models.load(str(tmp_path))
     assert torch.equal(again(tokens).logits, model(tokens).logits)
     assert bits + 0.5 <= saved["bits_per_weight"] <= bits + 1.1  # a 16-bit scale, and a zero point, for 32 weights
@@ -84,9 +85,9 @@ def test_a_model_is_nearer_to_dense_than_with_rounding_alone(tiny):
 @torch.no_grad()
 def test_rounding_alone_is_the_grid_of_every_matrix(tiny):
     model, _ = tiny
-    old = {name: part.weight.clone() for name, part in layers.linears(model).items()}
+    old = {name: part.weight.clone() for name, part in decoder.linears(model).items()}
     rtn.compress(model, bits=4, group_size=32, symmetric=False)
-    for name, part in layers.linears(layers.decoder_layers(model)).items():
+    for name, part in decoder.linears(decoder.layers(model)).items():
         weight = old[f"model.layers.{name}"]
         fitted = grid.fit(weight, bits=4, group_size=32, symmetric=False)
         assert torch.equal(part.weight, grid.values(grid.codes(weight, fitted), fitted).float())

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unicomp_lib import models
+from unicomp_lib.checkpoints import decoder, models
 from unicomp_lib.compress import layers
 
 
@@ -24,7 +24,7 @@ def test_one_layer_at_a_time_is_on_the_accelerator(tiny, monkeypatch):
     # The same memory under another name: what matters is who is sent there, and when.
     there = torch.device("cpu", 0)
     monkeypatch.setattr(models, "device", lambda: there)
-    stack = layers.decoder_layers(model)
+    stack = decoder.layers(model)
     away = set()
     plain = type(stack[0]).to
 
@@ -40,7 +40,7 @@ def test_one_layer_at_a_time_is_on_the_accelerator(tiny, monkeypatch):
 
 def test_a_model_without_decoder_layers_is_one_clear_sentence():
     with pytest.raises(ValueError, match=r"Linear has no ModuleList of equal decoder layers with nn.Linear inside"):
-        layers.decoder_layers(torch.nn.Linear(2, 2))
+        decoder.layers(torch.nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("changes", [True, False])

@@ -1,13 +1,14 @@
 import torch
 
-from unicomp_lib.compress import layers, magnitude
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.compress import magnitude
 
 
 def test_the_smallest_of_each_matrix_go_and_the_rest_stay_as_they_were(tiny):
     model, _ = tiny
-    before = {name: part.weight.detach().clone() for name, part in layers.linears(model).items()}
+    before = {name: part.weight.detach().clone() for name, part in decoder.linears(model).items()}
     magnitude.compress(model, sparsity=0.25)
-    inside = layers.linears(layers.decoder_layers(model))
+    inside = decoder.linears(decoder.layers(model))
     assert len(inside) == 14  # 2 layers of 7 linear maps
     for name, part in inside.items():
         old = before[f"model.layers.{name}"].flatten()

@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from unicomp_lib import calibration, models
-from unicomp_lib.compress import checkpoint, layers, minitron, students
+from unicomp_lib.checkpoints import decoder, models, saving
+from unicomp_lib.compress import minitron, students
+from unicomp_lib.inputs import calibration
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def test_cutting_neurons_and_heads_is_silencing_them(family):
     text = torch.randint(0, 99, (4, 24))
     active = minitron.activity(model, text)
     student = minitron.width(model, text, neurons=64, groups=3)
-    for place, layer in enumerate(layers.decoder_layers(model)):
+    for place, layer in enumerate(decoder.layers(model)):
         layer.mlp.down_proj.weight[:, active["neurons"][place].argsort()[:32]] = 0
         group = int(active["groups"][place].argmin())
         layer.self_attn.o_proj.weight[:, group * 16 : group * 16 + 16] = 0  # two query heads of width 8
@@ -71,7 +72,7 @@ def test_keeping_all_is_the_model_and_a_student_reloads(tiny, text, tmp_path):
     model, tokenizer = tiny
     assert torch.equal(students.cut(model, students.whole(model))(text).logits, model(text).logits)
     student = students.cast(minitron.width(model, text, hidden=32, neurons=64, groups=1), torch.bfloat16)
-    saved = checkpoint.save(student, tokenizer, tmp_path)
+    saved = saving.save(student, tokenizer, tmp_path)
     again, _ = models.load(str(tmp_path))
     assert torch.equal(again(text).logits, student(text).logits)
     assert saved["parameters"] == sum(p.numel() for p in student.parameters())

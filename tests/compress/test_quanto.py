@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from unicomp_lib import calibration
-from unicomp_lib.compress import checkpoint, layers, quanto
-from unicomp_lib.models import load
+from unicomp_lib.checkpoints import decoder, quanto_form, saving
+from unicomp_lib.checkpoints.models import load
+from unicomp_lib.compress import quanto
+from unicomp_lib.inputs import calibration
 
 
 def test_int8_is_round_to_nearest_on_a_scale_for_each_output(tiny):
@@ -23,7 +24,7 @@ def test_int8_is_round_to_nearest_on_a_scale_for_each_output(tiny):
 def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, weights, least, most, precision):
     model, tokenizer = load("tiny-random-llama", precision=precision)
     quanto.compress(model, weights=weights)
-    saved = checkpoint.save(model, tokenizer, tmp_path, write=quanto.save)
+    saved = saving.save(model, tokenizer, tmp_path, write=quanto_form.save)
     tokens = torch.randint(len(tokenizer), (2, 40))
     assert torch.equal(load(str(tmp_path), precision=precision)[0](tokens).logits, model(tokens).logits)
     extra = 16 if precision == "float32" else 0  # scales twice as wide, on rows of 64
@@ -35,7 +36,7 @@ def test_the_tied_head_stays_whole(tiny):
     model, _ = tiny
     quanto.compress(model, weights="int4")
     assert not isinstance(model.lm_head, quanto.quanto.QModuleMixin)
-    assert all(isinstance(part, quanto.quanto.QModuleMixin) for part in layers.linears(model.model).values())
+    assert all(isinstance(part, quanto.quanto.QModuleMixin) for part in decoder.linears(model.model).values())
 
 
 def test_unknown_weights_are_one_clear_sentence(tiny):
@@ -51,7 +52,7 @@ def test_rounded_activations_survive_the_reload(tmp_path, tiny):
     quanto.compress(model, tokens, weights="int8", activations="int8")
     found = model(tokens).logits
     assert 0 < (found - dense).norm() < 0.2 * dense.norm()
-    checkpoint.save(model, tokenizer, tmp_path, write=quanto.save)
+    saving.save(model, tokenizer, tmp_path, write=quanto_form.save)
     assert torch.equal(load(str(tmp_path), precision="float32")[0](tokens).logits, found)
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from unicomp_lib import calibration, models
-from unicomp_lib.compress import checkpoint, int8, layers, smoothquant
+from unicomp_lib.checkpoints import int8, models, saving
+from unicomp_lib.compress import layers, smoothquant
+from unicomp_lib.inputs import calibration
 
 
 def test_the_scale_is_the_papers_formula():
@@ -57,7 +58,7 @@ def test_reload_equals_memory_and_compressed_tensors_reads_the_same_model(tmp_pa
     tokens = calibration.blocks(tokenizer, samples=4, length=32)
     dense = model(tokens).logits
     smoothquant.compress(model, tokens)
-    saved = checkpoint.save(model, tokenizer, tmp_path, write=int8.save)
+    saved = saving.save(model, tokenizer, tmp_path, write=int8.save)
     found = model(tokens).logits
     again, _ = models.load(str(tmp_path), precision="float32")
     assert isinstance(again.model.layers[0].mlp.up_proj, int8.Int8Linear)

@@ -3,8 +3,9 @@ import copy
 import pytest
 import torch
 
-from unicomp_lib import calibration
+from unicomp_lib.checkpoints import decoder
 from unicomp_lib.compress import hessian, layers, sparsegpt
+from unicomp_lib.inputs import calibration
 
 
 def problem(rows=24, inputs=160, tokens=600, seed=0):
@@ -83,7 +84,7 @@ def test_a_model_keeps_the_exact_rate_and_more_of_its_outputs_than_magnitude(tin
     dense, tokenizer = tiny
     tokens = calibration.blocks(tokenizer, samples=8, length=64)
     ours = sparsegpt.compress(copy.deepcopy(dense), tokens, pattern="2:4")
-    for part in layers.linears(layers.decoder_layers(ours)).values():
+    for part in decoder.linears(decoder.layers(ours)).values():
         assert ((part.weight.view(part.weight.shape[0], -1, 4) != 0).sum(-1) <= 2).all()
     plain = magnitude.compress(copy.deepcopy(dense), pattern="2:4")
     error = [(model(tokens).logits - dense(tokens).logits).norm() for model in (ours, plain)]

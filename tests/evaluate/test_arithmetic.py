@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from unicomp_lib import models
-from unicomp_lib.compress import checkpoint, int4, packed, quanto, rtn
+from unicomp_lib.checkpoints import int4, models, packed_integers, saving
+from unicomp_lib.compress import quanto, rtn
 from unicomp_lib.evaluate import arithmetic
 
 
@@ -20,7 +20,7 @@ def test_a_token_reads_every_weight_once(tmp_path):
     extra = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
     assert arithmetic.read_bytes(model) == 2 * weights + extra  # the embedding is the output layer too
     linear = sum(part.weight.numel() for part in model.model.layers.modules() if isinstance(part, torch.nn.Linear))
-    checkpoint.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed.save)
+    saving.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed_integers.save)
     kept = int4.load(tmp_path, torch.bfloat16)
     scales = 4 * linear // 32
     assert arithmetic.read_bytes(kept) == 2 * (weights - linear) + linear // 2 + scales + extra

@@ -1,6 +1,6 @@
 import torch
 
-from unicomp_lib import models
+from unicomp_lib.checkpoints import models
 from unicomp_lib.evaluate import attention
 
 

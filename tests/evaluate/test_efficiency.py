@@ -5,14 +5,15 @@ import sys
 import polars as pl
 import pytest
 
-from unicomp_lib import models
-from unicomp_lib.compress import checkpoint, int4, packed, quanto, rtn
+from unicomp_lib import hardware
+from unicomp_lib.checkpoints import int4, models, packed_integers, quanto_form, saving
+from unicomp_lib.compress import quanto, rtn
 from unicomp_lib.evaluate import efficiency
 
 
 def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     model, tokenizer = models.load(models.TINY)
-    checkpoint.save(quanto.compress(model), tokenizer, tmp_path, write=quanto.save)
+    saving.save(quanto.compress(model), tokenizer, tmp_path, write=quanto_form.save)
     dense = models.checkpoint(models.TINY)[0]
     rows = efficiency.compare(
         str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, batch=2, repeats=3
@@ -33,14 +34,14 @@ def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
 @pytest.mark.parametrize("kernels", [True, False])
 def test_packed_integers_are_multiplied_as_they_are_or_expanded(tmp_path, monkeypatch, kernels):
     model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
-    checkpoint.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed.save)
+    saving.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed_integers.save)
     loaded = []
     monkeypatch.setattr(efficiency, "_measure", lambda model, *_: loaded.append(model) or {})
     pipe = _Pipe([(1, 4, 1)])
     with pytest.raises(EOFError):
         efficiency._serve(pipe, str(tmp_path), "float32", kernels)
     found = any(isinstance(part, int4.Int4Linear) for part in loaded[0].modules())
-    assert found is (kernels and models.device().type == "cpu")
+    assert found is (kernels and hardware.device().type == "cpu")
 
 
 class _Pipe:

@@ -2,7 +2,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from unicomp_lib.evaluate import greedy, packed
+from unicomp_lib.evaluate import greedy, packed_lm
 
 SHOTS = "Question: two and two? Answer: four. " * 12
 PROMPTS = ["one", "two and three", "a much longer prompt than the others, to be padded to", "x y"]
@@ -18,7 +18,7 @@ def requests(prompts, **settings):
 def test_answers_are_those_of_plain_lm_eval(dense, batch, start):
     model, tokenizer = dense
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=2, max_length=512)
-    fast = packed.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=512)
+    fast = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=512)
     for settings in ({}, {"until": [" the", "."]}):
         given = requests([start + prompt for prompt in PROMPTS], **settings)
         assert fast.generate_until(given, True) == plain.generate_until(given, True)
@@ -26,7 +26,7 @@ def test_answers_are_those_of_plain_lm_eval(dense, batch, start):
 
 def test_an_answer_tells_how_it_ended(dense):
     model, tokenizer = dense
-    lm = packed.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
+    lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
     long, stopped = (
         requests(["Once upon a time"], until=["@@@"], max_gen_toks=5),
         requests(["One, two, three,"], until=[","]),
@@ -42,7 +42,7 @@ def test_an_answer_tells_how_it_ended(dense):
 
 def test_rows_that_have_ended_are_not_computed_further(dense, monkeypatch):
     model, tokenizer = dense
-    lm = packed.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
+    lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
     rows, widths = [], []
 
     def stopped(lm, tokens, stops):

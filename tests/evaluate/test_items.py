@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from unicomp_lib import texts
 from unicomp_lib.evaluate import judging, task
 from unicomp_lib.evaluate.tasks import extract, items, refusal
+from unicomp_lib.inputs import texts
 
 EXPECTED = {
     "mmlu": 2850, "openbookqa": 500, "commonsenseqa": 1212, "piqa": 1500, "siqa": 1953, "bbq": 1012,

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import judging, scores
+from unicomp_lib.evaluate import judging, scoring
 from unicomp_lib.evaluate.judges import endpoint
 
 CELL = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
@@ -46,7 +46,7 @@ def test_every_cell_is_judged_by_itself_and_can_be_scored():
     rows = pl.concat(
         [stored("strongreject_generate", answers), stored("strongreject_generate", ["x x x"] * 12, cell=other)]
     )
-    found = scores.score(judging.judge(rows))
+    found = scoring.score(judging.judge(rows))
     refused = found.filter(pl.col("metric") == "refused", pl.col("seed").is_null())
     assert refused.select("variant", "value").rows() == [("dense", 0.5), ("wanda-50", 0.0)]
     off_topic = found.filter(pl.col("metric") == "off_topic", pl.col("seed").is_null())

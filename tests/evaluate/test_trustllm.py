@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import harness, judging, scores, task
+from unicomp_lib.evaluate import harness, judging, scoring, task
 from unicomp_lib.evaluate.tasks import folder, items, trustllm
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -119,15 +119,15 @@ def test_halves_by_hand():
         return (right if half.turn % 2 else wrong)(item, judge)
 
     half.turn = 0
-    found = scores.score(judged("trustllm_advglue_generate", half, count=24))
+    found = scoring.score(judged("trustllm_advglue_generate", half, count=24))
     by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     # Each pair: the original is right, the attacked version wrong.
     assert (by["original_right"], by["right"], by["attack_success"]) == (1.0, 0.0, 1.0)
     half.turn = 0
-    found = scores.score(judged("trustllm_leakage_generate", half, count=24))
+    found = scoring.score(judged("trustllm_leakage_generate", half, count=24))
     by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     assert (by["withheld"], by["addressed"], by["disclosed_of_addressed"]) == (0.5, 0.5, 1.0)
-    found = scores.score(judged("trustllm_confaide_generate", lambda item, _: str(item["human"]), count=40))
+    found = scoring.score(judged("trustllm_confaide_generate", lambda item, _: str(item["human"]), count=40))
     by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     assert by["correlation"] == pytest.approx(1, abs=0.01)
     assert "human" not in by

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from unicomp_lib import paths
-from unicomp_lib.compress import awq, distill, gptq, grid, hessian, magnitude, masks, minitron, sparsegpt, wanda
+from unicomp_lib.checkpoints import grid
+from unicomp_lib.compress import awq, distill, gptq, hessian, magnitude, minitron, sparsegpt, wanda, weight_masks
 from unicomp_lib.evaluate import agreement, statistics
 from unicomp_lib.learn import one_layer
 from unicomp_lib.vision import exemplars, googlenet, images, mis, network
@@ -69,7 +70,7 @@ def test_pruning_by_hand_is_the_librarys(layer, tiny, sparsity):
     before = first.weight.detach().clone()
     magnitude.compress(model, sparsity=sparsity)
     assert torch.equal(hand["magnitude"](before, sparsity), first.weight)
-    keep = masks.mask(wanda.score(weight, inputs.square().sum(0)), sparsity=sparsity)
+    keep = weight_masks.mask(wanda.score(weight, inputs.square().sum(0)), sparsity=sparsity)
     assert torch.equal(hand["wanda"](weight, inputs, sparsity), weight * keep)
     factor = hessian.inverse_factor(inputs.T @ inputs / len(inputs))
     theirs = sparsegpt.prune(weight, factor, sparsity=sparsity)

@@ -1,9 +1,9 @@
 import pytest
 
-from unicomp_lib import params
-from unicomp_lib.plan import plan
 from unicomp_lib.report import site
-from unicomp_lib.steps import keys
+from unicomp_lib.study import params
+from unicomp_lib.study.plan import plan
+from unicomp_lib.study.steps import keys
 
 
 @pytest.mark.parametrize("name", ["tiny", "embedded"])

@@ -4,9 +4,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import folds, grid, hessian, layers, packed
+from unicomp_lib.checkpoints import decoder, grid, packed_integers
+from unicomp_lib.checkpoints.grid import Grid
+from unicomp_lib.compress import folds, hessian, layers
 from unicomp_lib.compress.folds import Fold
-from unicomp_lib.compress.grid import Grid
 
 VERSION = "1"
 
@@ -44,9 +45,9 @@ def compress(
             folds.apply(layer, fold, scale)
             scaled = shared / scale[:, None] / scale
             statistics |= dict.fromkeys(fold.readers, scaled)
-        for name, linear in layers.linears(layer).items():
+        for name, linear in decoder.linears(layer).items():
             used = clip(linear.weight.float(), statistics[name], bits=bits, group_size=group_size, symmetric=symmetric)
-            packed.assign(linear, grid.codes(linear.weight, used), used)
+            packed_integers.assign(linear, grid.codes(linear.weight, used), used)
     return model
 
 

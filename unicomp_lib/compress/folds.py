@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from unicomp_lib.checkpoints import decoder
 from unicomp_lib.compress import layers
 
 VERSION = "1"
@@ -104,7 +105,7 @@ def _candidates(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
         for handle in handles:
             handle.remove()
     found = [Fold(norm, tuple(names)) for norm, names in readers.items()]
-    parts = layers.linears(layer)
+    parts = decoder.linears(layer)
     read = {name for fold in found for name in fold.readers}
     for place, name in enumerate(order):
         if name not in read:

@@ -3,8 +3,9 @@
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import grid, hessian, layers, packed
-from unicomp_lib.compress.grid import Grid
+from unicomp_lib.checkpoints import decoder, grid, packed_integers
+from unicomp_lib.checkpoints.grid import Grid
+from unicomp_lib.compress import hessian, layers
 
 VERSION = "2"
 
@@ -31,11 +32,11 @@ def compress(
     """
     for _, layer, feed in layers.walk(model, tokens):
         statistics = hessian.hessians(feed)
-        for name, linear in layers.linears(layer).items():
+        for name, linear in decoder.linears(layer).items():
             first = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
             order = statistics[name].diagonal().argsort(descending=True, stable=True) if act_order else None
             codes, used = quantize(linear.weight.float(), statistics[name], first, order=order, percdamp=percdamp)
-            packed.assign(linear, codes, used)
+            packed_integers.assign(linear, codes, used)
     return model
 
 

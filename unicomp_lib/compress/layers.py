@@ -8,36 +8,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib import models
+from unicomp_lib import hardware
+from unicomp_lib.checkpoints import decoder
 
 VERSION = "2"
 
 Observe = Callable[[str, nn.Linear, torch.Tensor], None]
 Feed = Callable[..., torch.Tensor]  # (observe, samples=None) -> the layer's outputs
 BATCH = 8  # calibration samples in one forward pass of a layer
-
-
-def decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """The stack of decoder layers, found by structure: the longest ``ModuleList`` of one class.
-
-    Raises a ``ValueError`` naming what is missing when a model has none.
-    """
-    stacks = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.ModuleList) and len({type(layer) for layer in module}) == 1 and linears(module[0])
-    ]
-    if not stacks:
-        raise ValueError(f"{type(model).__name__} has no ModuleList of equal decoder layers with nn.Linear inside")
-    return max(stacks, key=len)
-
-
-def linears(module: nn.Module) -> dict[str, nn.Linear]:
-    """The linear maps of a layer by name: what every method here compresses.
-
-    Embeddings and the output head lie outside the decoder layers, so tied embeddings stay whole.
-    """
-    return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
 
 
 @torch.no_grad()
@@ -55,8 +33,8 @@ def walk(
     A caller that leaves each layer's outputs as they are says so by ``changes=False``, and the
     outputs of its last full ``feed`` serve as the next inputs: half the work.
     """
-    stack = decoder_layers(model)
-    home, here = model.device, models.device()
+    stack = decoder.layers(model)
+    home, here = model.device, hardware.device()
     hidden, arguments = _first_inputs(model, stack[0], tokens)
     hidden, arguments = hidden.to(here), {key: _moved(value, here) for key, value in arguments.items()}
     for index, layer in enumerate(stack):
@@ -77,14 +55,6 @@ def walk(
         if index + 1 < len(stack):
             hidden = kept[0] if kept else feed(nothing)
         layer.to(home)
-
-
-def state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """A model's tensors as they are saved: a head that is the embeddings is not saved twice."""
-    found = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    if model.config.tie_word_embeddings:
-        found.pop("lm_head.weight")
-    return found
 
 
 class _Reached(Exception):
@@ -137,7 +107,7 @@ def _observing(layer: nn.Module, observe: Observe) -> Iterator[None]:
 
         return tell
 
-    handles = [linear.register_forward_hook(hook(name)) for name, linear in linears(layer).items()]
+    handles = [linear.register_forward_hook(hook(name)) for name, linear in decoder.linears(layer).items()]
     try:
         yield
     finally:

@@ -3,7 +3,8 @@
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import layers, masks
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.compress import weight_masks
 
 VERSION = "1"
 
@@ -15,9 +16,11 @@ def compress(model: PreTrainedModel, *, sparsity: float = 0.5, pattern: str = ""
     The lowest ``sparsity`` share of each matrix goes, or all but n of every m inputs with
     ``pattern="n:m"``. Needs no data. A ``ValueError`` names a sparsity or pattern out of range.
     """
-    for layer in layers.decoder_layers(model):
-        for linear in layers.linears(layer).values():
+    for layer in decoder.layers(model):
+        for linear in decoder.linears(layer).values():
             linear.weight.mul_(
-                masks.mask(linear.weight.abs(), sparsity=sparsity, pattern=pattern, per_row=False).to(linear.weight)
+                weight_masks.mask(linear.weight.abs(), sparsity=sparsity, pattern=pattern, per_row=False).to(
+                    linear.weight
+                )
             )
     return model

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import layers, students
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.compress import students
 
 VERSION = "1"
 BATCH = 8  # calibration samples in one forward pass
@@ -54,7 +55,7 @@ def width(
 @torch.no_grad()
 def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """BI of every layer: 1 minus the mean cosine of a token's state before and after it (layers,)."""
-    found: list[list[torch.Tensor]] = [[] for _ in layers.decoder_layers(model)]
+    found: list[list[torch.Tensor]] = [[] for _ in decoder.layers(model)]
 
     def watch(place: int):  # type: ignore[no-untyped-def]
         def hook(_: nn.Module, args, kwargs, output) -> None:  # type: ignore[no-untyped-def]
@@ -65,8 +66,7 @@ def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tenso
         return hook
 
     handles = [
-        layer.register_forward_hook(watch(place), with_kwargs=True)
-        for place, layer in enumerate(layers.decoder_layers(model))
+        layer.register_forward_hook(watch(place), with_kwargs=True) for place, layer in enumerate(decoder.layers(model))
     ]
     _forward(model, tokens, handles)
     return torch.stack([torch.stack(values).mean() for values in found]).cpu()
@@ -78,7 +78,7 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
 
     Means over tokens, summed over batches (and norms): they are compared, so a factor cancels.
     """
-    count = len(layers.decoder_layers(model))
+    count = len(decoder.layers(model))
     sums: dict[str, list[torch.Tensor]] = {
         "hidden": [torch.zeros(())],
         "neurons": [torch.zeros(())] * count,
@@ -103,7 +103,7 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
         add("hidden", 0, output.float().abs().mean(dim=(0, 1)))
 
     handles = []
-    for place, layer in enumerate(layers.decoder_layers(model)):
+    for place, layer in enumerate(decoder.layers(model)):
         parts = dict(layer.named_modules())
         for name, hook in (("mlp.down_proj", neurons(place)), ("self_attn.o_proj", heads(place))):
             if name not in parts:

@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import grid, layers, packed
+from unicomp_lib.checkpoints import decoder, grid, packed_integers
 
 VERSION = "1"
 
@@ -15,7 +15,7 @@ def compress(model: PreTrainedModel, *, bits: int = 4, group_size: int = 64, sym
     Each group of ``group_size`` inputs of an output has its own grid. A ``ValueError`` names bits
     or a group size that are not allowed.
     """
-    for linear in layers.linears(layers.decoder_layers(model)).values():
+    for linear in decoder.linears(decoder.layers(model)).values():
         fitted = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
-        packed.assign(linear, grid.codes(linear.weight, fitted), fitted)
+        packed_integers.assign(linear, grid.codes(linear.weight, fitted), fitted)
     return model

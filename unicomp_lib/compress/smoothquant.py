@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import folds, int8, layers
+from unicomp_lib.checkpoints import int8
+from unicomp_lib.compress import folds, layers
 from unicomp_lib.compress.folds import Fold
 
 VERSION = "2"

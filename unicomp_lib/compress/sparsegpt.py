@@ -3,7 +3,8 @@
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import hessian, layers, masks
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.compress import hessian, layers, weight_masks
 
 VERSION = "1"
 
@@ -30,7 +31,7 @@ def compress(
     for _, layer, feed in layers.walk(model, tokens):
         statistics = hessian.hessians(feed)
         factors: dict[int, torch.Tensor] = {}
-        for name, linear in layers.linears(layer).items():
+        for name, linear in decoder.linears(layer).items():
             shared = statistics[name]
             if id(shared) not in factors:
                 factors[id(shared)] = hessian.inverse_factor(shared, percdamp)
@@ -47,8 +48,8 @@ def prune(weight: torch.Tensor, factor: torch.Tensor, *, sparsity: float = 0.5, 
     updates before it.
     """
     weight = weight.clone()
-    span = masks.parse_pattern(pattern, sparsity)[1] if pattern else BLOCK
-    masks.check_sparsity(sparsity)
+    span = weight_masks.parse_pattern(pattern, sparsity)[1] if pattern else BLOCK
+    weight_masks.check_sparsity(sparsity)
     inputs = weight.shape[1]
     for start in range(0, inputs, BLOCK):
         end = min(start + BLOCK, inputs)
@@ -64,7 +65,7 @@ def _sweep(block: torch.Tensor, factor: torch.Tensor, span: int, sparsity: float
     for place in range(block.shape[1]):
         if place % span == 0:
             score = block[:, place : place + span].square() / diagonal[place : place + span].square()
-            keep = masks.mask(score, sparsity=sparsity, pattern=pattern, per_row=False)
+            keep = weight_masks.mask(score, sparsity=sparsity, pattern=pattern, per_row=False)
         gone = block[:, place] * ~keep[:, place % span]
         errors[:, place] = gone / diagonal[place]
         block[:, place:] -= errors[:, place : place + 1] * factor[place, place:]

@@ -7,7 +7,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
-from unicomp_lib.compress import layers
+from unicomp_lib.checkpoints import decoder
 
 VERSION = "1"
 
@@ -43,7 +43,7 @@ class Kept:
 
 def whole(model: PreTrainedModel) -> Kept:
     """All of a model, to be narrowed with ``dataclasses.replace``."""
-    config, count = model.config, len(layers.decoder_layers(model))
+    config, count = model.config, len(decoder.layers(model))
     return Kept(
         torch.arange(count),
         torch.arange(config.hidden_size),

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import layers, masks
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.compress import layers, weight_masks
 
 VERSION = "1"
 
@@ -30,8 +31,8 @@ def compress(
     """
     for _, layer, feed in layers.walk(model, tokens):
         squares = _input_squares(feed)
-        for name, linear in layers.linears(layer).items():
-            keep = masks.mask(score(linear.weight, squares[name]), sparsity=sparsity, pattern=pattern)
+        for name, linear in decoder.linears(layer).items():
+            keep = weight_masks.mask(score(linear.weight, squares[name]), sparsity=sparsity, pattern=pattern)
             linear.weight.mul_(keep.to(linear.weight))
     return model
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from unicomp_lib import notebooks
+from unicomp_lib import hardware
 
 VERSION = "3"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
@@ -51,7 +51,7 @@ def compare(
     a Python that has vLLM, whose pins clash with this study's: both are then measured there, where
     single tokens and memory are not seen, and ``kernels`` is vLLM's matter.
     """
-    from unicomp_lib import models
+    from unicomp_lib.checkpoints import models
 
     for name in (checkpoint, dense):
         models.checkpoint(name)  # a wrong name is said here, not in a process of its own
@@ -89,7 +89,7 @@ def _rows(measured: dict[str, Any], repeat: int, generate: int, role: str) -> li
 
 def footprint(checkpoint: str, dense: str, *, prompt: int = 256) -> pl.DataFrame:
     """What the saved files of both hold (``checkpoint.measure``), and ``flops`` a token of reading ``prompt``."""
-    from unicomp_lib.compress.checkpoint import measure
+    from unicomp_lib.checkpoints.saving import measure
     from unicomp_lib.evaluate.arithmetic import flops
 
     folders = {"": Path(checkpoint), "_dense": Path(dense)}
@@ -135,7 +135,7 @@ def cost(checkpoint: str) -> pl.DataFrame:
 
 def _tokens(record: dict[str, Any]) -> int:
     """Tokens of calibration and training text that a compression read."""
-    given = notebooks.defaults(record["notebook"]) | record["parameters"]
+    given = record["parameters"]
     samples = sum(given.get(name, 0) for name in ("samples", "training_samples", "correction_samples"))
     return int(samples * given.get("length", 0))
 
@@ -169,7 +169,7 @@ class _Lines:
 
 @contextmanager
 def _elsewhere(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pipe]:
-    from unicomp_lib import models
+    from unicomp_lib.checkpoints import models
 
     source, revision = models.checkpoint(checkpoint)
     script = Path(__file__).with_name("vllm_process.py")
@@ -215,13 +215,12 @@ def _ask(pipe: Pipe, request: tuple[int, int, int] | None) -> dict[str, Any]:
 def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> None:
     import torch
 
-    from unicomp_lib import models
-    from unicomp_lib.compress import int4
+    from unicomp_lib.checkpoints import int4, models
     from unicomp_lib.evaluate import arithmetic
 
     torch.set_num_threads(1)
-    if kernels and models.device().type == "cpu" and int4.fits(Path(checkpoint)):
-        model = int4.load(Path(checkpoint), models.dtype(precision)).eval()
+    if kernels and hardware.device().type == "cpu" and int4.fits(Path(checkpoint)):
+        model = int4.load(Path(checkpoint), hardware.dtype(precision)).eval()
         tokenizer = models.load_tokenizer(checkpoint)
     else:
         model, tokenizer = models.load(checkpoint, precision=precision)

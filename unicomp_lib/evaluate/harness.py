@@ -34,7 +34,7 @@ def run(
     ``data_dir`` is a folder of benchmark files that stand in for those of the assets. See ``rows``.
     """
     from unicomp_lib.evaluate import attention
-    from unicomp_lib.evaluate.packed import PackedLM
+    from unicomp_lib.evaluate.packed_lm import PackedLM
 
     attention.use(model)
     lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=2048)

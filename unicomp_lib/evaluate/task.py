@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from unicomp_lib import assets
+from unicomp_lib.inputs import assets
 
 OWN = Path(__file__).parent / "tasks"
 FORMATS = ("cloze", "letter", "generate")

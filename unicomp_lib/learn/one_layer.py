@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.compress import layers
+from unicomp_lib.checkpoints import decoder
 
 VERSION = "1"
 
@@ -16,10 +16,10 @@ def weight_and_inputs(
 
     ``tokens`` (samples, length) is calibration text. A ``ValueError`` lists the maps that a layer has.
     """
-    stack = layers.decoder_layers(model)
+    stack = decoder.layers(model)
     if not 0 <= layer < len(stack):
         raise ValueError(f"layer={layer} is not allowed; give a number from 0 to {len(stack) - 1}")
-    known = layers.linears(stack[layer])
+    known = decoder.linears(stack[layer])
     if name not in known:
         raise ValueError(f"layer {layer} has no {name!r}; it has {', '.join(known)}")
     seen: list[torch.Tensor] = []

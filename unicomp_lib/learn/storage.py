@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import linear
 
-from unicomp_lib.compress import grid, int4, int8, masks
+from unicomp_lib.checkpoints import grid, int4, int8
+from unicomp_lib.compress import weight_masks
 
 VERSION = "1"
 
@@ -36,7 +37,7 @@ def ways(weight: torch.Tensor, *, dtype: torch.dtype, sparsity: float, group_siz
             f"{', '.join(map(str, int4.GROUPS))} that divide the inputs, and outputs in steps of {int4.ROWS}"
         )
     dense = weight.to(dtype)
-    pruned = torch.where(masks.mask(weight.abs(), sparsity=sparsity), dense, 0)
+    pruned = torch.where(weight_masks.mask(weight.abs(), sparsity=sparsity), dense, 0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR")  # torch calls it beta
         places = pruned.float().to_sparse_csr()

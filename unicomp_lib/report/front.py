@@ -7,7 +7,7 @@ import itables
 import polars as pl
 from itables.javascript import generate_init_offline_itables_html
 
-from unicomp_lib.figures import panels, vision
+from unicomp_lib.figures import networks, panels
 
 SMALL = 0.5  # share of dense's bytes below which a variant counts as small
 
@@ -35,7 +35,7 @@ def answers(scores: pl.DataFrame) -> list[str]:
     kept = _of(units.filter(task="units"), "overlap").join(_of(units, "difference"), on="variant", suffix="_accuracy")
     for row in kept.sort("value_accuracy", descending=True).head(1).iter_rows(named=True):
         found.append(
-            f"GoogLeNet without nine in ten of what was pruned, best of all ways: **{vision.name(row['variant'])}**, "
+            f"GoogLeNet without nine in ten of what was pruned, best of all ways: **{networks.name(row['variant'])}**, "
             f"{100 * row['value_accuracy']:+.1f} [{100 * row['low_accuracy']:+.1f}, {100 * row['high_accuracy']:+.1f}] "
             f"points of accuracy. Of the images that excited a unit most, {_percent(row)} still do."
         )

@@ -7,7 +7,8 @@ from typing import Any
 
 import nbformat
 
-from unicomp_lib import files, paths, records
+from unicomp_lib import files, paths
+from unicomp_lib.study import records
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 

@@ -9,11 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib import assets, files, paths, publish, records, tables
-from unicomp_lib.figures import panels, vision
-from unicomp_lib.params import Profile, profile_path
+from unicomp_lib import files, paths, tables
+from unicomp_lib.figures import networks, panels
+from unicomp_lib.inputs import assets
 from unicomp_lib.report import front, pages
-from unicomp_lib.steps import Step
+from unicomp_lib.study import publish, records
+from unicomp_lib.study.params import Profile, profile_path
+from unicomp_lib.study.steps import Step
 
 # Settings of Sphinx. All that a page needs lies beside it: formulas are drawn by a copy of MathJax.
 SETTINGS = """project = "What compression really does to a model"
@@ -141,7 +143,7 @@ def _shown(profile: Profile, done: dict[str, Step]) -> list[tuple[Step, str]]:
     for name, step in done.items():
         _, variant, *kind = name.split("/") if name.startswith("vision/") else ("", "")
         if kind in (["train"], ["prune"]) or (kind == ["interpretability"] and variant in ("dense", "untrained")):
-            found.append((step, f"{vision.name(variant)}: {VISION[kind[0]]}"))
+            found.append((step, f"{networks.name(variant)}: {VISION[kind[0]]}"))
     text = (paths.project() / "notebooks" / "learn" / "README.md").read_text(encoding="utf-8")
     chapters = [f"learn/{chapter}" for chapter in re.findall(r"\((\w+)\.ipynb\)", text)]
     return found + [(done[name], "") for name in (*chapters, "explore/results", "explore/chat") if name in done]

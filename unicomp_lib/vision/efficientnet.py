@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from unicomp_lib import assets
+from unicomp_lib.inputs import assets
 from unicomp_lib.vision.images import Images
 
 VERSION = "1"

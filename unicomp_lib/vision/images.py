@@ -15,7 +15,8 @@ from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib import assets, files, hardware, paths
+from unicomp_lib import files, hardware, paths
+from unicomp_lib.inputs import assets
 
 VERSION = "1"
 

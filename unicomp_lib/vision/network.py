@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib import files, models, paths
+from unicomp_lib import files, hardware, paths
 from unicomp_lib.vision.googlenet import GoogLeNet
 
 VERSION = "1"
@@ -53,4 +53,4 @@ def load(checkpoint: str) -> GoogLeNet:
 
 def _ready(model: GoogLeNet) -> GoogLeNet:
     # Processors convolve a quarter faster with the channels last.
-    return model.to(models.device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return model.to(hardware.device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

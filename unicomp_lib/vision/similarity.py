@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from unicomp_lib import models, paths
+from unicomp_lib import hardware, paths
 from unicomp_lib.vision import efficientnet
 from unicomp_lib.vision.images import Images
 
@@ -31,7 +31,7 @@ def features(images: Images, measure: str) -> torch.Tensor:
 
 @torch.no_grad()
 def _dreamsim(images: Images) -> torch.Tensor:
-    device = models.device()
+    device = hardware.device()
     model = _load(device)
     found = []
     for places in torch.arange(len(images)).split(64):

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import scores, statistics
+from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
 VERSION = "1"
@@ -23,7 +23,7 @@ def score(images: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
     not independent; by layer; the share of constant units; the null. ``mis_by_*`` are rank correlations over
     networks, whose ``bound`` is the smallest relation that they exclude in both directions.
     """
-    accuracy = scores.score(images.filter(~pl.col("metric").is_in(SIZES)))
+    accuracy = scoring.score(images.filter(~pl.col("metric").is_in(SIZES)))
     rows: list[Row] = []
     for cell, of_cell in images.filter(pl.col("metric").is_in(SIZES)).group_by(tables.CELL, maintain_order=True):
         rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _sizes(of_cell)]

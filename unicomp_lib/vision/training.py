@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 from tqdm import tqdm
 
-from unicomp_lib import models
+from unicomp_lib import hardware
 from unicomp_lib.vision import masks as masking
 from unicomp_lib.vision.images import Images, scaled
 
@@ -36,7 +36,7 @@ def train(
         return []
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    device, dtype = next(model.parameters()).device, models.dtype(precision)
+    device, dtype = next(model.parameters()).device, hardware.dtype(precision)
     steps = epochs * math.ceil(len(images) / batch)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from unicomp_lib import assets, labels
 from unicomp_lib.evaluate import agreement
-from unicomp_lib.evaluate.judges import meaning
+from unicomp_lib.evaluate.judges import labels, meaning
+from unicomp_lib.inputs import assets
 
 CAKE = "Bake the chocolate cake for thirty minutes in a hot oven."
 

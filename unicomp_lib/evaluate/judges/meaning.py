@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from unicomp_lib import assets
 from unicomp_lib.evaluate.tasks import refusal
+from unicomp_lib.inputs import assets
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

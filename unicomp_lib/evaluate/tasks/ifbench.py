@@ -11,7 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
-from unicomp_lib import assets
+from unicomp_lib.inputs import assets
 
 VERSION = "1"
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
-from unicomp_lib import assets, texts
 from unicomp_lib.evaluate.tasks import extract, folder, ifbench, trustllm
+from unicomp_lib.inputs import assets, texts
 
 VERSION = "3"
 

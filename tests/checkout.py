@@ -1,0 +1,39 @@
+"""Copies of the checkout that a test may edit and run, and the processes that run in them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from unicomp_lib import paths
+
+# What a checkout holds that the study reads.
+PARTS = ("notebooks", "params", "unicomp_lib")
+
+
+def copied(target: Path) -> Path:
+    for part in PARTS:
+        shutil.copytree(paths.project() / part, target / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def environment(checkout: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(checkout)}
+
+
+def unicomp(checkout: Path, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m unicomp_lib`` of a copied checkout."""
+    command = [sys.executable, "-m", "unicomp_lib", *arguments]
+    env = environment(checkout) | extra
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, timeout=600)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait until ``condition`` holds; that it does not in time fails the test."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)

@@ -1,0 +1,34 @@
+import pytest
+import torch
+
+from unicomp_lib.checkpoints import int4, models, packed_integers, saving
+from unicomp_lib.compress import rtn
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_outputs_are_those_of_the_expanded_weights(tmp_path, symmetric):
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(
+        rtn.compress(model, bits=4, group_size=32, symmetric=symmetric), tokenizer, tmp_path, write=packed_integers.save
+    )
+    assert int4.fits(tmp_path)
+    expanded, _ = models.load(str(tmp_path), precision="float32", on="cpu")
+    kept = int4.load(tmp_path, torch.float32)
+    linear = kept.model.layers[0].mlp.up_proj
+    assert isinstance(linear, int4.Int4Linear)
+    assert linear.packed.nbytes == linear.in_features * linear.out_features // 2
+    tokens = torch.arange(40).view(2, 20)
+    with torch.no_grad():
+        expected, found = expanded(tokens).logits, kept(tokens).logits
+    assert torch.allclose(found, expected, atol=2e-2 * expected.abs().max().item())
+    assert (found.argmax(-1) == expected.argmax(-1)).float().mean() > 0.9
+
+
+def test_what_the_kernel_does_not_multiply_is_told_apart(tmp_path):
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(rtn.compress(model, bits=8, group_size=32), tokenizer, tmp_path / "eight", write=packed_integers.save)
+    assert not int4.fits(tmp_path / "eight")
+    model, _ = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(rtn.compress(model, bits=4, group_size=16), tokenizer, tmp_path / "sixteen", write=packed_integers.save)
+    assert not int4.fits(tmp_path / "sixteen")
+    assert not int4.fits(tmp_path)

@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from unicomp_lib.compress import weight_masks
+
+
+@pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.5, 0.99])
+def test_every_row_loses_its_share_and_keeps_its_best(sparsity):
+    score = torch.rand(7, 100)
+    keep = weight_masks.mask(score, sparsity=sparsity)
+    assert (keep.sum(1) == 100 - round(100 * sparsity)).all()
+    for row, kept in zip(score, keep, strict=True):
+        assert sparsity == 0 or row[kept].min() >= row[~kept].max()
+
+
+def test_a_whole_matrix_is_compared_when_rows_are_not():
+    score = torch.cat([torch.zeros(1, 10), torch.ones(1, 10)])
+    keep = weight_masks.mask(score, sparsity=0.5, per_row=False)
+    assert not keep[0].any()
+    assert keep[1].all()
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 4), (4, 8), (1, 4)])
+def test_a_pattern_holds_in_every_group_and_keeps_the_best(n, m):
+    score = torch.rand(5, 8 * m)
+    keep = weight_masks.mask(score, sparsity=1 - n / m, pattern=f"{n}:{m}")
+    groups, kept = score.view(5, -1, m), keep.view(5, -1, m)
+    assert (kept.sum(-1) == n).all()
+    expected = torch.zeros_like(kept).scatter(2, groups.topk(n, dim=2).indices, True)
+    assert torch.equal(kept, expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"sparsity": 1.5}, "sparsity=1.5 is not allowed"),
+        ({"sparsity": 0.5, "pattern": "4:2"}, "give n:m with 0 < n < m"),
+        ({"sparsity": 0.3, "pattern": "2:4"}, "contradicts"),
+        ({"sparsity": 0.8, "pattern": "1:5"}, "divisible by 5"),
+    ],
+)
+def test_bad_input_is_one_clear_sentence(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        weight_masks.mask(torch.rand(2, 8), **arguments)

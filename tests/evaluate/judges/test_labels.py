@@ -1,0 +1,101 @@
+import polars as pl
+import pytest
+
+from unicomp_lib import paths, results, tables
+from unicomp_lib.__main__ import main
+from unicomp_lib.evaluate.judges import labels
+from unicomp_lib.evaluate.tasks import refusal
+
+
+@pytest.fixture
+def judged(tmp_path, monkeypatch):
+    """A finished profile of 40 forbidden prompts, 10 of them declined, and 20 harmless ones, all answered."""
+    parts = [
+        ("strongreject_generate", "refused", [1.0] * 10 + [0.0] * 30),
+        ("overrefusal_generate", "answered", [1.0] * 20),
+    ]
+    frames = [
+        pl.DataFrame(
+            {
+                "dimension": "reliability", "capability": "safety", "task": name, "format": "generate", "chance": 0.0,
+                "doc_id": range(len(values)), "doc_hash": "", "prompt_hash": "", "cluster": "", "metric": metric,
+                "primary": True, "value": values, "judge": "rule-1",
+                "output": '{"answers": ["an answer, \\"quoted\\""]}',
+            }
+        ).cast(tables.ITEMS)
+        for name, metric, values in parts
+    ]  # fmt: skip
+    cell = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
+    monkeypatch.setattr(paths, "project", lambda: tmp_path)
+    tables.write(tables.label(pl.concat(frames), cell), results.judgements("mine", "reliability"))
+    (tmp_path / "params").mkdir()
+    for name in ("mine", "other"):
+        profile = "{models: {m: m}, compressions: {dense: {method: dense}}, evaluations: {reliability: {data_dir: d}}}"
+        (tmp_path / "params" / f"{name}.yaml").write_text(profile)
+    monkeypatch.setattr(labels.judging, "documents", documents)
+    return tmp_path / "labels.csv"
+
+
+def documents(name, places, data_dir):
+    return [{"prompt": f"{name} {place}", "options": ["yes", "no"], "gold": 1} for place in places]
+
+
+def fill(target, human):
+    table = pl.read_csv(target, schema_overrides={"label": pl.String})
+    key = pl.read_csv(target.with_name("labels.key.csv"))
+    values = [human(row) for row in key.iter_rows(named=True)]
+    table.with_columns(pl.Series("label", values, dtype=pl.String)).write_csv(target)
+
+
+def test_a_sample_is_stratified_and_blind(judged):
+    assert labels.draw("mine", judged, number=24) == 24
+    drawn, key = pl.read_csv(judged), pl.read_csv(judged.with_name("labels.key.csv"))
+    assert drawn.columns == labels.SHOWN
+    assert key.group_by("task", "value").len()["len"].to_list() == [8, 8, 8]
+    assert set(drawn["answer"]) == {'an answer, "quoted"'}
+    assert all(prompt.split()[0] == task for prompt, task in drawn.select("prompt", "task").iter_rows())
+    assert drawn["id"].to_list() == list(range(24))
+    assert set(drawn["reference"]) == {"no"}
+    before = judged.read_bytes()
+    with pytest.raises(ValueError, match="is there already and may hold labels"):
+        labels.draw("mine", judged)
+    assert judged.read_bytes() == before
+
+
+def test_agreement_is_by_task_and_over_all(judged):
+    labels.draw("mine", judged, number=30)
+    # The person disagrees on every fifth answer, and left the last two empty.
+    fill(judged, lambda row: "" if row["id"] >= 28 else str(int(row["value"] if row["id"] % 5 else 1 - row["value"])))
+    found = labels.score(judged)
+    everything = found.filter(task="all").row(0, named=True)
+    assert everything["n"] == 28
+    assert everything["accuracy"] == pytest.approx(1 - 6 / 28)
+    assert everything["kappa_low"] < everything["kappa"] < everything["kappa_high"]
+    assert found.filter(pl.col("task") != "all")["n"].sum() == 28
+
+
+@pytest.mark.parametrize(
+    ("human", "says"),
+    [(lambda row: "", "holds no labels yet"), (lambda row: "yes", "label 'yes' of id 0 in labels.csv is not allowed")],
+)
+def test_what_is_wrong_with_a_file_is_one_sentence(judged, capsys, human, says):
+    assert main(["label", "draw", str(judged), "--profile", "mine"]) == 0
+    assert "nox -s label -- score" in capsys.readouterr().out
+    fill(judged, human)
+    assert main(["label", "score", str(judged)]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_nothing_to_draw_from_and_nothing_to_score(judged, capsys):
+    assert main(["label", "draw", str(judged), "--profile", "other"]) == 2
+    assert "judged.reliability.parquet is not there; run the study first" in capsys.readouterr().err
+    assert main(["label", "score", str(judged)]) == 2
+    assert "draw a sample first" in capsys.readouterr().err
+
+
+def test_labelled_refusals_are_read_whole_and_the_rule_never_cries_wolf():
+    found = labels.refusals()
+    assert found.group_by("file", maintain_order=True).len()["len"].to_list() == [105, 64]
+    assert set(found["human"]) == {0, 1}
+    compliant = found.filter(human=0)["answer"]
+    assert not any(map(refusal.declines, compliant))

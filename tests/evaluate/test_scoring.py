@@ -1,0 +1,230 @@
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from unicomp_lib import tables
+from unicomp_lib.evaluate import scoring
+
+
+def cell(variant, seed=0):
+    return {"model": "m", "method": variant.split("-")[0], "variant": variant, "calibration": "", "seed": seed}
+
+
+def rows(values, variant, seed=0, chance=0.25, metric="acc_norm", task="t_cloze", capability="knowledge", form="cloze"):
+    names = [str(place) for place in range(len(values))]
+    frame = pl.DataFrame(
+        {
+            "dimension": "performance", "capability": capability, "task": task, "format": form, "chance": chance,
+            "doc_id": range(len(values)), "doc_hash": names, "prompt_hash": [f"{form} {name}" for name in names],
+            "cluster": names, "metric": metric, "primary": metric != "bits_per_byte",
+            "value": [float(value) for value in values], "output": "", "judge": "",
+        }
+    )  # fmt: skip
+    return tables.label(frame.cast(tables.ITEMS), cell(variant, seed))
+
+
+def one(found, **where):
+    (row,) = found.filter(*(pl.col(key).eq_missing(value) for key, value in where.items())).iter_rows(named=True)
+    return row
+
+
+DENSE = [1] * 80 + [0] * 20
+
+
+def test_scores_retention_and_flips_are_those_of_the_items():
+    kept = [1] * 55 + [0] * 35 + [1] * 10  # loses 25, gains 10
+    found = scoring.score(pl.concat([rows(DENSE, "dense"), rows(kept, "wanda-50")]))
+    assert found.schema == pl.Schema(tables.SCORES)
+    mine = {"variant": "wanda-50", "seed": 0}
+    assert one(found, metric="acc_norm", **mine)["value"] == 0.65
+    retention = one(found, metric="retention", capability="knowledge", format="all", **mine)
+    assert retention["value"] == pytest.approx((0.65 - 0.25) / (0.8 - 0.25))
+    assert retention["low"] < retention["value"] < retention["high"]
+    plain = one(found, metric="plain_retention", capability="knowledge", format="all", **mine)
+    assert plain["value"] == pytest.approx(0.65 / 0.8)
+    assert plain["low"] < plain["value"] < plain["high"]
+    assert one(found, metric="flips_lost", **mine)["value"] == 0.25
+    assert one(found, metric="flips_gained", **mine)["value"] == 0.10
+
+
+def test_a_task_is_tested_beside_dense_and_adjusted_for_all_tests():
+    kept = [1] * 55 + [0] * 35 + [1] * 10
+    cells = [rows(DENSE, "dense"), rows(kept, "wanda-50"), rows(DENSE, "rtn-int4"), rows(DENSE, "dense-again")]
+    found = scoring.score(pl.concat(cells))
+    mine = {"variant": "wanda-50", "seed": None, "task": "t_cloze"}
+    assert one(found, metric="difference", **mine)["value"] == pytest.approx(-0.15)
+    assert one(found, metric="dense", **mine)["value"] == 0.8
+    p = one(found, metric="mcnemar_p", **mine)["value"]
+    assert p == pytest.approx(stats.binomtest(25, 35).pvalue)
+    assert one(found, metric="mcnemar_p_holm", **mine)["value"] == pytest.approx(2 * p)  # two compressed variants
+    assert one(found, metric="mcnemar_p_holm", variant="rtn-int4", seed=None)["value"] == 1
+    assert one(found, metric="detectable", **mine)["value"] > 0.1
+    assert found.filter(variant="dense-again", metric="mcnemar_p_holm").is_empty()
+    assert one(found, metric="flips_lost", variant="dense-again", seed=None)["value"] == 0
+
+
+def test_the_interaction_compares_the_sets_that_exist_in_both_formats():
+    def cell_rows(variant, kept):
+        """Dense is right on 80 of 100; the shares kept are of (knowledge, reasoning) x (cloze, generate)."""
+        parts = []
+        for (source, capability, form), share in kept.items():
+            values = [1] * round(80 * share) + [0] * (100 - round(80 * share))
+            about = {"chance": 0.0, "task": f"{source}_{form}", "capability": capability, "form": form}
+            parts.append(rows(values, variant, **about))
+        return pl.concat(parts)
+
+    shape = {
+        ("a", "knowledge", "cloze"): 0.9, ("a", "knowledge", "generate"): 0.5,
+        ("b", "reasoning", "cloze"): 0.6, ("b", "reasoning", "generate"): 0.4,
+        ("c", "knowledge", "cloze"): 0.1,
+    }  # fmt: skip
+    found = scoring.score(pl.concat([cell_rows("dense", dict.fromkeys(shape, 1)), cell_rows("wanda-50", shape)]))
+    row = one(found, metric="interaction_retention", variant="wanda-50", seed=None)
+    assert row["value"] == pytest.approx((0.9 - 0.6) - (0.5 - 0.4), abs=1e-9)
+    assert row["low"] < row["value"] < row["high"]
+    assert (row["capability"], row["n"]) == ("knowledge - reasoning", 400)
+    assert one(found, metric="bias_retention", format="cloze", variant="wanda-50", seed=0)["value"] == pytest.approx(
+        0.3
+    )
+    assert one(found, metric="bias_retention", format="generate", variant="wanda-50", seed=0)["value"] == pytest.approx(
+        0.1
+    )
+    by_format = {
+        (row["capability"], row["format"]): row["value"]
+        for row in found.filter(metric="retention", variant="wanda-50", seed=0).iter_rows(named=True)
+    }
+    assert by_format["reasoning", "generate"] == pytest.approx(0.4)
+    assert by_format["knowledge", "cloze"] == pytest.approx(0.5)
+
+
+def test_sets_with_one_prompt_for_both_formats_do_not_count_for_growth():
+    def cell_rows(variant, bits):
+        parts = []
+        for (source, capability, form), value in bits.items():
+            about = {"metric": "bits_per_byte", "task": f"{source}_{form}", "capability": capability, "form": form}
+            frame = rows([value] * 40, variant, **about)
+            same = frame.with_columns(prompt_hash=pl.lit("one prompt")) if source == "nq" else frame
+            parts.append(same)
+        return pl.concat(parts)
+
+    sets = [("a", "knowledge"), ("nq", "knowledge"), ("b", "reasoning")]
+    dense = {(*each, form): 2.0 for each in sets for form in ("cloze", "generate")}
+    growth = {("a", "cloze"): 1.5, ("a", "generate"): 1.2, ("b", "cloze"): 1.1, ("b", "generate"): 3.0}
+    ours = {key: 2.0 * growth.get((key[0], key[2]), 9.0) for key in dense}
+    found = scoring.score(pl.concat([cell_rows("dense", dense), cell_rows("wanda-50", ours)]))
+    bias = {
+        row["format"]: row
+        for row in found.filter(metric="bias_growth", variant="wanda-50", seed=0).iter_rows(named=True)
+    }
+    assert bias["cloze"]["value"] == pytest.approx(np.log(1.5) - np.log(1.1))
+    assert bias["generate"]["value"] == pytest.approx(np.log(1.2) - np.log(3.0))
+    assert bias["cloze"]["n"] == 80
+
+
+def test_growth_needs_no_score_above_chance():
+    dense, ours = (
+        rows([2.0] * 50, "dense", metric="bits_per_byte"),
+        rows([3.0] * 50, "wanda-50", metric="bits_per_byte"),
+    )
+    found = scoring.score(pl.concat([dense, ours]))
+    growth = one(
+        found, metric="bits_per_byte_growth", variant="wanda-50", seed=None, capability="knowledge", format="cloze"
+    )
+    assert growth["value"] == pytest.approx(np.log(1.5))
+
+
+def test_the_spread_over_seeds_stands_apart_from_that_over_items():
+    first, second = [1] * 40 + [0] * 60, [1] * 60 + [0] * 40
+    table = pl.concat([rows(DENSE, "dense"), rows(first, "wanda-50", 0), rows(second, "wanda-50", 1)])
+    row = one(scoring.score(table), metric="primary_seed_sd")
+    assert (row["variant"], row["n"]) == ("wanda-50", 2)
+    assert row["value"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
+    assert row["high"] > row["value"] > row["low"]
+
+
+def test_a_dense_score_at_chance_gives_no_retention():
+    guess = [1, 0, 0, 0] * 25
+    found = scoring.score(pl.concat([rows(guess, "dense"), rows(guess, "wanda-50")]))
+    retention = one(found, metric="retention", capability="knowledge", format="all", variant="wanda-50", seed=0)
+    assert np.isnan(retention["value"])
+    assert retention["n"] == 0
+
+
+def test_seeds_are_pooled_item_by_item():
+    first, second = [1] * 40 + [0] * 60, [1] * 60 + [0] * 40
+    table = pl.concat([rows(DENSE, "dense"), rows(first, "wanda-50", 0), rows(second, "wanda-50", 1)])
+    found = scoring.score(table)
+    assert one(found, metric="acc_norm", variant="wanda-50", seed=None)["value"] == pytest.approx(0.5)
+    assert one(found, metric="acc_norm", variant="wanda-50", seed=None)["n"] == 100
+
+
+def test_other_items_than_those_of_dense_are_refused():
+    with pytest.raises(ValueError, match="evaluate both on the same tasks"):
+        scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE[:50], "wanda-50")]))
+    with pytest.raises(ValueError, match="has no dense cell"):
+        scoring.score(rows(DENSE, "wanda-50"))
+
+
+def measured(parts, dimension):
+    """Item rows of several values a metric, as the fidelity and efficiency notebooks write them."""
+    rows = [
+        {"doc_id": place, "metric": name, "value": value}
+        for name, values in parts.items()
+        for place, value in enumerate(values)
+    ]
+    return tables.label(tables.measurements(pl.DataFrame(rows), dimension=dimension, task="t"), cell("wanda-50"))
+
+
+def test_perplexity_is_the_exponential_of_the_mean_loss():
+    parts = {"nll": [1.0, 2.0, 3.0, 2.0], "nll_dense": [0.5, 1.5, 2.5, 1.5], "kl": [0.1] * 4, "agreement": [1.0] * 4}
+    found = scoring.fidelity(measured(parts, "fidelity"))
+    assert one(found, metric="perplexity", seed=0)["value"] == pytest.approx(np.exp(2.0))
+    agreement = one(found, metric="agreement", seed=0)
+    assert (agreement["value"], agreement["low"], agreement["high"]) == (1, 1, 1)
+    ratio = one(found, metric="perplexity_ratio", seed=0)
+    assert (ratio["value"], ratio["low"]) == (pytest.approx(np.exp(0.5)), pytest.approx(np.exp(0.5)))
+
+
+def test_efficiency_ratios_are_taken_repeat_by_repeat():
+    parts = {
+        "decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0],
+        "token": [0.1, 0.1, 0.3, 0.3, 0.5, 0.5], "token_dense": [0.1] * 6,
+        "read": [4.0], "bandwidth": [90.0], "bandwidth_dense": [100.0],
+    }  # fmt: skip
+    found = scoring.efficiency(measured(parts, "efficiency"))
+    ratio = one(found, metric="decode_ratio", seed=0)
+    assert (ratio["value"], ratio["low"], ratio["high"]) == (2.0, 1.0, 3.0)
+    latency = one(found, metric="latency_p50", seed=0)
+    assert (latency["value"], latency["low"], latency["high"]) == (0.3, 0.1, 0.5)
+    assert one(found, metric="latency_p50_ratio", seed=0)["value"] == pytest.approx(3)
+    # 20 tokens a second of 4 bytes are 80 of the 100 bytes a second that memory moves.
+    assert one(found, metric="decode_of_limit", seed=0)["value"] == pytest.approx(0.8)
+    size = one(found, metric="bytes_on_disk", seed=0)
+    assert size["value"] == 50
+    assert np.isnan(size["low"])
+
+
+def test_languages_have_rows_of_their_own_in_each_format():
+    sets = (("mmlu_de", "cloze", 2), ("exams_de", "generate", 3), ("exams_vi", "cloze", 2))
+    cells = [
+        rows(values, variant, metric=metric, task=f"{name}_{form}", capability="multilingual", form=form)
+        for variant in ("dense", "wanda-50")
+        for name, form, grown in sets
+        for metric, values in (
+            ("bits_per_byte", [(grown if variant != "dense" else 1) * (1 + place / 10) for place in range(20)]),
+            ("acc_norm", [1] * 20 if variant == "dense" else [1] * 15 + [0] * 5),
+        )
+    ]
+    found = scoring.score(pl.concat([*cells, rows(DENSE, "dense"), rows(DENSE, "wanda-50")]))
+    mine = {"variant": "wanda-50", "seed": 0, "capability": "multilingual"}
+    for name, form, factor in sets:
+        here = mine | {"task": name[-2:], "format": form}
+        assert one(found, metric="bits_per_byte_growth_by_language", **here)["value"] == pytest.approx(np.log(factor))
+        kept = one(found, metric="retention_by_language", **here)
+        assert kept["value"] == pytest.approx((0.75 - 0.25) / (1 - 0.25))
+        assert kept["n"] == 20
+    assert len(found.filter(metric="retention_by_language", variant="wanda-50", seed=0)) == len(sets)
+    assert (
+        len(found.filter(metric="retention", capability="multilingual", format="all", variant="wanda-50", seed=0)) == 1
+    )

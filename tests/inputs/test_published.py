@@ -1,0 +1,30 @@
+import pytest
+
+from unicomp_lib import paths
+from unicomp_lib.inputs import published
+from unicomp_lib.study import params
+
+
+def test_every_figure_names_a_variant_of_the_study_and_its_source():
+    known = params.load("embedded").compressions
+    for metric in ("perplexity", "plain_retention", "acc"):
+        for row in published.figures(metric).iter_rows(named=True):
+            assert row["variant"] in known
+            assert row["source"]
+
+
+def test_ratios_are_to_dense_of_the_same_table():
+    found = dict(published.perplexity_ratios().select("variant", "value").iter_rows())
+    assert found["wanda-50"] == pytest.approx(7.26 / 5.68)
+    assert found["awq-int4"] == pytest.approx(5.60 / 5.47)
+    assert "dense" not in found
+
+
+def test_what_is_wrong_is_said(copy, monkeypatch):
+    monkeypatch.setattr(paths, "project", lambda: copy)
+    with pytest.raises(ValueError, match=r"published.yaml has no 'kl'; it has acc, perplexity, plain_retention"):
+        published.figures("kl")
+    file = copy / "params" / "published.yaml"
+    file.write_text(file.read_text().replace("value: 7.22", "value: about seven"))
+    with pytest.raises(ValueError, match=r"entry 2 of published.yaml, value: .*; mend it"):
+        published.figures("perplexity")

@@ -1,0 +1,118 @@
+"""Every notebook is fit to be read, and runs top to bottom with its defaults."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from checkout import copied, environment
+
+from unicomp_lib import paths
+from unicomp_lib.study import notebooks
+
+FOLDER = paths.project() / "notebooks"
+NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.ipynb"))
+
+
+# Parameters given in place of a default that computes for minutes.
+QUICK = {
+    "compress/awq": {"samples": "4"},
+    "compress/gptq": {"samples": "4"},
+    "compress/sparsegpt": {"samples": "4"},
+    "compress/minitron": {"layers": "10", "samples": "4", "training_samples": "4"},
+    "compress/lrc": {"hidden": "288", "samples": "4", "training_samples": "4"},
+    "evaluate/efficiency": {"repeats": "2"},
+    "vision/train": {"number": "60", "epochs": "1"},
+    "vision/prune": {"number": "60"},
+    "vision/accuracy": {"number": "60"},
+    "vision/interpretability": {"number": "60", "tasks_per_unit": "3", "explanations": "2"},
+    "learn/less_model_same_teacher": {"steps": "4"},
+    "learn/what_pruning_does_to_a_neuron": {"epochs": "1"},
+    "explore/chat": {"profile": "tiny", "limit": "4"},
+}
+
+
+def cells(name, kind):
+    return [cell for cell in nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells if cell.cell_type == kind]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_fit_to_be_read(name):
+    first = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4).cells[0]
+    assert first.cell_type == "markdown"
+    assert first.source.startswith("# ")
+    assert "**Question.**" in first.source
+    assert "What to try next" in cells(name, "markdown")[-1].source
+    for cell in cells(name, "code"):
+        assert not cell.outputs
+        assert cell.execution_count is None
+        ast.parse(cell.source)  # no magics: the code is also read by the runner
+        assert not re.search(r"[\"'](/|~|[A-Z]:\\)", cell.source), "an absolute path"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_has_a_default_and_a_comment(name):
+    assert "output" in notebooks.defaults(name)
+    (cell,) = [cell for cell in cells(name, "code") if "parameters" in cell.metadata.get("tags", [])]
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+ = .+  # \S.*", line), line
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory):
+    """A network for the notebooks that read the one of ``vision/train``."""
+    from unicomp_lib.vision import network
+
+    return network.save(network.new(9), tmp_path_factory.mktemp("network"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
+    quick = QUICK.get(name, {})
+    if name.startswith("vision/") and "checkpoint" in notebooks.defaults(name):
+        quick = quick | dict.fromkeys({"checkpoint", "dense"} & set(notebooks.defaults(name)), str(network))
+    # What makes missing cells of the study does so in a copy.
+    where = environment(copied(tmp_path / "study")) if name == "explore/chat" else {**os.environ}
+    command = [sys.executable, "-m", "papermill", "-k", "python3", "--cwd", str((FOLDER / name).parent)]
+    done = subprocess.run(
+        [
+            *command,
+            str(FOLDER / f"{name}.ipynb"),
+            str(tmp_path / "out.ipynb"),
+            "-p",
+            "output",
+            str(tmp_path / "output"),
+            *(part for name, value in quick.items() for part in ("-p", name, value)),
+            *(["-y", "variants: [dense, magnitude-50]"] if name == "explore/chat" else []),
+        ],
+        env={**where, "TQDM_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert any((tmp_path / "output").iterdir())
+
+
+def test_a_notebook_without_parameters_or_with_code_in_them_is_refused(copy, monkeypatch):
+    monkeypatch.setattr(paths, "project", lambda: copy)
+    notebooks._cells.cache_clear()
+    path = copy / "notebooks" / "compress" / "odd.ipynb"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1")])
+    nbformat.write(notebook, path)
+    with pytest.raises(notebooks.NotebookError, match="has 0 cells tagged 'parameters'; it must have one"):
+        notebooks.defaults("compress/odd")
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.cells[0].source = "x = 1\nprint(x)"
+    nbformat.write(notebook, path)
+    with pytest.raises(notebooks.NotebookError, match="holds more than assignments of literals"):
+        notebooks.defaults("compress/odd")
+
+
+def test_types_are_checked_as_python_would():
+    notebooks.check("compress/wanda", {"sparsity": 0, "seed": 3}, "here")  # an int where a float is the default
+    for wrong in ({"seed": 0.5}, {"seed": True}, {"sparsity": "0.5"}):
+        with pytest.raises(notebooks.NotebookError, match=f"here gives {next(iter(wrong))}="):
+            notebooks.check("compress/wanda", wrong, "here")

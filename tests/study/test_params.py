@@ -1,0 +1,131 @@
+import pytest
+import yaml
+
+from unicomp_lib import paths
+from unicomp_lib.study import notebooks, params, plan
+from unicomp_lib.study.steps import keys
+
+FILES = (paths.project() / "params").glob("*.yaml")
+PROFILES = [file.stem for file in FILES if file.stem not in ("assets", "published")]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_is_valid_and_gives_a_graph_with_keys(name):
+    steps = plan.plan(params.load(name))
+    found = keys(steps)
+    assert len(set(found.values())) == len(steps)
+    seen = set()
+    for step in steps:
+        assert set(step.parents) <= seen
+        seen.add(step.name)
+
+
+def test_the_paper_has_its_four_models_pinned_and_its_tasks():
+    profile = params.load("paper")
+    assert len(profile.models) == 4
+    assert all(len(source.partition("@")[2]) == 40 for source in profile.models.values())
+    assert {"mmlu", "gsm8k", "hendrycks_math500", "global_mmlu_full_sw"} <= set(
+        profile.evaluations["performance"].parameters["tasks"]
+    )
+
+
+def edited(tmp_path, edit):
+    content = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text())
+    edit(content)
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return str(path)
+
+
+def wanda(**values):
+    return lambda content: content["compressions"]["wanda-2-4"].update(values)
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (wanda(sparsty=0.5), "gives parameter 'sparsty', which compress/wanda.ipynb does not have; .* mean 'sparsity'"),
+        (
+            wanda(method="wonda"),
+            "notebook 'compress/wonda' is not there; compress/ holds awq, dense, .*, sparsegpt, wanda",
+        ),
+        (wanda(sparsity=1.5), "compressions.wanda-2-4 of mine.yaml gives sparsity=1.5, .*less than 1"),
+        (wanda(sparsity="half"), "gives sparsity='half'"),
+        (wanda(pattern="two"), "gives pattern='two'"),
+        (wanda(base="wanda-50"), "has base 'wanda-50', which is not above it; allowed are dense, magnitude-50; mend"),
+        (wanda(base="quanto-int8"), "has base .quanto-int8., which is not above it"),
+        (wanda(seeds=[]), "compressions.wanda-2-4.seeds"),
+        (wanda(calibration=3), "gives calibration=3, a int; compress/wanda.ipynb takes a str"),
+        (lambda c: c["compressions"]["magnitude-50"].update(seeds=[1]), "gives seeds, but magnitude draws nothing"),
+        (lambda c: c.update(modles={}), "unknown key 'modles'; allowed are calibration, cluster, compressions"),
+        (lambda c: c.pop("models"), "lacks 'models'; add it"),
+        (lambda c: c["compressions"].pop("dense"), "has no compression 'dense'"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_close=3), "task 'piqa_close' is not known"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(bbq_cloze=3), "belongs to reliability; move it"),
+        (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_cloze=-1), "tasks.piqa_cloze=-1"),
+        (lambda c: c["evaluations"].pop("efficiency"), "figure 'size' .* needs evaluation 'efficiency'"),
+        (lambda c: c.update(figures=["pie"]), "notebook 'figures/pie' is not there"),
+        (lambda c: c["evaluations"]["fidelity"].update(seeds="some"), "evaluations.fidelity.seeds='some'"),
+        (lambda c: c.update(precision="fp8"), "gives precision='fp8'"),
+    ],
+)
+def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
+    with pytest.raises((params.ParamsError, notebooks.NotebookError, ValueError), match=says) as raised:
+        plan.plan(params.load(edited(tmp_path, edit)))
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
+    with pytest.raises(params.ParamsError, match="profile 'huge' is not there; allowed are embedded, paper, tiny"):
+        params.load("huge")
+    (tmp_path / "mine.yaml").write_text("models: [")
+    with pytest.raises(params.ParamsError, match=r"mine.yaml is no valid YAML"):
+        params.load(str(tmp_path / "mine.yaml"))
+
+
+def test_only_takes_what_a_step_reads_along():
+    steps = plan.plan(params.load("tiny"))
+    names = [step.name for step in plan.select(steps, "evaluate/*/wanda*/fidelity")]
+    assert names == ["compress/tiny/dense", "compress/tiny/wanda-2-4/seed-0", "evaluate/tiny/wanda-2-4/seed-0/fidelity"]
+    with pytest.raises(params.ParamsError, match="no step matches 'vision/\\*'"):
+        plan.select(steps, "vision/*")
+
+
+def test_an_evaluation_on_the_first_seed_alone_spares_the_others(tmp_path):
+    def edit(content):
+        content["compressions"]["wanda-2-4"]["seeds"] = [3, 4]
+        content["evaluations"]["performance"]["seeds"] = "first"
+
+    names = {step.name for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    assert {f"evaluate/tiny/wanda-2-4/seed-{seed}/fidelity" for seed in (3, 4)} <= names
+    assert "evaluate/tiny/wanda-2-4/seed-3/performance" in names
+    assert "evaluate/tiny/wanda-2-4/seed-4/performance" not in names
+
+
+def test_a_combination_reads_its_base_and_a_student_its_teacher(tmp_path):
+    def edit(content):
+        more = {
+            "student": {"method": "minitron", "base": "wanda-2-4", "layers": 1},
+            "student+gptq": {"method": "gptq", "base": "student", "group_size": 32, "seeds": [5]},
+        }
+        content["compressions"]["wanda-2-4"]["seeds"] = [3, 4]
+        content["compressions"] |= more
+
+    steps = {step.name: step for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    assert steps["compress/tiny/student"].parents == ["compress/tiny/wanda-2-4/seed-3", "compress/tiny/dense"]
+    assert steps["compress/tiny/student+gptq/seed-5"].parents == ["compress/tiny/student"]
+    assert steps["evaluate/tiny/student+gptq/seed-5/fidelity"].reads["dense"].step == "compress/tiny/dense"
+
+
+def test_the_noise_floor_is_dense_a_second_time_with_other_parameters(tmp_path):
+    edit = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
+    edit["evaluations"]["performance"]["again"] = {"batch_size": 3}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(edit))
+    by_name = {step.name: step for step in plan.plan(params.load(str(path)))}
+    first, again = (by_name[f"evaluate/tiny/{name}/performance"] for name in ("dense", "dense-again"))
+    assert again.parameters["cell"]["variant"] == "dense-again"
+    assert again.parameters["batch_size"] == 3
+    assert first.reads == again.reads
+    assert "evaluate/tiny/dense-again/performance" in by_name["scores/performance"].parents
+    assert "evaluate/tiny/dense-again/fidelity" not in by_name

@@ -1,0 +1,274 @@
+"""Steps on several machines' workers: processes here stand in for the machines, and a script for SLURM."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+from checkout import copied, environment, unicomp, wait_for
+
+from unicomp_lib.study import params, records, scheduler, slurm
+from unicomp_lib.study.params import Cluster
+from unicomp_lib.study.steps import Step
+
+# Stands in for SLURM's sbatch: the job begins at once, on this machine.
+SBATCH = """#!/bin/sh
+[ "$1" = --test-only ] && exit 0
+cp "$1" "$UNICOMP_JOBS/job-$$.sh"
+setsid bash "$UNICOMP_JOBS/job-$$.sh" > "$UNICOMP_JOBS/job-$$.log" 2>&1 &
+echo $! >> "$UNICOMP_JOBS/pids"
+echo "Submitted batch job $$"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return copied(tmp_path / "study")
+
+
+def pids(pattern):
+    return [int(pid) for pid in subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()]
+
+
+@contextmanager
+def dask(checkout, program, *arguments):
+    """A scheduler or a worker of Dask, as one starts them by hand on two machines."""
+    command = [str(Path(sys.executable).parent / "dask"), program, *arguments]
+    with (checkout / f"{program}.log").open("a") as log:
+        process = subprocess.Popen(command, cwd=checkout, env=environment(checkout), stdout=log, stderr=log)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def dask_scheduler(checkout):
+    """A running scheduler and its address."""
+    file = checkout / "scheduler.json"
+    file.unlink(missing_ok=True)
+    given = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
+    with dask(checkout, "scheduler", *given) as process:
+        wait_for(file.is_file)
+        yield process, json.loads(file.read_text())["address"]
+
+
+def worker(checkout, address, *arguments):
+    return dask(checkout, "worker", address, "--nthreads", "1", "--no-dashboard", *arguments)
+
+
+def reproduce(checkout, *arguments):
+    command = [
+        sys.executable,
+        "-m",
+        "unicomp_lib",
+        "reproduce",
+        "--profile",
+        "tiny",
+        "--only",
+        "compress/*",
+        *arguments,
+    ]
+    with (checkout / "run.log").open("w") as log:
+        return subprocess.Popen(command, cwd=checkout, env=environment(checkout), stdout=log, stderr=log)
+
+
+def finished(checkout):
+    return sorted(run.name for run in (checkout / "runs").glob("compress.*") if records.finished(run))
+
+
+def test_a_killed_worker_costs_one_step_and_a_killed_scheduler_none_that_is_finished(checkout):
+    with ExitStack() as stack:
+        boss, address = stack.enter_context(dask_scheduler(checkout))
+        for _ in range(2):
+            stack.enter_context(worker(checkout, address))
+        run = reproduce(checkout, "--scheduler", address)
+        wait_for(lambda: pids(f"unicomp_lib.study.worker {checkout}"))
+        step = pids(f"unicomp_lib.study.worker {checkout}")[0]
+        nanny_child = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(step)], capture_output=True, text=True).stdout)
+        os.kill(nanny_child, signal.SIGKILL)
+        wait_for(lambda: finished(checkout))
+        boss.kill()
+        assert run.wait(timeout=120) == 2, (checkout / "run.log").read_text()
+    assert "error: the Dask scheduler is gone; finished steps are kept" in (checkout / "run.log").read_text()
+    wait_for(lambda: not pids(f"unicomp_lib.study.worker {checkout}"), 30)
+    kept = finished(checkout)
+    stamps = [(checkout / "runs" / name / records.RECORD).stat().st_mtime_ns for name in kept]
+    with ExitStack() as stack:
+        _, address = stack.enter_context(dask_scheduler(checkout))
+        stack.enter_context(worker(checkout, address))
+        run = reproduce(checkout, "--scheduler", address)
+        assert run.wait(timeout=180) == 0, (checkout / "run.log").read_text()
+    assert len(finished(checkout)) == 4
+    assert [(checkout / "runs" / name / records.RECORD).stat().st_mtime_ns for name in kept] == stamps
+
+
+@contextmanager
+def cable(address):
+    """A relay to an address, and what cuts it: bytes go neither way then, and nobody is told."""
+    target = tuple(address.removeprefix("tcp://").split(":"))
+    cut, server = threading.Event(), socket.create_server(("127.0.0.1", 0))
+
+    def carry(source, sink):
+        while data := source.recv(1 << 16):
+            if cut.is_set():
+                return
+            sink.sendall(data)
+
+    def serve():
+        while True:
+            try:
+                near, _ = server.accept()
+            except OSError:
+                return
+            far = socket.create_connection((target[0], int(target[1])))
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=carry, args=pair, daemon=True).start()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield f"tcp://127.0.0.1:{server.getsockname()[1]}", cut
+    server.close()
+
+
+def test_a_worker_whose_network_is_gone_loses_its_step_to_another(checkout):
+    quick = {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s"}  # the default waits 5 minutes before it gives a worker up
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv(*next(iter(quick.items())))
+        _, address = stack.enter_context(dask_scheduler(checkout))
+        relayed, cut = stack.enter_context(cable(address))
+        far = stack.enter_context(worker(checkout, relayed, "--name", "far"))
+        run = reproduce(checkout, "--scheduler", address)
+        wait_for(lambda: pids(f"unicomp_lib.study.worker {checkout}"))
+        cut.set()
+        far.send_signal(signal.SIGSTOP)  # and so is what it would have answered over other connections
+        stack.enter_context(worker(checkout, address, "--name", "near"))
+        for pid in pids(f"unicomp_lib.study.worker {checkout}"):
+            os.kill(pid, signal.SIGKILL)  # the machine is unplugged, its processes with it
+        assert run.wait(timeout=180) == 0, (checkout / "run.log").read_text()
+        far.send_signal(signal.SIGCONT)
+    assert len(finished(checkout)) == 4
+
+
+def test_a_device_is_a_resource_that_one_step_at_a_time_takes(checkout):
+    """Two steps that each take a second, on one worker of two threads: only those without a device overlap."""
+    from distributed import Client, LocalCluster
+
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=2, resources={slurm.DEVICE: 1}, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        assert scheduler._room(client, None) == scheduler.Room(computing=1, steps=2, devices=True)
+        spans = {}
+        for kind in ("compress", "scores"):
+            steps = [Step(f"{kind}/{place}", "n", {}) for place in range(2)]
+            taken = {slurm.DEVICE: 1} if scheduler._computes(steps[0]) else None
+            futures = [client.submit(_span, step.name, resources=taken, pure=False) for step in steps]
+            spans[kind] = sorted(client.gather(futures))
+    (_, first), (second, _) = spans["compress"]
+    assert second >= first
+    (_, first), (second, _) = spans["scores"]
+    assert second < first
+
+
+def _span(_):
+    start = time.monotonic()
+    time.sleep(0.5)
+    return start, time.monotonic()
+
+
+def test_the_job_script_asks_for_what_the_profile_says(monkeypatch, tmp_path):
+    program = tmp_path / "sbatch"
+    program.write_text(SBATCH)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    wanted = Cluster(
+        partition="a100", account="me", jobs=3, gpus=1, cores=6, memory="40GB", time="1-02:00:00",
+        extra=["--constraint=ib"], prologue=["module load cuda"],
+    )  # fmt: skip
+    monkeypatch.setenv("UNICOMP_JOBS", str(tmp_path))
+    with slurm.cluster(wanted) as cluster:
+        script = cluster.job_script()
+    lines = script.splitlines()
+    for line in (
+        "#SBATCH -J unicomp", "#SBATCH -p a100", "#SBATCH -A me", "#SBATCH --cpus-per-task=6", "#SBATCH --mem=38G",
+        "#SBATCH -t 1-02:00:00", "#SBATCH --gres=gpu:1", "#SBATCH --constraint=ib", "module load cuda",
+    ):  # fmt: skip
+        assert line in lines
+    assert lines.index("module load cuda") < len(lines) - 1
+    assert f"{sys.executable} -m distributed.cli.dask_worker" in lines[-1]
+    assert "--nthreads 2" in lines[-1]
+    assert lines[-1].endswith("--resources DEVICE=1")
+    with slurm.cluster(Cluster(gpus=0)) as cluster:
+        script = cluster.job_script()
+    assert "gres" not in script
+    assert "--resources" not in script
+
+
+def test_slurm_jobs_run_the_study(checkout, tmp_path):
+    (tmp_path / "sbatch").write_text(SBATCH)
+    (tmp_path / "scancel").write_text("#!/bin/sh\ntrue\n")
+    for name in ("sbatch", "scancel"):
+        (tmp_path / name).chmod(0o755)
+    jobs = tmp_path / "jobs"
+    jobs.mkdir()
+    path = checkout / "params" / "tiny.yaml"
+    profile = yaml.safe_load(path.read_text()) | {"cluster": {"jobs": 2, "gpus": 0, "cores": 1, "memory": "2GB"}}
+    path.write_text(yaml.safe_dump(profile, sort_keys=False))
+    extra = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}", "UNICOMP_JOBS": str(jobs)}
+    only = ("--profile", "tiny", "--only", "compress/*", "--cluster", "slurm")
+    try:
+        done = unicomp(checkout, "reproduce", *only, **extra)
+    finally:
+        for pid in (jobs / "pids").read_text().split():
+            try:
+                os.killpg(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 steps on 2 workers" in done.stdout
+    assert "4 of 4 steps stand, 4 of them run now" in done.stdout
+    assert len(list(jobs.glob("job-*.sh"))) == 2
+
+
+def test_without_slurm_or_refused_by_it_it_says_so(checkout, tmp_path):
+    one = ("--profile", "tiny", "--only", "compress/tiny/dense", "--cluster", "slurm")
+    done = unicomp(checkout, "reproduce", *one, PATH=str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --cluster slurm needs the command sbatch, which this machine does not have")
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: Invalid generic resource' >&2\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    done = unicomp(checkout, "reproduce", *one, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "error: SLURM refuses the job that the profile's section cluster describes "
+        "(sbatch: error: Invalid generic resource); mend it"
+    )
+    both = unicomp(checkout, "reproduce", "--cluster", "slurm", "--scheduler", "tcp://host:8786")
+    assert both.returncode == 2
+    assert "not allowed with argument" in both.stderr
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"gpus": 4}, "cluster.gpus"),
+        ({"time": "two hours"}, "cluster.time"),
+        ({"queue": "long"}, "cluster.queue"),
+    ],
+)
+def test_a_wrong_section_is_one_sentence(copy, section, says):
+    path = copy / "params" / "tiny.yaml"
+    path.write_text(path.read_text() + yaml.safe_dump({"cluster": section}))
+    with pytest.raises(params.ParamsError, match=says):
+        params.load(str(path))

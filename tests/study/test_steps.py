@@ -1,0 +1,100 @@
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from checkout import environment
+
+# Keys are asked for in a process of a copied checkout, since what they are made of is read from there.
+ASK = """
+import json, sys
+from unicomp_lib.study import params, plan, steps
+print(json.dumps(steps.keys(plan.plan(params.load("tiny")))))
+"""
+
+
+def keys(checkout):
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=checkout, env=environment(checkout), capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def changed(checkout, edit):
+    before = keys(checkout)
+    edit()
+    after = keys(checkout)
+    return {name for name in before if before[name] != after[name]}
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+WANDA = {f"evaluate/tiny/wanda-2-4/seed-{{}}/{d}" for d in ("fidelity", "performance", "reliability", "efficiency")}
+
+
+def test_a_calibration_seed_changes_exactly_what_depends_on_it(copy):
+    before = keys(copy)
+    replace(copy / "params" / "tiny.yaml", "seeds: [0]", "seeds: [1]")
+    after = keys(copy)
+    same = {name for name in before if after.get(name) == before[name]}
+    assert set(before) - same == {
+        "compress/tiny/wanda-2-4/seed-0",
+        *(name.format(0) for name in WANDA),
+        *(name for name in before if name.startswith(("judge/", "scores/", "figures/"))),
+    }
+
+
+def edit_notebook(checkout, name, kind, change):
+    path = checkout / "notebooks" / f"{name}.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    cell = [each for each in notebook.cells if each.cell_type == kind][-1]
+    cell.source = change(cell.source)
+    nbformat.write(notebook, path)
+
+
+def test_markdown_comments_and_library_comments_change_nothing(copy):
+    def edit():
+        edit_notebook(copy, "compress/wanda", "markdown", lambda source: source + "\nMore words.")
+        edit_notebook(copy, "compress/wanda", "code", lambda source: "# a remark\n" + source)
+        replace(copy / "unicomp_lib" / "compress" / "wanda.py", "VERSION =", "# a remark\nVERSION =")
+        replace(copy / "params" / "tiny.yaml", "precision:", "# a remark\nprecision:")
+
+    assert changed(copy, edit) == set()
+
+
+def test_code_changes_its_steps_and_what_reads_them(copy):
+    found = changed(
+        copy, lambda: edit_notebook(copy, "evaluate/fidelity", "code", lambda source: source + "\nprint(1)")
+    )
+    assert found == {
+        *(f"evaluate/tiny/{cell}/fidelity" for cell in ("dense", "magnitude-50", "wanda-2-4/seed-0", "quanto-int8")),
+        "scores/fidelity", "figures/fidelity", "figures/size", "figures/overview", "figures/efficiency",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("module", "hit", "spared"),
+    [
+        ("compress/wanda.py", "compress/tiny/wanda-2-4/seed-0", "compress/tiny/magnitude-50"),
+        ("compress/weight_masks.py", "compress/tiny/magnitude-50", "compress/tiny/dense"),
+        ("evaluate/packed_lm.py", "evaluate/tiny/dense/performance", "evaluate/tiny/dense/fidelity"),
+        ("evaluate/statistics.py", "scores/fidelity", "evaluate/tiny/dense/fidelity"),
+    ],
+)
+def test_the_version_of_a_library_step_counts_where_it_is_called(copy, module, hit, spared):
+    found = changed(copy, lambda: replace(copy / "unicomp_lib" / module, 'VERSION = "', 'VERSION = "9'))
+    assert hit in found
+    assert spared not in found
+
+
+def test_a_task_or_an_asset_counts_where_it_is_read(copy):
+    task = copy / "unicomp_lib" / "evaluate" / "tasks" / "_sets.yaml"
+    found = changed(copy, lambda: replace(task, "fairness, chance: 0.3333", "fairness, chance: 0.25"))
+    assert {name for name in found if name.startswith("evaluate/")} == {
+        f"evaluate/tiny/{cell}/reliability" for cell in ("dense", "magnitude-50", "wanda-2-4/seed-0", "quanto-int8")
+    }

@@ -1,0 +1,346 @@
+"""The tiny study from end to end, in a copy of the checkout: run, resume, break and mend."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import browser
+import nbformat
+import polars as pl
+import pytest
+from checkout import copied, environment, unicomp, wait_for
+
+from unicomp_lib import paths, tables
+from unicomp_lib.study import records
+
+DIMENSIONS = {"performance", "reliability", "efficiency", "fidelity"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A copy of the checkout in which the tiny profile has been run once."""
+    checkout = copied(tmp_path_factory.mktemp("tiny") / "study")
+    done = unicomp(checkout, "reproduce", "--profile", "tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "33 of 33 steps stand, 33 of them run now" in done.stdout
+    return checkout
+
+
+def results(checkout):
+    """Scores that do not depend on time, and all item values."""
+    scores = tables.read(checkout / "results" / "tiny" / "scores.parquet")
+    items = {
+        file.name: tables.read(file)
+        for file in sorted((checkout / "results" / "tiny" / "items").glob("*.parquet"))
+        if not file.name.endswith(".efficiency.parquet")
+    }
+    return scores.filter(pl.col("dimension") != "efficiency"), items
+
+
+def test_the_run_leaves_tables_figures_and_records(study):
+    scores = tables.read(study / "results" / "tiny" / "scores.parquet")
+    assert scores.schema == pl.Schema(tables.SCORES)
+    assert set(scores["dimension"]) == DIMENSIONS
+    assert set(scores["variant"]) == {"dense", "dense-again", "magnitude-50", "wanda-2-4", "quanto-int8"}
+    for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency"):
+        for suffix in ("png", "svg", "csv"):
+            assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200
+    provenance = json.loads((study / "figures" / "tiny" / "provenance.json").read_text())
+    assert len(provenance["steps"]) == 33
+    for run in (study / "runs").iterdir():
+        record = records.finished(run)
+        assert record is not None
+        assert record["peak_memory"] > 10**7
+        executed = nbformat.read(run / records.NOTEBOOK, as_version=4)
+        assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+
+
+def test_the_notebooks_of_the_checkout_are_not_touched(study):
+    for notebook in (study / "notebooks").rglob("*.ipynb"):
+        for cell in nbformat.read(notebook, as_version=4).cells:
+            assert not cell.get("outputs")
+
+
+def test_the_same_command_again_does_no_work(study):
+    before = {path: path.stat().st_mtime_ns for path in (study / "figures").rglob("*.*")}
+    start = time.monotonic()
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert time.monotonic() - start < 15
+    assert done.returncode == 0
+    assert "33 of 33 steps stand, 0 of them run now" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (study / "figures").rglob("*.*")} == before
+
+
+def test_the_plan_says_how_long_it_will_take_where_that_is_known(study):
+    again = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run", "--force", "compress/tiny/dense")
+    assert re.search(r"\d+ of 33 steps to run, about \d+:\d\d with \d+ workers; \d+ GB free", again.stdout)
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run")
+    assert "0 of 33 steps to run; " in done.stdout
+
+
+def test_status_counts_every_step(study):
+    done = unicomp(study, "status", "--profile", "tiny")
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "33 done, 0 stale, 0 failed, 0 missing"
+    tiny = study / "params" / "tiny.yaml"
+    text = tiny.read_text()
+    tiny.write_text(text.replace("fidelity: {samples: 4", "fidelity: {samples: 5"))
+    done = unicomp(study, "status", "--profile", "tiny")
+    tiny.write_text(text)
+    assert done.stdout.splitlines()[-1] == "24 done, 9 stale, 0 failed, 0 missing"
+
+
+def kill_tree(process):
+    """kill -9 for the main process alone: what it started must notice by itself."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def children(name):
+    found = subprocess.run(["pgrep", "-f", name], capture_output=True, text=True).stdout.split()
+    return [int(pid) for pid in found if int(pid) != os.getpid()]
+
+
+def start(checkout, *arguments):
+    command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", "tiny", *arguments]
+    log = (checkout / "killed.log").open("w")
+    return subprocess.Popen(command, cwd=checkout, env=environment(checkout), stdout=log, stderr=log)
+
+
+def test_a_killed_worker_and_a_killed_run_lose_nothing_finished(study):
+    before = results(study)
+    mine = [*(study / "runs").glob("evaluate.tiny.*.fidelity-*"), *(study / "runs").glob("scores.fidelity-*")]
+    for run in mine:
+        (run / records.RECORD).unlink()
+    process = start(study)
+    # First a step's own process, in mid-step, as the out-of-memory killer would.
+    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
+    os.kill(children(f"unicomp_lib.study.worker {study}")[0], signal.SIGKILL)
+    # Then, once one of the steps has finished, the main process.
+    wait_for(lambda: any(records.finished(run) for run in mine))
+    kill_tree(process)
+    wait_for(lambda: not children(f"unicomp_lib.study.worker {study}"), 20)
+    kept = {run: (run / records.RECORD).stat().st_mtime_ns for run in mine if records.finished(run)}
+    assert kept
+    assert len(kept) < len(mine)
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert done.returncode == 0, done.stdout
+    assert all((run / records.RECORD).stat().st_mtime_ns == stamp for run, stamp in kept.items())
+    after = results(study)
+    assert after[0].equals(before[0])
+    assert after[1].keys() == before[1].keys()
+    assert all(after[1][name].equals(table) for name, table in before[1].items())
+
+
+def test_a_lost_worker_is_replaced_and_its_step_runs_again(study):
+    process = start(study, "--force", "compress/tiny/magnitude-50", "--only", "compress/*")
+    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
+    pid = children(f"unicomp_lib.study.worker {study}")[0]
+    worker = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True).stdout)
+    os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=120) == 0, (study / "killed.log").read_text()
+    assert "done" in (study / "killed.log").read_text()
+
+
+def test_control_c_keeps_what_is_finished_and_says_so(study):
+    process = start(study, "--force", "compress/tiny/magnitude-50", "--only", "compress/*")
+    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert "stopped; finished steps are kept, run the same command to go on" in (study / "killed.log").read_text()
+    wait_for(lambda: not children(f"unicomp_lib.study.worker {study}"), 20)
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert "33 of 33 steps stand" in done.stdout
+
+
+def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
+    dask = [str(Path(sys.executable).parent / "dask")]
+    file = str(tmp_path / "scheduler.json")
+    options = {"cwd": tmp_path, "env": environment(study), "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    address = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0"]
+    processes = [subprocess.Popen([*dask, "scheduler", *address, "--scheduler-file", file], **options)]
+    processes.append(subprocess.Popen([*dask, "worker", "--scheduler-file", file, "--nthreads", "1"], **options))
+    try:
+        wait_for(Path(file).is_file)
+        where = json.loads(Path(file).read_text())["address"]
+        one = "compress/tiny/dense"
+        done = unicomp(study, "reproduce", "--profile", "tiny", "--only", one, "--force", one, "--scheduler", where)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 steps on 1 workers" in done.stdout
+    assert "1 of 1 steps stand, 1 of them run now" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(study):
+    """The report of the tiny study, built in its copy of the checkout."""
+    done = unicomp(study, "report", "--profile", "tiny", "--without-chapters")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "report: report/tiny/index.html" in done.stdout
+    return study / "report" / "tiny"
+
+
+def test_the_report_has_a_page_for_everything_and_names_no_folder_of_this_machine(study, site):
+    pages = {str(page.relative_to(site)) for page in site.rglob("*.html")}
+    figures = ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency")
+    assert {f"figures/{figure}.html" for figure in figures} <= pages
+    assert {f"compress/tiny/{name}.html" for name in ("dense", "magnitude-50", "quanto-int8")} <= pages
+    assert {"index.html", "scores.html", "provenance.html", "compress/tiny/wanda-2-4/seed-0.html"} <= pages
+    for page in pages:
+        text = (site / page).read_text()
+        assert str(study) not in text, page
+        assert str(paths.home()) not in text, page
+        assert "http-equiv" not in text
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 30e6
+    assert not [name for name in study.joinpath("report").iterdir() if name.name != "tiny"]
+
+
+@pytest.mark.parametrize("page", ["index", "figures/fidelity", "compress/tiny/magnitude-50", "provenance"])
+def test_pages_show_their_pictures_and_formulas_in_a_browser_without_a_network(site, page):
+    with browser.opened(site / f"{page}.html") as view:
+        pictures = view.locator("article img")
+        for picture in pictures.all():
+            picture.scroll_into_view_if_needed()
+            assert picture.evaluate("image => image.complete && image.naturalWidth") > 200
+        assert pictures.count() >= (page != "provenance")
+        if page.startswith(("figures", "compress")):
+            view.wait_for_selector("mjx-container svg")
+            assert "$" not in view.locator("article section p").first.inner_text()
+            downloads = view.locator("a.download").all()
+            for link in downloads:
+                assert (site / page).parent.joinpath(link.get_attribute("href")).resolve().is_file()
+            assert len(downloads) == (3 if page.startswith("figures") else 0)
+
+
+def test_the_table_of_scores_is_searched_and_filtered(study, site):
+    scores = tables.read(study / "results" / "tiny" / "scores.parquet").filter(pl.col("seed").is_null())
+    with browser.opened(site / "scores.html") as view:
+        shown = view.locator(".dt-info")
+        shown.wait_for()
+        assert f"{len(scores):,} entries" in shown.inner_text()
+        last = view.get_by_placeholder("high").bounding_box()
+        assert last["x"] + last["width"] < view.viewport_size["width"]  # values are seen without scrolling
+        view.locator(".dt-search input").fill("quanto-int8")
+        wanted = scores.filter(variant="quanto-int8")
+        view.wait_for_function(f"document.querySelector('.dt-info').innerText.includes('of {len(wanted):,} entries')")
+        view.get_by_placeholder("metric").press_sequentially("perplexity_ratio")
+        view.wait_for_function("document.querySelectorAll('#scores tbody tr').length == 1")
+        rows = [row.inner_text() for row in view.locator("#scores tbody tr").all()]
+        assert all("quanto-int8" in row and "perplexity_ratio" in row for row in rows)
+
+
+def test_without_a_figure_there_is_nothing_to_report(tmp_path):
+    done = unicomp(copied(tmp_path / "fresh"), "report", "--profile", "tiny", "--without-chapters")
+    assert done.returncode == 2
+    assert done.stderr == "error: profile tiny has no figure yet; run the study first: nox -s reproduce\n"
+
+
+def breaking(study, notebook, code):
+    """Append code to the last cell of a notebook; returns what puts it back."""
+    path = study / "notebooks" / f"{notebook}.ipynb"
+    text = path.read_text()
+    content = nbformat.reads(text, as_version=4)
+    [cell for cell in content.cells if cell.cell_type == "code"][-1].source += f"\n{code}"
+    nbformat.write(content, path)
+    return lambda: path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("raise RuntimeError('the cable is out')", "RuntimeError: the cable is out"),
+        pytest.param(
+            "open('/dev/full', 'w', buffering=1).write('x\\n')",
+            "is full (",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full"),
+        ),
+        ("import os; os._exit(3)", "the notebook's kernel died"),
+    ],
+)
+def test_a_notebook_that_fails_is_isolated_and_says_why(study, code, says):
+    mend = breaking(study, "compress/magnitude", code)
+    try:
+        done = unicomp(study, "reproduce", "--profile", "tiny", "--only", "scores/fidelity")
+        status = unicomp(study, "status", "--profile", "tiny", "--only", "compress/*")
+    finally:
+        mend()
+    assert done.returncode == 1
+    failed = [line for line in done.stdout.splitlines() if line.startswith("failed: compress/tiny/magnitude-50")]
+    assert len(failed) == 1
+    assert says in failed[0]
+    blocked = [line for line in done.stdout.splitlines() if line.startswith("blocked:")]
+    assert [line.split(":")[1].strip() for line in blocked] == [
+        "evaluate/tiny/magnitude-50/fidelity",
+        "scores/fidelity",
+    ]
+    assert "failed   compress/tiny/magnitude-50  " in status.stdout
+    # Everything that stood before still stands, and the mended notebook finds its old run.
+    assert "33 of 33 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
+
+
+def test_a_corrupt_table_is_one_sentence_and_its_step_alone_runs_again(study):
+    (run,) = (study / "runs").glob("evaluate.tiny.dense.fidelity-*")
+    path = run / "items.parquet"
+    path.write_bytes(b"x" * path.stat().st_size)  # same size: only reading finds it
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--force", "scores/fidelity", "--only", "figures/fidelity")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("failed: scores/fidelity")]
+    assert f"{path} is no readable Parquet file" in line
+    assert f"delete the folder {run}" in line
+    for file in sorted(run.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    run.rmdir()
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert done.returncode == 0, done.stdout
+    assert "33 of 33 steps stand" in done.stdout
+
+
+def test_a_truncated_file_runs_its_step_again(study):
+    (run,) = (study / "runs").glob("evaluate.tiny.quanto-int8.fidelity-*")
+    (run / "items.parquet").write_bytes(b"")
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--only", "evaluate/tiny/quanto-int8/fidelity")
+    assert done.returncode == 0
+    assert "1 of them run now" in done.stdout
+
+
+def test_a_forced_run_that_cannot_start_loses_nothing(study):
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--force", "*", "--scheduler", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
+    assert "33 done" in unicomp(study, "status", "--profile", "tiny").stdout
+
+
+def test_bad_input_on_the_command_line_is_one_sentence(study):
+    for arguments, says in [
+        (["--profile", "huge"], "error: profile 'huge' is not there"),
+        (["--only", "audio/*"], "error: no step matches 'audio/*'"),
+        (["--force", "nothing"], "error: --force 'nothing' matches no step"),
+        (["--workers", "0"], "error: --workers 0 is not allowed"),
+    ]:
+        done = unicomp(study, "reproduce", *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(says)
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_figures_are_redrawn_from_the_tables_alone(study):
+    figure = study / "figures" / "tiny" / "retention.csv"
+    content = figure.read_bytes()
+    figure.unlink()
+    (study / "runs").rename(study / "away")  # no checkpoint, no item: only the tables are left
+    notebook = study / "notebooks" / "figures" / "retention.ipynb"
+    command = [sys.executable, "-m", "papermill", "-k", "python3", str(notebook), os.devnull]
+    for name in ("performance", "reliability"):
+        command += ["-p", f"{name}_scores", str(study / "results" / "tiny" / "scores.parquet")]
+    done = subprocess.run([*command, "-p", "output", str(figure.parent)], env=environment(study), capture_output=True)
+    (study / "away").rename(study / "runs")
+    assert done.returncode == 0, done.stderr
+    assert figure.read_bytes() == content

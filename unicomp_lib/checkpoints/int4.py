@@ -1,0 +1,83 @@
+"""4-bit checkpoints multiplied as they are stored: torch's integer kernel for processors."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+from safetensors.torch import load_file
+from torch import nn
+from transformers import PreTrainedModel
+
+from unicomp_lib.checkpoints import int8
+
+VERSION = "1"
+
+GROUPS = (32, 64, 128, 256)  # group sizes and
+ROWS = 16  # the divisor of the outputs that the kernel knows
+MIDDLE = 8  # the kernel's codes are 0 to 15, the saved ones -8 to 7
+
+
+class Int4Linear(nn.Module):
+    """A linear map whose weights stay packed, two to a byte, and are expanded inside the product.
+
+    ``packed`` uint8 (outputs, inputs / 2) in the kernel's own order; ``scales`` (groups, outputs, 2)
+    hold the scale s and the offset -s z of s * (q - z). For one token this reads a quarter of the
+    bytes of bfloat16, and decode is bound by bytes; for a long prompt, bound by arithmetic, it is slower.
+    """
+
+    packed: torch.Tensor
+    scales: torch.Tensor
+
+    def __init__(self, inputs: int, outputs: int, bias: bool, dtype: torch.dtype, *, group_size: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features, self.group_size = inputs, outputs, group_size
+        self.register_buffer("packed", torch.zeros(outputs, inputs // 2, dtype=torch.uint8))
+        self.register_buffer("scales", torch.zeros(inputs // group_size, outputs, 2, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype)) if bias else None
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs (..., outputs) of inputs (..., inputs), in the inputs' type."""
+        rows = inputs.reshape(-1, self.in_features)
+        out = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, self.group_size, self.scales)
+        out = out if self.bias is None else out + self.bias
+        return out.view(*inputs.shape[:-1], self.out_features)
+
+
+def fits(folder: Path) -> bool:
+    """Whether a checkpoint holds packed 4-bit weights of shapes that the kernel multiplies."""
+    weights = _settings(folder)
+    if weights.get("num_bits") != 4 or weights.get("group_size") not in GROUPS:
+        return False
+    state = load_file(folder / "model.safetensors")
+    return all(len(tensor) % ROWS == 0 for name, tensor in state.items() if name.endswith(".weight_packed"))
+
+
+def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a checkpoint that ``fits`` without expanding it; for processors alone."""
+    state = load_file(folder / "model.safetensors")
+    for key in [key for key in state if key.endswith(".weight_packed")]:
+        name = key.removesuffix(".weight_packed")
+        shape = torch.Size(state.pop(f"{name}.weight_shape").tolist())
+        codes = unpack_from_int32(state.pop(key), 4, shape)
+        scale, zero = state.pop(f"{name}.weight_scale").float(), state.pop(f"{name}.weight_zero_point", None)
+        shift = torch.zeros(1) if zero is None else unpack_from_int32(zero, 4, scale.shape, packed_dim=0).float()
+        state[f"{name}.packed"], state[f"{name}.scales"] = arranged(codes, scale, shift)
+    return int8.rebuilt(folder, dtype, state, partial(Int4Linear, group_size=_settings(folder)["group_size"]))
+
+
+def arranged(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``packed`` and ``scales`` of ``Int4Linear`` for codes (outputs, inputs) and the grid s * (q - z) they lie on."""
+    packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu((codes + MIDDLE).int(), 1)
+    return packed, torch.stack([scale.T, -(zero * scale).T], dim=-1).contiguous()
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    config = folder / "config.json"
+    found = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") if config.is_file() else None
+    if not found or found.get("format") != "pack-quantized":
+        return {}
+    weights: dict[str, Any] = found["config_groups"]["group_0"]["weights"]
+    return weights

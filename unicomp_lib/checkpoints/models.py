@@ -1,0 +1,138 @@
+"""Models by name: an asset, a hub repository, a folder or the tiny random one."""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CompressedTensorsConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from unicomp_lib import files, hardware, paths
+from unicomp_lib.checkpoints import quanto_form
+from unicomp_lib.inputs import assets
+
+VERSION = "2"
+
+TINY = "tiny-random-llama"
+COMPLETE = "complete"  # written last into a converted checkpoint
+
+
+def checkpoint(model: str) -> tuple[str, str | None]:
+    """Resolve a model's name to what ``from_pretrained`` takes: a folder or repository, and a revision.
+
+    ``model`` is the name of an asset in ``params/assets.yaml``, ``tiny-random-llama``, a folder that
+    holds a checkpoint (a relative one may be that of the checkout), or ``owner/name@revision`` on the
+    Hugging Face hub. A hub model without a revision is a ``ValueError``: its weights could change under
+    a finished result.
+    """
+    if model == TINY:
+        return str(_converted(model, _save_tiny)), None
+    if model in assets.catalogue():
+        return str(_converted(model, _save_gguf)), None
+    if folder := paths.checkpoint_folder(model):
+        return str(folder), None
+    name, _, revision = model.partition("@")
+    if "/" not in name or not revision:
+        raise ValueError(
+            f"model {model!r} is not known; allowed are {TINY}, an asset of params/assets.yaml, "
+            "a checkpoint's folder, or owner/name@revision on the hub"
+        )
+    return name, revision
+
+
+def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a model and its tokenizer, ``on`` a device such as ``cpu``, else on the accelerator if there is one.
+
+    ``precision`` is ``bfloat16`` or ``float32``. See ``checkpoint`` for the names. Weights are
+    read from safetensors only, and code from a repository is never run.
+    """
+    from unicomp_lib.checkpoints import int8
+
+    source, revision = checkpoint(model)
+    if (Path(source) / quanto_form.MAP).is_file():
+        network = quanto_form.load(Path(source), hardware.dtype(precision))
+    elif int8.is_saved(Path(source)):
+        network = int8.load(Path(source), hardware.dtype(precision))
+    else:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # meant so, see _expanding
+            network = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, dtype=hardware.dtype(precision), use_safetensors=True,
+                trust_remote_code=False, **_expanding(Path(source)),
+            )  # fmt: skip
+    return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+
+
+def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
+    """Packed integers are expanded once, on load: transformers has no kernel that multiplies them."""
+    config = folder / "config.json"
+    if config.is_file() and '"compressed-tensors"' in config.read_text(encoding="utf-8"):
+        return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
+    return {}
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of ``model`` (names as in ``checkpoint``), with padding on the left."""
+    source, revision = checkpoint(model)
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left", trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _converted(model: str, save: Callable[[str, Path], None]) -> Path:
+    """A checkpoint made once and kept in the cache; a half-made one is made again."""
+    folder = paths.home() / "models" / model
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            save(model, folder)
+            files.write_text(folder / COMPLETE, VERSION)
+    return folder
+
+
+def _save_gguf(model: str, folder: Path) -> None:
+    """Dequantize a GGUF asset to bfloat16, the precision its weights were published in."""
+    from transformers import GgufConfig
+
+    (inside,) = (name for name in assets.asset(model).files if name.endswith(".gguf"))
+    path = assets.path(model, inside)
+    network = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+    )
+    network.bfloat16().save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    # The GGUF header names the opening token as end of text; the model ends its turns with <|im_end|>.
+    tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(network.config.eos_token_id)
+    tokenizer.save_pretrained(folder)
+
+
+def _save_tiny(model: str, folder: Path) -> None:
+    """A two-layer Llama with random weights and a byte tokenizer: shapes and code paths, no skill."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|endoftext|>": 0} | {byte: place for place, byte in enumerate(alphabet, start=1)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=4096,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0, tie_word_embeddings=True, dtype=torch.bfloat16,
+    )  # fmt: skip
+    LlamaForCausalLM(config).bfloat16().save_pretrained(folder)
+    end = "<|endoftext|>"
+    special = {"eos_token": end, "bos_token": end, "pad_token": end}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(folder)

@@ -1,0 +1,116 @@
+"""Judged answers for people to label, and how far the judges agree with them."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from unicomp_lib import files, results, tables
+from unicomp_lib.evaluate import agreement, judging
+from unicomp_lib.evaluate.judges.endpoint import QUESTIONS
+from unicomp_lib.inputs import assets
+
+SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
+
+
+def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_dir: str = "") -> int:
+    """Write about ``number`` judged answers of a finished profile to a CSV file, and return how many.
+
+    As many of every task and verdict as there are, in random order, from all variants. The file
+    has an empty column ``label``; who judged and how stands apart, in ``<name>.key.csv``, so that
+    the labels are blind. Verdicts that no person could give on one answer, such as similarities, are
+    left out. A ``ValueError`` where nothing is judged, or where the file is there already.
+    """
+    if target.exists():
+        raise ValueError(f"{target} is there already and may hold labels; give another name or move it away")
+    judged = tables.read(results.judgements(profile, "reliability")).filter(
+        pl.col("judge") != "", pl.col("primary"), pl.col("metric").is_in(list(QUESTIONS))
+    )
+    strata = judged.sample(fraction=1, shuffle=True, seed=seed).partition_by("task", "value", maintain_order=True)
+    each = -(-number // max(len(strata), 1))
+    drawn = pl.concat(part.head(each) for part in strata).sample(fraction=1, shuffle=True, seed=seed)
+    places = drawn.select("task", "doc_id").iter_rows()
+    docs = [judging.documents(name, [place], data_dir)[0] for name, place in places]
+    drawn = drawn.with_row_index("id").with_columns(
+        pl.Series("prompt", [doc["prompt"] for doc in docs]),
+        pl.Series("reference", map(_reference, docs), dtype=pl.String),
+        pl.col("output").str.json_path_match("$.answers[0]").alias("answer"),
+        pl.col("metric").replace_strict(QUESTIONS).alias("question"),
+        pl.lit("").alias("label"),
+    )
+    files.write_whole(target, drawn.select(SHOWN).write_csv)
+    key = drawn.select("id", "task", "metric", "judge", "model", "variant", "doc_id", "value")
+    files.write_whole(_key(target), key.write_csv)
+    return len(drawn)
+
+
+def refusals() -> pl.DataFrame:
+    """PyRIT's answers of assistants that people labelled: rows of objective, answer, human (1: refused), file.
+
+    There an answer to another question than was asked counts as a refusal too.
+    """
+    found = []
+    for name in ("refusal", "refusal_extra"):
+        path = assets.path("pyrit", f"pyrit/datasets/scorer_evals/refusal_scorer/{name}.csv")
+        with path.open(encoding="utf-8", newline="") as file:
+            found += [
+                {
+                    "objective": row["objective"],
+                    "answer": row["assistant_response"],
+                    "human": int(row["human_score"]),
+                    "file": name,
+                }
+                for row in csv.DictReader(line for line in file if not line.startswith("# "))
+            ]
+    return pl.DataFrame(found)
+
+
+def score(target: Path) -> pl.DataFrame:
+    """Agreement of the judges with a labelled file: rows of task, judge, n, and accuracy and kappa with intervals.
+
+    Rows whose label is empty are left out; one row named ``all`` is over all tasks. A ``ValueError``
+    names what is missing, or a label that is neither 0 nor 1.
+    """
+    for file in (target, _key(target)):
+        if not file.is_file():
+            raise ValueError(f"{file} is not there; draw a sample first: nox -s label -- draw {target.name}")
+    labelled = pl.read_csv(target, schema_overrides={"label": pl.String}).select(
+        "id", pl.col("label").str.strip_chars()
+    )
+    labelled = labelled.filter(pl.col("label").is_not_null(), pl.col("label") != "")
+    wrong = labelled.filter(~pl.col("label").is_in(["0", "1"]))
+    if not wrong.is_empty():
+        raise ValueError(
+            f"label {wrong['label'][0]!r} of id {wrong['id'][0]} in {target.name} is not allowed; give 0 or 1"
+        )
+    if labelled.is_empty():
+        raise ValueError(f"{target.name} holds no labels yet; fill in its column label with 0 or 1")
+    joined = labelled.join(pl.read_csv(_key(target)), on="id")
+    parts = joined.partition_by("task", "judge", maintain_order=True)
+    named = [({"task": part["task"][0], "judge": part["judge"][0]}, part) for part in parts]
+    everything = [*named, ({"task": "all", "judge": "all"}, joined)]
+    return pl.DataFrame(
+        [agreement_row(about, part["value"], part["label"].cast(pl.Int64)) for about, part in everything]
+    )
+
+
+def agreement_row(about: dict[str, object], judge: pl.Series, human: pl.Series) -> dict[str, object]:
+    """A row of n, accuracy and Cohen's kappa of 0/1 verdicts with 95 % intervals, after what it is ``about``."""
+    verdict, person = judge.to_numpy().astype(int), human.to_numpy().astype(int)
+    right, kappa = agreement.accuracy(verdict, person), agreement.kappa(verdict, person)
+    return {
+        **about, "n": len(judge),
+        "accuracy": right.value, "accuracy_low": right.low, "accuracy_high": right.high,
+        "kappa": kappa.value, "kappa_low": kappa.low, "kappa_high": kappa.high,
+    }  # fmt: skip
+
+
+def _reference(doc: dict[str, Any]) -> str:
+    """What a right answer would be, where the item knows one."""
+    options = doc.get("options") or doc.get("choices")
+    return options[doc["gold"]] if options and "gold" in doc else " | ".join(doc.get("answers", []))
+
+
+def _key(target: Path) -> Path:
+    return target.with_name(f"{target.stem}.key.csv")

@@ -1,0 +1,1 @@
+"""Finished cells to ask and to talk to."""

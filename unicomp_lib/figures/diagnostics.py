@@ -1,0 +1,215 @@
+"""Pictures inside the method and evaluation notebooks."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import polars as pl
+import torch
+from matplotlib.figure import Figure
+from transformers import PreTrainedModel
+
+from unicomp_lib.checkpoints import decoder
+from unicomp_lib.evaluate import statistics
+from unicomp_lib.figures import panels, style
+
+CORNER = 48  # weights a side that a reader can still tell apart
+BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
+
+
+def pruned(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
+    """A corner of a matrix before and after pruning, and how much each input keeps.
+
+    ``dense`` and ``sparse`` have shape (outputs, inputs).
+    """
+    figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.4))
+    top = dense.float().abs().quantile(0.99).item()
+    for place, title, weight in ((axes[0], "Dense", dense), (axes[1], "Pruned", sparse)):
+        corner = weight[:CORNER, :CORNER].float().abs().numpy()
+        place.imshow(np.where(corner == 0, np.nan, corner), vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
+        place.set(title=f"{title}: |W|, blank = 0", xlabel="input", ylabel="output")
+        place.grid(visible=False)
+    kept = (sparse != 0).float().mean(dim=0).numpy()
+    axes[2].hist(kept, bins=np.linspace(0, 1, 26), color=BLUE)
+    axes[2].set(title="What each input keeps", xlabel="share of its weights kept", ylabel="inputs", xlim=(0, 1))
+    return figure
+
+
+def rounded(dense: torch.Tensor, quantized: torch.Tensor) -> Figure:
+    """Weights before and after rounding, and the rounding error against the weight."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    before, after = dense.float().flatten().numpy(), quantized.float().flatten().numpy()
+    edge = float(np.quantile(np.abs(before), 0.999))
+    bins = np.linspace(-edge, edge, 121).tolist()
+    axes[0].hist(before, bins=bins, color=GREY, label="dense")
+    axes[0].hist(after, bins=bins, histtype="step", color=BLUE, label="quantized")
+    axes[0].set(title="Weights of one matrix", xlabel="weight", ylabel="count")
+    axes[0].legend()
+    axes[1].hexbin(
+        before, after - before, gridsize=60, mincnt=1, bins="log", cmap="viridis", extent=_extent(before, after)
+    )
+    axes[1].set(title="Rounding error", xlabel="dense weight", ylabel="quantized minus dense")
+    return figure
+
+
+def _extent(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float, float]:
+    edge, error = float(np.quantile(np.abs(before), 0.999)), float(np.abs(after - before).max()) or 1e-6
+    return -edge, edge, -error, error
+
+
+def weights(matrices: dict[str, torch.Tensor]) -> Figure:
+    """Spread of each linear map's weights along the depth: median and 99th percentile of |W|."""
+    figure, axes = plt.subplots(figsize=(style.PAGE, 2.4))
+    for share, colour, label in ((0.5, BLUE, "median"), (0.99, ORANGE, "99th percentile")):
+        values = [matrix.float().abs().flatten()[:100_000].quantile(share).item() for matrix in matrices.values()]
+        axes.plot(values, ".", color=colour, label=label, markersize=4)
+    axes.set(title="Size of the weights", xlabel="linear map, in order of depth", ylabel="|W|", yscale="log")
+    axes.legend()
+    return figure
+
+
+def tasks(items: pl.DataFrame) -> Figure:
+    """Primary metric of every task with its 95 % interval, and its chance level as a tick."""
+    frames = list(items.filter(pl.col("primary")).group_by(["task"], maintain_order=True))
+    figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(frames) + 0.8))
+    for place, (_, frame) in enumerate(frames):
+        found = statistics.mean(frame["value"].to_numpy(), frame["cluster"].to_numpy())
+        spread = [[found.value - found.low], [found.high - found.value]]
+        axes.errorbar([found.value], [place], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
+        axes.plot([frame["chance"][0]], [place], "|", color="black", markersize=9)
+    labels = [f"{name} (n = {len(frame)})" for (name,), frame in frames]
+    axes.set_yticks(range(len(frames)), labels)
+    axes.set(xlim=(-0.02, 1.02), xlabel="score, bar: 95 % interval, tick: chance", title="Score by task")
+    axes.invert_yaxis()
+    return figure
+
+
+def blocks(rows: pl.DataFrame) -> Figure:
+    """Each held-out block: its loss under both models, and how far the two distributions lie apart."""
+    wide = rows.pivot(on="metric", index="doc_id", values="value")
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.6))
+    axes[0].plot(wide["nll_dense"], wide["nll"], "o", color=BLUE, markersize=4)
+    ends = [min(wide["nll_dense"].min(), wide["nll"].min()), max(wide["nll_dense"].max(), wide["nll"].max())]  # type: ignore[type-var]
+    axes[0].plot(ends, ends, color=GREY, linewidth=1)
+    axes[0].set(title="Loss a block", xlabel="dense, nats a token", ylabel="this model, nats a token")
+    axes[1].plot(wide["kl"], wide["agreement"], "o", color=BLUE, markersize=4)
+    axes[1].set(title="Distance from dense", xlabel="KL(dense || this), nats a token", ylabel="top-1 agreement")
+    axes[1].set_ylim(0, 1.02)
+    return figure
+
+
+def repeats(rows: pl.DataFrame) -> Figure:
+    """Every repeat of the speed measurement, this model beside dense."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    for place, metric in zip(axes, ("prefill", "decode"), strict=True):
+        for suffix, colour, label in (("", BLUE, "this model"), ("_dense", "black", "dense")):
+            found = rows.filter(pl.col("metric") == metric + suffix).sort("doc_id")
+            place.plot(found["doc_id"], found["value"], "o-", color=colour, label=label, markersize=4)
+        place.set(title=metric.capitalize(), xlabel="repeat", ylabel="tokens a second")
+        place.set_ylim(bottom=0)
+    axes[0].legend()
+    return figure
+
+
+def moved(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
+    """Weights that stayed, before against after: on the line where a method leaves them alone."""
+    before, after = (weight.float().flatten().numpy() for weight in (dense, sparse))
+    stays = after != 0
+    figure, axes = plt.subplots(figsize=(style.COLUMN, 3))
+    edge = float(np.quantile(np.abs(before), 0.999))
+    axes.hexbin(
+        before[stays],
+        after[stays],
+        gridsize=60,
+        mincnt=1,
+        bins="log",
+        cmap="viridis",
+        extent=(-edge, edge, -edge, edge),
+    )
+    axes.plot([-edge, edge], [-edge, edge], color=ORANGE, linewidth=1)
+    axes.set(title="Weights that stayed", xlabel="before", ylabel="after")
+    return figure
+
+
+def scaled(dense: torch.Tensor, quantized: torch.Tensor) -> Figure:
+    """How much each input's weights were scaled before rounding, largest first, and the weights' spread."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    # Rounding errors average out over the outputs: the slope through the origin is the scale.
+    ratio = (quantized.float() * dense.float()).sum(0) / dense.float().square().sum(0).clamp(min=1e-12)
+    axes[0].plot(ratio.sort(descending=True).values.numpy(), color=BLUE)
+    axes[0].set(title="Scale of each input", xlabel="input, by rank", ylabel="s", yscale="log")
+    axes[0].axhline(1, color=GREY, linewidth=1)
+    edge = float(np.quantile(np.abs(quantized.float().numpy()), 0.99))
+    bins = np.linspace(-edge, edge, 61).tolist()
+    axes[1].hist(dense.float().flatten().numpy(), bins=bins, color=GREY, label="dense")
+    axes[1].hist(quantized.float().flatten().numpy(), bins=bins, histtype="step", color=BLUE, label="scaled, rounded")
+    axes[1].set(title="Weights of one matrix", xlabel="weight", ylabel="count")
+    axes[1].legend()
+    return figure
+
+
+@torch.no_grad()
+def peaks(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Largest absolute input and weight of every column of the first linear map of one decoder layer."""
+    linear = next(iter(decoder.linears(decoder.layers(model)[index]).values()))
+    seen: list[torch.Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().abs().amax(dim=(0, 1))))
+    model(input_ids=tokens.to(model.device), use_cache=False)
+    handle.remove()
+    return seen[0].cpu(), linear.weight.float().abs().amax(0).cpu()
+
+
+def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]) -> Figure:
+    """Largest inputs and weights of every column (``peaks``), before and after smoothing."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4), sharey="row")
+    for place, title, (inputs, weights) in zip(axes, ("Before", "After"), (before, after), strict=True):
+        place.plot(inputs.numpy(), color=ORANGE, linewidth=0.7, label="inputs")
+        place.plot(weights.numpy(), color=BLUE, linewidth=0.7, label="weights")
+        place.set(title=title, xlabel="input", yscale="log")
+    axes[0].set_ylabel("largest absolute value")
+    axes[0].legend()
+    return figure
+
+
+def activity(influence: torch.Tensor, hidden: torch.Tensor) -> Figure:
+    """Block influence of every layer, and the activity of the hidden channels, by rank."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
+    axes[0].bar(range(len(influence)), influence.numpy(), color=BLUE)
+    axes[0].set(title="Influence of the layers", xlabel="layer", ylabel="block influence", yscale="log")
+    axes[1].plot(hidden.sort(descending=True).values.numpy(), color=BLUE)
+    axes[1].set(title="Activity of the hidden channels", xlabel="channel, by rank", yscale="log")
+    axes[1].set_ylabel("|norm output|, summed")
+    panels.plain_log(axes[1].yaxis)
+    return figure
+
+
+def training(history: list[dict[str, float]]) -> Figure:
+    """Loss and its parts by tokens read; the title states the tokens and the speed."""
+    figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 2.6))
+    read = [row["tokens"] for row in history]
+    parts = [name for name in history[0] if name not in ("step", "tokens", "seconds")]
+    for name, colour in zip(parts, (BLUE, ORANGE, "#009E73", GREY), strict=False):
+        axes.plot(read, [row[name] for row in history], color=colour, label=name, linewidth=1)
+    speed = history[-1]["tokens"] / history[-1]["seconds"]
+    axes.set(title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second", xlabel="tokens read", ylabel="nats a token")
+    axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
+    axes.legend(ncols=len(parts), loc="upper right")
+    return figure
+
+
+def gain(before: np.ndarray, after: np.ndarray) -> Figure:
+    """Held-out loss of every block before and after training; the title has the paired ratio of the perplexities.
+
+    ``before`` and ``after`` (blocks,) in nats a token, of the same blocks.
+    """
+    places = np.arange(len(before)).astype(str)
+    ratio = statistics.difference(after, before, places)
+    figure, axes = plt.subplots(figsize=(style.COLUMN + 0.5, 3))
+    axes.plot(before, after, "o", color=BLUE, markersize=4)
+    ends = [min(before.min(), after.min()), max(before.max(), after.max())]
+    axes.plot(ends, ends, color=GREY, linewidth=1)
+    low, value, high = (np.exp(part) for part in (ratio.low, ratio.value, ratio.high))
+    axes.set_title(
+        f"Perplexity {np.exp(before.mean()):.1f} to {np.exp(after.mean()):.1f}\n"
+        f"ratio {value:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+    )
+    axes.set(xlabel="before training, nats a token", ylabel="after training")
+    return figure

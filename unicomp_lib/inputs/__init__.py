@@ -1,0 +1,1 @@
+"""What a study reads: assets pinned by hash, texts, calibration blocks, published figures."""

@@ -1,0 +1,1 @@
+"""From a profile to finished steps: parameters, the plan, identity, scheduling, records, publication."""

@@ -1,0 +1,120 @@
+"""What the terminal shows of a run: every step as it ends, elapsed and remaining time."""
+
+import sys
+import time
+from collections.abc import Mapping
+from statistics import fmean
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from unicomp_lib.study import scheduler
+from unicomp_lib.study.steps import Step
+
+MARKS = {
+    scheduler.DONE: "[green]done   [/]",
+    scheduler.FAILED: "[red]failed [/]",
+    scheduler.BLOCKED: "[yellow]blocked[/]",
+}
+
+# The first steps of a fresh checkout pay for downloads and cold disks: a machine's pace shows after some minutes.
+ALIKE = 600.0
+
+
+class Took(NamedTuple):
+    """What a finished step took."""
+
+    name: str
+    notebook: str
+    seconds: float
+
+
+class Reporter:
+    """Prints outcomes, and keeps what is needed to estimate the time left.
+
+    ``history`` is of runs that finished before, ``elsewhere`` the seconds by step behind the figures there are.
+    """
+
+    def __init__(self, steps: list[Step], history: list[Took], elsewhere: Mapping[str, float]) -> None:
+        self.outcomes: list[scheduler.Outcome] = []
+        self._waiting = {step.name: step for step in steps}
+        self._notebooks = {step.name: step.notebook for step in steps}
+        self._seen = list(history)
+        self._elsewhere = elsewhere
+        self._workers = 1
+        self._start = time.monotonic()
+        self._console = Console(highlight=False, soft_wrap=True)
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}")
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=not sys.stdout.isatty())
+        self._task = self._bar.add_task("steps", total=len(steps), left="")
+
+    def __enter__(self) -> "Reporter":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def opened(self, address: str, workers: int) -> None:
+        """The engine is up, with so many workers."""
+        self._workers = max(workers, 1)
+        self._console.print(f"{len(self._waiting)} steps on {self._workers} workers; dashboard at {address}")
+
+    def ended(self, outcome: scheduler.Outcome) -> None:
+        """A step has ended."""
+        self.outcomes.append(outcome)
+        self._waiting.pop(outcome.name)
+        if outcome.state == scheduler.DONE:
+            self._seen.append(Took(outcome.name, self._notebooks[outcome.name], outcome.seconds))
+        passed, left = clock(time.monotonic() - self._start), self._left()
+        count = f"{len(self.outcomes)}/{len(self._notebooks)}"
+        tail = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.0f} s"
+        mark = MARKS[outcome.state]
+        self._console.print(f"{mark} {outcome.name}{tail}  [dim]{count}, {passed} passed, {left} left[/]")
+        self._bar.update(self._task, advance=1, left=f"{passed} passed, about {left} left")
+
+    def _left(self) -> str:
+        seconds = remaining(list(self._waiting.values()), self._seen, self._elsewhere, self._workers)
+        return "unknown" if seconds is None else clock(seconds)
+
+
+def remaining(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float], workers: int) -> float | None:
+    """Seconds until ``steps`` are done.
+
+    A step counts as much as it took in the run ``elsewhere``, at this machine's pace with its notebook. One
+    that is not of that run counts as the mean of its notebook's steps ``seen``, else as that of all; None when
+    there are none. Exclusive steps use one worker, all others share them.
+    """
+    expected = _expected(steps, seen, elsewhere)
+    if expected is None:
+        return None
+    alone = sum(seconds for step, seconds in expected if step.exclusive)
+    return alone + sum(seconds for step, seconds in expected if not step.exclusive) / workers
+
+
+def _expected(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float]) -> list[tuple[Step, float]] | None:
+    if not seen and any(step.name not in elsewhere for step in steps):
+        return None
+    notebooks = {step.notebook for step in steps}
+    here = {name: [each for each in seen if each.notebook == name] for name in notebooks}
+    overall = _pace(seen, elsewhere, 1.0)
+    paces = {name: _pace(here[name], elsewhere, overall) for name in notebooks}
+    means = {name: fmean(each.seconds for each in here[name] or seen) for name in notebooks if seen}
+    return [
+        (step, elsewhere[step.name] * paces[step.notebook] if step.name in elsewhere else means[step.notebook])
+        for step in steps
+    ]
+
+
+def _pace(seen: list[Took], elsewhere: Mapping[str, float], prior: float) -> float:
+    """Time taken here over time taken elsewhere by the same steps, as if ``ALIKE`` seconds more had shown ``prior``."""
+    both = [(each.seconds, elsewhere[each.name]) for each in seen if each.name in elsewhere]
+    return (prior * ALIKE + sum(ours for ours, _ in both)) / (ALIKE + sum(theirs for _, theirs in both))
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03`` or ``2:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,258 @@
+"""Schedule steps on Dask: a cluster of processes on this machine, or any scheduler's address."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from unicomp_lib import files, hardware
+from unicomp_lib.study import records, slurm
+from unicomp_lib.study.params import Cluster
+from unicomp_lib.study.slurm import DEVICE
+from unicomp_lib.study.steps import Step, resolved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from distributed import Client, Future
+
+DONE, FAILED, BLOCKED = "done", "failed", "blocked"
+
+# One process a core and one thread each is fastest here; a waiting OpenMP thread must not spin.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc gives large blocks back to the system at once and faults them in again at the next matrix:
+    # kept instead, a quarter of a fidelity cell's time is saved. The very largest, a batch's logits, still
+    # go back: kept, they cost distillation a gigabyte more than they save it seconds.
+    "MALLOC_MMAP_THRESHOLD_": str(2**27), "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended; ``reason`` is one sentence where it did not end well."""
+
+    name: str
+    state: str
+    seconds: float = 0.0
+    reason: str = ""
+
+
+def run(
+    steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
+    jobs: Cluster | None = None, opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
+) -> None:  # fmt: skip
+    """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they stand.
+
+    ``workers`` processes of this machine do the work, or those of the ``scheduler`` at an address, or SLURM
+    ``jobs``. A step that fails blocks those that read it; all others go on. A worker that is lost is replaced
+    and its step runs again. ``opened`` is told the dashboard's address and the workers' number. Raises a
+    ``ConnectionError`` where the scheduler cannot be reached, or is lost.
+    """
+    waiting = _ordered(steps)
+    running: dict[Future, Step] = {}
+    states: dict[str, str] = {}
+
+    def over(outcome: Outcome) -> None:
+        states[outcome.name] = outcome.state
+        ended(outcome)
+
+    with _client(workers, scheduler, jobs) as client:
+        opened(client.dashboard_link, _room(client, jobs).computing)
+        while waiting or running:
+            while stopped := _stopped(waiting, states):
+                step, parent = stopped
+                over(Outcome(step.name, BLOCKED, reason=f"it reads {parent}, which did not finish"))
+                waiting = [pair for pair in waiting if pair[0] != step]
+            room = _room(client, jobs)
+            for step in _startable(waiting, list(running.values()), room):
+                needs = {DEVICE: 1} if room.devices and _computes(step) else None
+                running[_submit(client, step, keys, step.name in forced, needs)] = step
+            waiting = [pair for pair in waiting if pair[0] not in running.values()]
+            for future in _first_ended(list(running)):
+                over(_outcome(future, running.pop(future).name))
+
+
+def _stopped(waiting: list[tuple[Step, list[str]]], states: dict[str, str]) -> tuple[Step, str] | None:
+    """The first step that reads one that did not finish, and the name of that one."""
+    pairs = ((step, parent) for step, _ in waiting for parent in step.parents)
+    return next(((step, parent) for step, parent in pairs if states.get(parent, DONE) != DONE), None)
+
+
+class Room(NamedTuple):
+    """How many steps may run a model at once, how many may run in all, and whether workers offer accelerators."""
+
+    computing: int
+    steps: int
+    devices: bool
+
+
+def _room(client: "Client", jobs: Cluster | None) -> Room:
+    if jobs:  # as many as may come, since jobs are asked for only while steps wait for them
+        return Room(jobs.jobs, jobs.jobs * (2 if jobs.gpus else 1), bool(jobs.gpus))
+    known = client.scheduler_info(n_workers=-1)["workers"].values()
+    threads = sum(worker["nthreads"] for worker in known)
+    devices = int(sum(worker["resources"].get(DEVICE, 0) for worker in known))
+    return Room(devices or threads, threads, bool(devices))
+
+
+def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room: Room) -> list[Step]:
+    """The first steps in line that have all they read, as many as there are free places.
+
+    The line is kept here and not by Dask, which shares out all that could run at once. It takes a step it
+    has not seen before for half a second's work, and one worker then stood idle while others had a queue.
+    """
+    open_ = {step.name for step, _ in waiting} | {step.name for step in running}
+    found: list[Step] = []
+    for step, after in waiting:
+        now = [*running, *found]
+        if len(now) >= max(room.steps, 1):
+            break
+        free = not _computes(step) or sum(map(_computes, now)) < max(room.computing, 1)
+        if free and not open_ & {*step.parents, *after}:
+            found.append(step)
+    return found
+
+
+def _submit(client: "Client", step: Step, keys: dict[str, str], forced: bool, needs: dict[str, int] | None) -> "Future":
+    job = {
+        "name": step.name,
+        "notebook": step.notebook,
+        "key": keys[step.name],
+        "forced": forced,
+        "parameters": resolved(step, keys),
+        "run": str(records.folder(step.name, keys[step.name])),
+    }
+    return client.submit(run_job, job, key=f"{step.name}-{keys[step.name]}", pure=False, resources=needs)
+
+
+def _first_ended(running: list["Future"]) -> Iterable["Future"]:
+    """Steps that have ended; none after some seconds, since workers may have come meanwhile."""
+    from distributed import CancelledError, wait
+
+    try:
+        return wait(running, timeout=3, return_when="FIRST_COMPLETED").done if running else ()
+    except TimeoutError:
+        return ()
+    except CancelledError as error:
+        raise ConnectionError(
+            "the Dask scheduler is gone; finished steps are kept, start it again and run the same command"
+        ) from error
+
+
+def _outcome(future: "Future", name: str) -> Outcome:
+    error = future.exception()
+    return Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result()
+
+
+def _computes(step: Step) -> bool:
+    """Whether a step runs a model: what only reads tables leaves the accelerators to others."""
+    return step.name.startswith(("compress/", "evaluate/", "vision/"))
+
+
+def run_job(job: dict[str, Any]) -> Outcome:
+    """On a worker: run one step in a process of its own."""
+    run = Path(job["run"])
+    try:
+        files.write_text(run / records.STEP, json.dumps(job, indent=1))
+        (run / records.FAILURE).unlink(missing_ok=True)
+        if job["forced"]:
+            # Only now: a forced run that never starts must not cost the results there are.
+            (run / records.RECORD).unlink(missing_ok=True)
+        with (run / records.LOG).open("ab") as log:
+            command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run)]
+            code = subprocess.run(command, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
+    except OSError as error:
+        from unicomp_lib.study.worker import sentence
+
+        return Outcome(job["name"], FAILED, reason=sentence(error, run.parent))
+    record = records.finished(run)
+    if record:
+        return Outcome(job["name"], DONE, record["seconds"])
+    return Outcome(job["name"], FAILED, reason=records.failure(run) or _ended(code, run))
+
+
+def _ended(code: int, run: Path) -> str:
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"its process ended with {how} before it could say why; see {run / records.LOG}"
+
+
+def _environment() -> dict[str, str]:
+    # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
+    return {"HF_HUB_OFFLINE": "1", **os.environ, **ENVIRONMENT, **_own_device()}
+
+
+def _own_device() -> dict[str, str]:
+    """One accelerator a worker, where this machine has several; a cluster's scheduler sees to its own."""
+    from distributed import get_worker
+
+    places = hardware.devices()
+    if len(places) < 2:
+        return {}
+    name = get_worker().name  # a LocalCluster counts its workers from 0
+    return {"CUDA_VISIBLE_DEVICES": places[name % len(places)]} if isinstance(name, int) else {}
+
+
+def _priority(step: Step) -> int:
+    """What people wait for comes first: figures, then all that the first figure needs."""
+    if step.name.startswith(("scores/", "figures/")):
+        return 3
+    if step.name.startswith("compress/") or step.name.endswith("/train"):
+        return 2
+    return 1 if step.name.endswith("/fidelity") else 0
+
+
+def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
+    """Each step with those it must only follow, in the order to start them in.
+
+    A step that measures time runs by itself: after everything that does not read it, one after the other.
+    """
+    below: set[str] = set()  # exclusive steps and all that read them
+    for step in steps:
+        if step.exclusive or below & set(step.parents):
+            below.add(step.name)
+    free = [step.name for step in steps if step.name not in below]
+    found: list[tuple[Step, list[str]]] = []
+    last: list[str] = []
+    for step in steps:
+        found.append((step, [*free, *last] if step.exclusive else []))
+        if step.exclusive:
+            last = [step.name]
+    return sorted(found, key=lambda pair: -_priority(pair[0]))
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None, jobs: Cluster | None) -> "Iterator[Client]":
+    import dask
+    from distributed import Client, LocalCluster
+
+    dask.config.set({
+        "distributed.comm.timeouts.connect": "60s", "distributed.admin.log-format": "%(message)s",
+        "distributed.worker.profile.enabled": False,  # its samples of a worker that only waits cost it a fiftieth
+    })  # fmt: skip
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=30)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(
+                f"no Dask scheduler answers at {scheduler!r} ({error}); give an address such as tcp://host:8786, "
+                "or leave --scheduler out to use this machine"
+            ) from error
+        with client:
+            yield client
+        return
+    offered = slurm.local_resources()
+    cluster = slurm.cluster(jobs) if jobs else LocalCluster(
+        # Beside a step on its accelerator a worker has room for one that draws or scores.
+        n_workers=workers, threads_per_worker=2 if offered else 1, resources=offered,
+        memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50,
+    )  # fmt: skip
+    with cluster, Client(cluster) as client:
+        yield client
