@@ -16,38 +16,38 @@ def problem(seed=0, rows=24, inputs=64, tokens=500):
 
 
 def rounded(weight, bits=3, size=32):
-    used = grid.fit(weight, bits=bits, group_size=size, symmetric=False)
-    return grid.values(grid.codes(weight, used), used).float()
+    fitted = grid.fit(weight, bits=bits, group_size=size, symmetric=False)
+    return grid.values(grid.codes(weight, fitted), fitted).float()
 
 
 def test_the_scale_is_the_best_exponent_by_the_outputs_themselves():
     weight, x = problem()
     magnitude = x.abs().mean(0)
-    found = awq.search([weight], x.T @ x / len(x), magnitude, bits=3, group_size=32, symmetric=False)
+    scale = awq.search([weight], x.T @ x / len(x), magnitude, bits=3, group_size=32, symmetric=False)
     errors = {}
     for step in range(awq.STEPS):
-        scale = magnitude ** (step / awq.STEPS)
-        scale = scale / (scale.max() * scale.min()).sqrt()
+        trial = magnitude ** (step / awq.STEPS)
+        trial = trial / (trial.max() * trial.min()).sqrt()
         # As the layer computes it: scaled weights on divided inputs, against the float outputs.
-        errors[step] = (((x / scale) @ rounded(weight * scale).T - x @ weight.T).square().mean(), scale)
+        errors[step] = (((x / trial) @ rounded(weight * trial).T - x @ weight.T).square().mean(), trial)
     best = min(errors.values(), key=lambda pair: pair[0])[1]
-    assert torch.allclose(found, best)
+    assert torch.allclose(scale, best)
     assert errors[0][0] > 1.5 * min(error for error, _ in errors.values())  # and scaling was worth it
 
 
 def test_every_group_has_the_shrink_of_least_output_error():
     weight, x = problem()
-    used = awq.clip(weight, x.T @ x / len(x), bits=3, group_size=32, symmetric=True)
+    clipped = awq.clip(weight, x.T @ x / len(x), bits=3, group_size=32, symmetric=True)
     for row, group in ((0, 0), (5, 1), (23, 0)):
         part = slice(32 * group, 32 * group + 32)
         block, inputs = weight[row : row + 1, part], x[:, part]
         trials = []
         for share in awq.SHRINKS:
-            cut = block.clamp(block.min() * share, block.max() * share)
-            fitted = grid.fit(cut, bits=3, group_size=32, symmetric=True)
+            narrowed = block.clamp(block.min() * share, block.max() * share)
+            fitted = grid.fit(narrowed, bits=3, group_size=32, symmetric=True)
             error = inputs @ (grid.values(grid.codes(block, fitted), fitted).float() - block).T
             trials.append((error.square().mean().item(), fitted.scale.item()))
-        assert used.scale[row, group].item() == min(trials)[1]
+        assert clipped.scale[row, group].item() == min(trials)[1]
 
 
 @torch.no_grad()

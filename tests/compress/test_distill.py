@@ -27,8 +27,8 @@ def test_the_divergence_is_its_closed_form():
     p, q = (torch.softmax(logits.double() / 2, -1) for logits in (teacher, student))
     forward, reverse = (p * (p / q).log()).sum(), (q * (q / p).log()).sum()
     assert distill.divergence(student, teacher, temperature=2).item() == pytest.approx(4 * forward.item(), rel=1e-5)
-    found = distill.divergence(student, teacher, temperature=2, direction="reverse")
-    assert found.item() == pytest.approx(4 * reverse.item(), rel=1e-5)
+    reversed_ = distill.divergence(student, teacher, temperature=2, direction="reverse")
+    assert reversed_.item() == pytest.approx(4 * reverse.item(), rel=1e-5)
 
 
 def test_bad_settings_are_one_clear_sentence():
@@ -54,18 +54,18 @@ def test_training_brings_the_student_nearer_to_the_teacher(teacher, text, tmp_pa
 
 
 def test_accumulated_batches_are_one_large_batch(teacher, text, tmp_path):
-    found = []
+    updates = []
     for size, times in ((4, 1), (2, 2)):
         student, parameters = student_of(teacher, text)
         start = parameters["model.layers.1.mlp.up_proj.weight"].detach().clone()
         loss = distill.logits_loss(student, teacher)
         distill.train(parameters, loss, text[:16], tmp_path / "state", batch_size=size, accumulate=times)
-        found.append(parameters["model.layers.1.mlp.up_proj.weight"].detach() - start)
+        updates.append(parameters["model.layers.1.mlp.up_proj.weight"].detach() - start)
     # Products in bfloat16 differ a little with the size of the batch.
-    assert (found[0] - found[1]).norm() < 0.2 * found[0].norm()
+    assert (updates[0] - updates[1]).norm() < 0.2 * updates[0].norm()
 
 
-def test_a_stopped_training_goes_on_where_it_was(teacher, text, tmp_path):
+def test_an_interrupted_training_resumes_where_it_stopped(teacher, text, tmp_path):
     runs = []
     for stop in (False, True):
         student, parameters = student_of(teacher, text)

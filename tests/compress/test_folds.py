@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from unicomp_lib.checkpoints import decoder
 from unicomp_lib.compress import awq, folds, layers, smoothquant
 
-# Family: what its configuration needs beside the common sizes, and the folds its layers allow.
+# Family: what its configuration needs besides the common sizes, and the folds its layers allow.
 NORMS = [("input_layernorm", "q_proj k_proj v_proj"), ("post_attention_layernorm", "gate_proj up_proj")]
 GEMMA = [NORMS[0], ("pre_feedforward_layernorm", "gate_proj up_proj")]
 FAMILIES = {
@@ -40,10 +40,10 @@ def test_folds_are_found_by_structure_and_leave_the_outputs_unchanged(family):
     model, tokens = build(family, **extra)
     before = model(tokens).logits
     for _, layer, feed in layers.walk(model, tokens):
-        found = folds.find(layer, feed)
-        names = [(f.source.split(".")[-1], " ".join(r.split(".")[-1] for r in f.readers)) for f in found]
+        layer_folds = folds.find(layer, feed)
+        names = [(f.source.split(".")[-1], " ".join(r.split(".")[-1] for r in f.readers)) for f in layer_folds]
         assert names == expected
-        for fold in found:
+        for fold in layer_folds:
             folds.apply(layer, fold, torch.rand(layer.get_parameter(f"{fold.readers[0]}.weight").shape[1]) + 0.5)
     assert torch.allclose(model(tokens).logits, before, atol=1e-4)
 

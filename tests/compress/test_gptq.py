@@ -28,8 +28,8 @@ def reference(weight, hessian, size, order, percdamp=0.01):
         j = left[0]
         if order is None and j % size == 0:
             group = grid.fit(weight[:, j : j + size], bits=4, group_size=size, symmetric=True)
-        place = j // size if order is not None else 0
-        column = Grid(group.scale[:, place, None], group.zero[:, place, None], 4, True)
+        index = j // size if order is not None else 0
+        column = Grid(group.scale[:, index, None], group.zero[:, index, None], 4, True)
         codes[:, j] = grid.codes(weight[:, j, None], column)[:, 0]
         inverse = torch.linalg.inv(hessian[left][:, left])
         error = (weight[:, j] - grid.values(codes[:, j, None], column)[:, 0].double()) / inverse[0, 0]
@@ -98,8 +98,8 @@ def test_zeros_of_a_pruned_matrix_stay_zeros():
     weight, hessian = problem()
     weight[:, ::2] = 0
     first = grid.fit(weight, bits=4, group_size=64, symmetric=True)
-    found = grid.values(*gptq.quantize(weight, hessian, first))
-    assert (found[:, ::2] == 0).all()
+    quantized = grid.values(*gptq.quantize(weight, hessian, first))
+    assert (quantized[:, ::2] == 0).all()
     plain = grid.values(grid.codes(weight, first), first).double() - weight
-    ours = found.double() - weight
+    ours = quantized.double() - weight
     assert torch.trace(ours @ hessian @ ours.T) < torch.trace(plain @ hessian @ plain.T)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from unicomp_lib.checkpoints import decoder, models
+from unicomp_lib import hardware
+from unicomp_lib.checkpoints import decoder
 from unicomp_lib.compress import layers
 
 
@@ -21,16 +22,16 @@ def test_the_inputs_of_each_layer_are_what_the_changed_layers_before_it_give(tin
 @torch.no_grad()
 def test_one_layer_at_a_time_is_on_the_accelerator(tiny, monkeypatch):
     model, _ = tiny
-    # The same memory under another name: what matters is who is sent there, and when.
+    # The same memory under another name: what matters is which layer is moved there, and when.
     there = torch.device("cpu", 0)
-    monkeypatch.setattr(models, "device", lambda: there)
+    monkeypatch.setattr(hardware, "device", lambda: there)
     stack = decoder.layers(model)
     away = set()
     plain = type(stack[0]).to
 
-    def to(layer, place):
-        (away.add if place == there and place.index == 0 else away.discard)(list(stack).index(layer))
-        return plain(layer, place)
+    def to(layer, device):
+        (away.add if device == there and device.index == 0 else away.discard)(list(stack).index(layer))
+        return plain(layer, device)
 
     monkeypatch.setattr(type(stack[0]), "to", to)
     for index, _, _ in layers.walk(model, torch.randint(0, 200, (2, 8))):
@@ -45,7 +46,7 @@ def test_a_model_without_decoder_layers_is_one_clear_sentence():
 
 @pytest.mark.parametrize("changes", [True, False])
 @torch.no_grad()
-def test_unchanged_layers_need_one_pass_alone(tiny, changes):
+def test_unchanged_layers_need_only_one_pass(tiny, changes):
     model, _ = tiny
     tokens = torch.randint(0, 200, (3, 16))
     calls = []

@@ -47,9 +47,9 @@ def test_cutting_neurons_and_heads_is_silencing_them(family):
     text = torch.randint(0, 99, (4, 24))
     active = minitron.activity(model, text)
     student = minitron.width(model, text, neurons=64, groups=3)
-    for place, layer in enumerate(decoder.layers(model)):
-        layer.mlp.down_proj.weight[:, active["neurons"][place].argsort()[:32]] = 0
-        group = int(active["groups"][place].argmin())
+    for index, layer in enumerate(decoder.layers(model)):
+        layer.mlp.down_proj.weight[:, active["neurons"][index].argsort()[:32]] = 0
+        group = int(active["groups"][index].argmin())
         layer.self_attn.o_proj.weight[:, group * 16 : group * 16 + 16] = 0  # two query heads of width 8
     assert torch.allclose(student(text).logits, model(text).logits, atol=1e-5)
     assert sum(p.numel() for p in student.parameters()) < sum(p.numel() for p in model.parameters())
@@ -99,5 +99,5 @@ def test_a_model_of_another_form_is_one_clear_sentence():
     )
     model = AutoModelForCausalLM.from_config(config)
     model.config.num_key_value_heads = 4
-    with pytest.raises(ValueError, match=r"parameter .* is of no known form; students are cut from decoders with"):
+    with pytest.raises(ValueError, match=r"parameter .* has no known axes; students are cut from decoders with"):
         students.cut(model, replace(students.whole(model), layers=torch.tensor([0])))

@@ -32,7 +32,7 @@ def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, weights, least, m
     assert saved["bytes_on_disk"] == (tmp_path / "model.safetensors").stat().st_size
 
 
-def test_the_tied_head_stays_whole(tiny):
+def test_the_tied_head_is_not_quantized(tiny):
     model, _ = tiny
     quanto.compress(model, weights="int4")
     assert not isinstance(model.lm_head, quanto.quanto.QModuleMixin)
@@ -50,10 +50,10 @@ def test_rounded_activations_survive_the_reload(tmp_path, tiny):
     tokens = calibration.blocks(tokenizer, samples=8, length=64)
     dense = model(tokens).logits
     quanto.compress(model, tokens, weights="int8", activations="int8")
-    found = model(tokens).logits
-    assert 0 < (found - dense).norm() < 0.2 * dense.norm()
+    compressed = model(tokens).logits
+    assert 0 < (compressed - dense).norm() < 0.2 * dense.norm()
     saving.save(model, tokenizer, tmp_path, write=quanto_form.save)
-    assert torch.equal(load(str(tmp_path), precision="float32")[0](tokens).logits, found)
+    assert torch.equal(load(str(tmp_path), precision="float32")[0](tokens).logits, compressed)
 
 
 def test_activations_need_calibration_tokens(tiny):

@@ -10,8 +10,8 @@ from unicomp_lib.inputs import calibration
 def test_the_scale_is_the_papers_formula():
     largest = torch.tensor([16.0, 1.0])
     weights = [torch.tensor([[0.5, -4.0]]), torch.tensor([[1.0, 2.0]])]
-    found = smoothquant.scale(largest, weights, 0.5)
-    assert torch.allclose(found, torch.tensor([16**0.5 / 1**0.5, 1 / 4**0.5]))
+    scale = smoothquant.scale(largest, weights, 0.5)
+    assert torch.allclose(scale, torch.tensor([16**0.5 / 1**0.5, 1 / 4**0.5]))
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -59,11 +59,11 @@ def test_reload_equals_memory_and_compressed_tensors_reads_the_same_model(tmp_pa
     dense = model(tokens).logits
     smoothquant.compress(model, tokens)
     saved = saving.save(model, tokenizer, tmp_path, write=int8.save)
-    found = model(tokens).logits
+    compressed = model(tokens).logits
     again, _ = models.load(str(tmp_path), precision="float32")
     assert isinstance(again.model.layers[0].mlp.up_proj, int8.Int8Linear)
-    assert torch.equal(again(tokens).logits, found)
+    assert torch.equal(again(tokens).logits, compressed)
     # The format's own reader, which simulates the rounding in floating point.
     peer = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)(tokens).logits
-    assert (peer - found).norm() < 0.1 * (found - dense).norm()
+    assert (peer - compressed).norm() < 0.1 * (compressed - dense).norm()
     assert 8 <= saved["bits_per_weight"] <= 8.6

@@ -45,18 +45,18 @@ def test_one_matrix_equals_a_float64_reference(sparsity, pattern):
     weight, x = problem()
     expected = reference(weight, x, sparsity, pattern)
     factor = hessian.inverse_factor(x.T @ x / len(x))
-    found = sparsegpt.prune(weight, factor, sparsity=sparsity, pattern=pattern)
-    assert torch.equal(found == 0, expected == 0)
-    assert (found - expected).norm() / expected.norm() < 1e-9
+    pruned = sparsegpt.prune(weight, factor, sparsity=sparsity, pattern=pattern)
+    assert torch.equal(pruned == 0, expected == 0)
+    assert (pruned - expected).norm() / expected.norm() < 1e-9
     single = sparsegpt.prune(weight.float(), factor.float(), sparsity=sparsity, pattern=pattern)
     assert ((single == 0) == (expected == 0)).float().mean() > 0.999
 
 
 def test_the_update_beats_the_same_mask_without_it():
     weight, x = problem()
-    found = sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x / len(x)))
-    plain = weight * (found != 0)
-    assert ((found - weight) @ x.T).norm() < 0.8 * ((plain - weight) @ x.T).norm()
+    pruned = sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x / len(x)))
+    plain = weight * (pruned != 0)
+    assert ((pruned - weight) @ x.T).norm() < 0.8 * ((plain - weight) @ x.T).norm()
 
 
 def test_inputs_that_are_always_zero_do_no_harm():
@@ -70,11 +70,11 @@ def test_statistics_are_those_of_the_inputs_and_shared_where_the_input_is(tiny):
     model, tokenizer = tiny
     tokens = calibration.blocks(tokenizer, samples=12, length=16)
     _, layer, feed = next(layers.walk(model, tokens))
-    found = hessian.hessians(feed)
-    assert found["self_attn.q_proj"] is found["self_attn.v_proj"]
-    assert found["mlp.gate_proj"] is found["mlp.up_proj"]
+    matrices = hessian.hessians(feed)
+    assert matrices["self_attn.q_proj"] is matrices["self_attn.v_proj"]
+    assert matrices["mlp.gate_proj"] is matrices["mlp.up_proj"]
     x = layer.input_layernorm(model.model.embed_tokens(tokens)).flatten(0, 1).double()
-    assert torch.allclose(found["self_attn.k_proj"].double(), x.T @ x / len(x), atol=1e-6)
+    assert torch.allclose(matrices["self_attn.k_proj"].double(), x.T @ x / len(x), atol=1e-6)
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def test_calibration_text_decides_the_mask(tiny):
     other = copy.deepcopy(model)
     wanda.compress(model, calibration.blocks(tokenizer, samples=2, length=32, seed=0))
     wanda.compress(other, calibration.blocks(tokenizer, samples=2, length=32, seed=1))
-    last = [list(decoder.linears(each.model.layers[-1]).values())[-1].weight for each in (model, other)]
+    last = [list(decoder.linears(pruned.model.layers[-1]).values())[-1].weight for pruned in (model, other)]
     assert not torch.equal(*last)
 
 

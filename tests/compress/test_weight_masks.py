@@ -9,8 +9,8 @@ def test_every_row_loses_its_share_and_keeps_its_best(sparsity):
     score = torch.rand(7, 100)
     keep = weight_masks.mask(score, sparsity=sparsity)
     assert (keep.sum(1) == 100 - round(100 * sparsity)).all()
-    for row, kept in zip(score, keep, strict=True):
-        assert sparsity == 0 or row[kept].min() >= row[~kept].max()
+    for row, mask in zip(score, keep, strict=True):
+        assert sparsity == 0 or row[mask].min() >= row[~mask].max()
 
 
 def test_a_whole_matrix_is_compared_when_rows_are_not():
@@ -24,10 +24,10 @@ def test_a_whole_matrix_is_compared_when_rows_are_not():
 def test_a_pattern_holds_in_every_group_and_keeps_the_best(n, m):
     score = torch.rand(5, 8 * m)
     keep = weight_masks.mask(score, sparsity=1 - n / m, pattern=f"{n}:{m}")
-    groups, kept = score.view(5, -1, m), keep.view(5, -1, m)
-    assert (kept.sum(-1) == n).all()
-    expected = torch.zeros_like(kept).scatter(2, groups.topk(n, dim=2).indices, True)
-    assert torch.equal(kept, expected)
+    groups, mask = score.view(5, -1, m), keep.view(5, -1, m)
+    assert (mask.sum(-1) == n).all()
+    expected = torch.zeros_like(mask).scatter(2, groups.topk(n, dim=2).indices, True)
+    assert torch.equal(mask, expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Distillation: train a student to give the teacher's distribution of the next token."""
+"""Distillation: train a student to match the teacher's distribution of the next token."""
 
 import json
 import math
@@ -27,10 +27,10 @@ STATE, HISTORY = "state.safetensors", "history"
 def divergence(
     student: torch.Tensor, teacher: torch.Tensor, *, temperature: float = 1.0, direction: str = "forward"
 ) -> torch.Tensor:
-    """Mean KL divergence of logits (..., vocabulary) at a temperature, in nats a token, times its square.
+    """Mean KL divergence of logits (..., vocabulary) at a temperature, in nats per token, times its square.
 
     ``forward`` is KL(teacher || student), ``reverse`` KL(student || teacher). The square keeps the
-    gradient's size as the temperature changes (Hinton et al., 2015, arXiv 1503.02531).
+    gradient's magnitude as the temperature changes (Hinton et al., 2015, arXiv 1503.02531).
     """
     if direction not in ("forward", "reverse"):
         raise ValueError(f"divergence {direction!r} is not allowed; give forward or reverse")
@@ -44,7 +44,7 @@ def divergence(
 def logits_loss(
     student: PreTrainedModel, teacher: PreTrainedModel, *, temperature: float = 1.0, direction: str = "forward"
 ) -> Loss:
-    """The loss of Minitron: the divergence of the logits alone."""
+    """The loss of Minitron: only the divergence of the logits."""
 
     def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -56,7 +56,7 @@ def logits_loss(
 
 
 def language_loss(model: PreTrainedModel) -> Loss:
-    """Cross-entropy of the text itself: for the correction of a teacher."""
+    """Cross-entropy of the text itself, for teacher correction."""
 
     def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"loss": next_token(model(input_ids=batch, use_cache=False).logits, batch)}
@@ -76,14 +76,15 @@ def train(
     """Train ``parameters`` in place, one pass over ``tokens`` (samples, length); return the history.
 
     AdamW on float32 parameters with products in bfloat16; the learning rate rises over the first
-    tenth of the steps and falls to zero as a cosine. A step takes ``batch_size`` samples
-    ``accumulate`` times. Every ``every`` steps parameters and optimizer go to ``folder`` whole, and
-    the same call resumes there after a stop; the folder is removed at the end. The history has
-    ``step``, ``tokens`` read, ``seconds``, and the parts of the loss, ``loss`` being the sum.
+    tenth of the steps and decays to zero as a cosine. A step takes ``batch_size`` samples
+    ``accumulate`` times. Every ``every`` steps the parameters and the optimizer are saved to
+    ``folder``, from which the same call resumes after an interruption; the folder is removed at the
+    end. The history has ``step``, ``tokens`` read, ``seconds``, and the parts of the loss; ``loss``
+    is their sum.
     """
     optimizer = torch.optim.AdamW(list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
     steps = len(tokens) // (batch_size * accumulate)
-    history = _resume(parameters, optimizer, folder)
+    history = _load_state(parameters, optimizer, folder)
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
     device = next(iter(parameters.values())).device
     with tqdm(total=steps, initial=len(history), desc="distilling", unit="step") as bar:
@@ -91,22 +92,22 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * _schedule(step, steps)
             size = batch_size * accumulate
-            found: dict[str, float] = {}
+            losses: dict[str, float] = {}
             for batch in tokens[step * size : (step + 1) * size].to(device).split(batch_size):
                 with torch.autocast(device.type, dtype=torch.bfloat16):
                     parts = loss(batch)
                 (parts["loss"] / accumulate).backward()
                 for name, value in parts.items():
-                    found[name] = found.get(name, 0.0) + value.item() / accumulate
+                    losses[name] = losses.get(name, 0.0) + value.item() / accumulate
             torch.nn.utils.clip_grad_norm_(list(parameters.values()), CLIP)
             optimizer.step()
             optimizer.zero_grad()
             read = (step + 1) * size * tokens.shape[1]
-            history.append({"step": step + 1.0, "tokens": read, "seconds": time.perf_counter() - start, **found})
-            bar.set_postfix(loss=f"{found['loss']:.3f}", tokens_per_second=f"{read / history[-1]['seconds']:.0f}")
+            history.append({"step": step + 1.0, "tokens": read, "seconds": time.perf_counter() - start, **losses})
+            bar.set_postfix(loss=f"{losses['loss']:.3f}", tokens_per_second=f"{read / history[-1]['seconds']:.0f}")
             bar.update()
             if (step + 1) % every == 0 and step + 1 < steps:
-                _keep(parameters, optimizer, history, folder)
+                _save_state(parameters, optimizer, history, folder)
     shutil.rmtree(folder, ignore_errors=True)
     return history
 
@@ -118,7 +119,7 @@ def _schedule(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
 
 
-def _keep(
+def _save_state(
     parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, history: list[dict[str, float]],
     folder: Path,
 ) -> None:  # fmt: skip
@@ -127,12 +128,12 @@ def _keep(
     for name, parameter in parameters.items():
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = value
-    # One file, written whole: values, moments and history are always of the same step.
+    # One file, written atomically: values, moments and history always belong to the same step.
     metadata = {HISTORY: json.dumps(history)}
     files.write_whole(folder / STATE, lambda part: save_file(tensors, part, metadata=metadata))
 
 
-def _resume(
+def _load_state(
     parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, folder: Path
 ) -> list[dict[str, float]]:
     if not (folder / STATE).is_file():

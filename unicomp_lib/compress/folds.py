@@ -1,7 +1,7 @@
 """Scales that move between a layer's modules without changing what the layer computes.
 
 AWQ and SmoothQuant divide a linear map's inputs by s and multiply its weights by s. The division
-is folded into whatever produces the inputs, so the model's form stays.
+is folded into the module that produces the inputs, so the model keeps its form.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class Fold:
-    """A module that gives inputs and the linear maps that take them, by their names in a layer."""
+    """A module and the linear maps that read its output, by their names in a layer."""
 
     source: str
     readers: tuple[str, ...]
@@ -25,32 +25,31 @@ class Fold:
 
 @torch.no_grad()
 def find(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
-    """All folds of a decoder layer, in the order of its forward pass, found by what it does.
+    """All folds of a decoder layer, in the order of its forward pass, found by observing that pass.
 
-    A norm folds into the linear maps that are given its very output; a linear map into a later
-    one of its width, such as up into down. Each is tried with scales of powers of two, which are
-    exact in floating point, and kept only where the layer's output stays as it was: a gate
-    behind its non-linearity, or value heads that several query heads share, drop out. Raises a
-    ``ValueError`` when no norm can be folded.
+    A norm can absorb the scales of the linear maps that are given its very output; a linear map
+    those of a later one of matching width, such as up for down. Every candidate is tried with
+    scales of powers of two, which are exact in floating point, and accepted only if the layer's
+    output does not change: a gate behind its non-linearity, or value heads that several query
+    heads share, are rejected. Raises a ``ValueError`` when no norm can be folded.
     """
     before = feed(layers.nothing, 1)
-    candidates = _candidates(layer, feed)
-    taken: set[str] = set()
-    found = []
-    for fold in candidates:
-        if not taken & set(fold.readers) and _holds(layer, feed, fold, before):
-            found.append(fold)
-            taken |= set(fold.readers)
-    if all(isinstance(layer.get_submodule(fold.source), nn.Linear) for fold in found):
+    folded: set[str] = set()
+    accepted = []
+    for fold in _candidates(layer, feed):
+        if not folded & set(fold.readers) and _preserves_output(layer, feed, fold, before):
+            accepted.append(fold)
+            folded |= set(fold.readers)
+    if all(isinstance(layer.get_submodule(fold.source), nn.Linear) for fold in accepted):
         raise ValueError(
             f"{type(layer).__name__} has no norm whose output only linear maps read, as this method needs; "
-            "choose a method that changes no scales, such as GPTQ"
+            "choose a method that moves no scales, such as GPTQ"
         )
-    return found
+    return accepted
 
 
 def apply(layer: nn.Module, fold: Fold, scale: torch.Tensor) -> None:
-    """Divide what ``fold.source`` gives by ``scale`` (inputs,), and multiply its readers' columns by it."""
+    """Divide the output of ``fold.source`` by ``scale`` (inputs,), and multiply its readers' columns by it."""
     source = layer.get_submodule(fold.source)
     weight = source.get_parameter("weight")
     if isinstance(source, nn.Linear):
@@ -62,8 +61,8 @@ def apply(layer: nn.Module, fold: Fold, scale: torch.Tensor) -> None:
         bias = source.get_parameter("bias")
         bias.data = (bias / scale).to(bias.dtype)
     for name in fold.readers:
-        read = layer.get_parameter(f"{name}.weight")
-        read.data = (read * scale).to(read.dtype)
+        reader = layer.get_parameter(f"{name}.weight")
+        reader.data = (reader * scale).to(reader.dtype)
 
 
 def weights(layer: nn.Module, fold: Fold) -> list[torch.Tensor]:
@@ -73,13 +72,13 @@ def weights(layer: nn.Module, fold: Fold) -> list[torch.Tensor]:
 
 def _shift(norm: nn.Module, weight: nn.Parameter) -> float:
     """What a norm adds to its weight before it multiplies: 1 for Gemma's, 0 for others."""
-    kept = weight.data
-    weight.data = torch.zeros_like(kept)
-    probe = torch.ones(1, 1, len(kept), dtype=kept.dtype, device=kept.device)
-    probe[..., ::2] = -1  # LayerNorm takes the mean away
+    original = weight.data
+    weight.data = torch.zeros_like(original)
+    probe = torch.ones(1, 1, len(original), dtype=original.dtype, device=original.device)
+    probe[..., ::2] = -1  # LayerNorm subtracts the mean
     bias = getattr(norm, "bias", None)
     out = norm(probe) - (bias if bias is not None else 0)
-    weight.data = kept
+    weight.data = original
     return 1.0 if out.abs().max() > 0 else 0.0
 
 
@@ -104,15 +103,16 @@ def _candidates(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
     finally:
         for handle in handles:
             handle.remove()
-    found = [Fold(norm, tuple(names)) for norm, names in readers.items()]
+    candidates = [Fold(norm, tuple(names)) for norm, names in readers.items()]
     parts = decoder.linears(layer)
-    read = {name for fold in found for name in fold.readers}
-    for place, name in enumerate(order):
-        if name not in read:
+    behind_norms = {name for fold in candidates for name in fold.readers}
+    for index, name in enumerate(order):
+        if name not in behind_norms:
             # The latest first: up, not gate, and value, not query, gives what the next map multiplies.
-            wide = [each for each in reversed(order[:place]) if parts[each].out_features == parts[name].in_features]
-            found += [Fold(source, (name,)) for source in wide]
-    return found
+            width = parts[name].in_features
+            sources = [earlier for earlier in reversed(order[:index]) if parts[earlier].out_features == width]
+            candidates += [Fold(source, (name,)) for source in sources]
+    return candidates
 
 
 def _is_norm(part: nn.Module) -> bool:
@@ -120,15 +120,15 @@ def _is_norm(part: nn.Module) -> bool:
     return isinstance(weight, nn.Parameter) and weight.ndim == 1 and not list(part.children())
 
 
-def _holds(layer: nn.Module, feed: layers.Feed, fold: Fold, before: torch.Tensor) -> bool:
-    touched = [layer.get_submodule(name) for name in (fold.source, *fold.readers)]
-    kept = [(parameter, parameter.data) for part in touched for parameter in part.parameters()]
+def _preserves_output(layer: nn.Module, feed: layers.Feed, fold: Fold, before: torch.Tensor) -> bool:
+    modules = [layer.get_submodule(name) for name in (fold.source, *fold.readers)]
+    originals = [(parameter, parameter.data) for part in modules for parameter in part.parameters()]
     like = layer.get_parameter(f"{fold.readers[0]}.weight")
     scale = torch.ones(like.shape[1], dtype=like.dtype, device=like.device)
     scale[::3] = 2
     scale[1::3] = 0.5
     apply(layer, fold, scale)
     after = feed(layers.nothing, 1)
-    for parameter, value in kept:
+    for parameter, value in originals:
         parameter.data = value
     return torch.allclose(after.float(), before.float(), rtol=1e-2, atol=1e-2 * float(before.float().std()))

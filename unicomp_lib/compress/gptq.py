@@ -1,4 +1,4 @@
-"""GPTQ (Frantar et al., 2023, arXiv 2210.17323): round, and let the rest make up for it."""
+"""GPTQ (Frantar et al., 2023, arXiv 2210.17323): round, and let the remaining weights compensate."""
 
 import torch
 from transformers import PreTrainedModel
@@ -25,10 +25,10 @@ def compress(
 ) -> PreTrainedModel:
     """Quantize the weights of every linear map of the decoder layers in place and return the model.
 
-    ``tokens`` (samples, length) is the calibration text. Inputs are rounded by falling diagonal of
-    the Hessian, or without ``act_order`` as they come, and those not yet visited are updated to
-    keep the layer's output. Layers are quantized in order, each on the outputs of the quantized ones
-    before it. A ``ValueError`` names bits or a group size that are not allowed.
+    ``tokens`` (samples, length) is the calibration text. Inputs are rounded in order of decreasing
+    diagonal of the Hessian, without ``act_order`` from first to last, and those not yet rounded are
+    updated to preserve the layer's output. Layers are quantized in order, each on the outputs of the
+    quantized ones before it. A ``ValueError`` names bits or a group size that are not allowed.
     """
     for _, layer, feed in layers.walk(model, tokens):
         statistics = hessian.hessians(feed)
@@ -50,32 +50,31 @@ def quantize(
 ) -> tuple[torch.Tensor, Grid]:
     """Algorithm 1 on one matrix (outputs, inputs): its codes and the grid they lie on.
 
-    Weights that are exactly zero stay so: a pruned model keeps its sparsity. Without ``order``
+    Weights that are exactly zero stay zero: a pruned model keeps its sparsity. Without ``order``
     each group's grid is fitted when the sweep reaches it, to the weights as updated by then. With
-    it groups are visited piecemeal, so the grids stay those of ``first``.
+    it the sweep jumps between groups, so the grids stay those of ``first``.
     """
     inputs = weight.shape[1]
-    visited = torch.arange(inputs, device=weight.device) if order is None else order
-    weight = weight[:, visited].clone()
-    stays = weight != 0
-    factor = hessian.inverse_factor(statistics[visited][:, visited], percdamp).to(weight)
+    permutation = torch.arange(inputs, device=weight.device) if order is None else order
+    weight = weight[:, permutation].clone()
+    nonzero = weight != 0
+    factor = hessian.inverse_factor(statistics[permutation][:, permutation], percdamp).to(weight)
     scale, zero = first.scale.clone(), first.zero.clone()
     size = inputs // scale.shape[1]
     codes = torch.zeros(weight.shape, dtype=torch.int8, device=weight.device)
     for start in range(0, inputs, BLOCK):
         end = min(start + BLOCK, inputs)
         errors = torch.zeros_like(weight[:, start:end])
-        for place in range(start, end):
-            group = int(visited[place]) // size
-            if order is None and place % size == 0:
-                now = grid.fit(
-                    weight[:, place : place + size], bits=first.bits, group_size=size, symmetric=first.symmetric
-                )
-                scale[:, group], zero[:, group] = now.scale[:, 0], now.zero[:, 0]
-            column = Grid(scale[:, group, None], zero[:, group, None], first.bits, first.symmetric)
-            rounded = grid.codes((weight[:, place] * stays[:, place])[:, None], column)
-            error = (weight[:, place] - grid.values(rounded, column)[:, 0].to(weight)) / factor[place, place]
-            weight[:, place:end] -= error[:, None] * factor[place, place:end]
-            codes[:, visited[place]], errors[:, place - start] = rounded[:, 0], error
+        for column in range(start, end):
+            group = int(permutation[column]) // size
+            if order is None and column % size == 0:
+                group_weights = weight[:, column : column + size]
+                fitted = grid.fit(group_weights, bits=first.bits, group_size=size, symmetric=first.symmetric)
+                scale[:, group], zero[:, group] = fitted.scale[:, 0], fitted.zero[:, 0]
+            group_grid = Grid(scale[:, group, None], zero[:, group, None], first.bits, first.symmetric)
+            rounded = grid.codes((weight[:, column] * nonzero[:, column])[:, None], group_grid)
+            error = (weight[:, column] - grid.values(rounded, group_grid)[:, 0].to(weight)) / factor[column, column]
+            weight[:, column:end] -= error[:, None] * factor[column, column:end]
+            codes[:, permutation[column]], errors[:, column - start] = rounded[:, 0], error
         weight[:, end:] -= errors @ factor[start:end, end:]
     return codes, Grid(scale, zero, first.bits, first.symmetric)

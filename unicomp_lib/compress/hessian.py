@@ -11,20 +11,20 @@ VERSION = "1"
 def hessians(feed: layers.Feed, also: layers.Observe | None = None) -> dict[str, torch.Tensor]:
     """H = X^T X / tokens of every linear map of a layer, float32 of shape (inputs, inputs).
 
-    The Hessian of the layer-wise squared error in a row of weights, up to a factor that cancels.
+    The Hessian of the layer-wise squared error with respect to a row of weights, up to a factor that cancels.
     Linear maps that are given the same tensor (query, key and value) share one matrix. ``also``
-    sees the same inputs in the same pass.
+    observes the same inputs in the same pass.
     """
     sums: dict[str, torch.Tensor] = {}
     tokens: dict[str, int] = {}
-    leader: dict[str, str] = {}
+    same_inputs: dict[str, str] = {}
     last: list[tuple[torch.Tensor, str]] = []
 
     def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
         if also:
             also(name, linear, inputs)
         if last and last[0][0] is inputs:
-            leader[name] = last[0][1]
+            same_inputs[name] = last[0][1]
             return
         last[:] = [(inputs, name)]
         rows = inputs.reshape(-1, inputs.shape[-1]).float()
@@ -32,8 +32,8 @@ def hessians(feed: layers.Feed, also: layers.Observe | None = None) -> dict[str,
         tokens[name] = tokens.get(name, 0) + len(rows)
 
     feed(observe)
-    found = {name: total / tokens[name] for name, total in sums.items()}
-    return found | {name: found[first] for name, first in leader.items()}
+    means = {name: total / tokens[name] for name, total in sums.items()}
+    return means | {name: means[first] for name, first in same_inputs.items()}
 
 
 def inverse_factor(hessian: torch.Tensor, percdamp: float = 0.01) -> torch.Tensor:

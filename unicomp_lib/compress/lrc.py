@@ -19,8 +19,8 @@ class Clone(nn.Module):
     """A student (``plain``) whose weights are W P, with the teacher's W fixed and P trained (section 3.1).
 
     Every linear map and the embeddings have a projection P (hidden of the teacher, hidden of the
-    student) of their own; norms are trained as they are. Deviation: projections start as the
-    choice of the teacher's most active channels, not at random, which would need billions of tokens.
+    student) of their own; norms are trained directly. Deviation: projections start as a
+    selection of the teacher's most active channels; a random start would need billions of tokens.
     """
 
     def __init__(self, teacher: PreTrainedModel, tokens: torch.Tensor, *, hidden: int) -> None:
@@ -43,13 +43,13 @@ class Clone(nn.Module):
 
     def weights(self) -> dict[str, torch.Tensor]:
         """The student's weights as projections of the teacher's, by name."""
-        found: dict[str, torch.Tensor] = {key.replace("/", "."): value for key, value in self.norms.items()}
+        weights: dict[str, torch.Tensor] = {key.replace("/", "."): value for key, value in self.norms.items()}
         for name, axis in self.axis.items():
             projection, weight = self.projections[name.replace(".", "/")], self.teacher.get_parameter(name)
-            found[name] = weight @ projection if axis == 1 else projection.T @ weight
+            weights[name] = weight @ projection if axis == 1 else projection.T @ weight
         if self.student.config.tie_word_embeddings:
-            found["lm_head.weight"] = found["model.embed_tokens.weight"]
-        return found
+            weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
+        return weights
 
     def trained(self) -> dict[str, nn.Parameter]:
         """Projections and norms, by name."""
@@ -65,10 +65,10 @@ class Clone(nn.Module):
     def loss(self, *, temperature: float = 1.0, direction: str = "forward", alpha: float = 1.0) -> distill.Loss:
         """Divergence of the logits, cross-entropy of the text, and ``alpha`` times the activations' error.
 
-        The activations are the outputs of all linear maps: those as wide in the student as they
-        are, those that give hidden states with the teacher's projected. Deviation: each error is
-        taken relative to the teacher's mean square, and averaged over the maps. As plain squares
-        the few maps with massive activations are all that counts: here a loss of 1,000 against 3.
+        The activations are the outputs of all linear maps: compared directly where the student is as
+        wide as the teacher, after projecting the teacher's where they are hidden states. Deviation:
+        each error is taken relative to the teacher's mean square, and averaged over the maps. With
+        plain squares the few maps with massive activations dominate: here a loss of 1,000 against 3.
         """
 
         def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -93,23 +93,23 @@ class Clone(nn.Module):
 
 
 class _outputs:  # noqa: N801, used as a verb
-    """Outputs of a model's linear maps by name, while inside."""
+    """Outputs of a model's linear maps by name, inside a ``with`` block."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
 
     def __enter__(self) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {}
+        outputs: dict[str, torch.Tensor] = {}
 
         def watch(name: str):  # type: ignore[no-untyped-def]
-            return lambda _, __, output: found.__setitem__(name, output)
+            return lambda _, __, output: outputs.__setitem__(name, output)
 
         self.handles = [
             part.register_forward_hook(watch(name))
             for name, part in self.model.named_modules()
             if name.rsplit(".", 1)[-1] in (*CLONED, *PROJECTED)
         ]
-        return found
+        return outputs
 
     def __exit__(self, *_: object) -> None:
         for handle in self.handles:

@@ -1,4 +1,4 @@
-"""Magnitude pruning (Han et al., 2015): the smallest weights of each matrix go."""
+"""Magnitude pruning (Han et al., 2015): remove the smallest weights of each matrix."""
 
 import torch
 from transformers import PreTrainedModel
@@ -13,7 +13,7 @@ VERSION = "1"
 def compress(model: PreTrainedModel, *, sparsity: float = 0.5, pattern: str = "") -> PreTrainedModel:
     """Prune every linear map of the decoder layers in place, by S = abs(W), and return the model.
 
-    The lowest ``sparsity`` share of each matrix goes, or all but n of every m inputs with
+    The lowest ``sparsity`` share of each matrix is removed, or all but n of every m inputs with
     ``pattern="n:m"``. Needs no data. A ``ValueError`` names a sparsity or pattern out of range.
     """
     for layer in decoder.layers(model):

@@ -18,7 +18,7 @@ BATCH = 8  # calibration samples in one forward pass
 
 @torch.no_grad()
 def depth(model: PreTrainedModel, tokens: torch.Tensor, *, keep: int) -> PreTrainedModel:
-    """A student with the ``keep`` layers of largest block influence on ``tokens`` (samples, length)."""
+    """A student with the ``keep`` layers of largest block influence, measured on ``tokens`` (samples, length)."""
     influence = block_influence(model, tokens)
     check_size("layers", keep, len(influence))
     return students.cut(model, replace(students.whole(model), layers=largest(influence, keep)))
@@ -34,8 +34,8 @@ def width(
     the norms for hidden channels, the mean absolute activation for neurons, and the mean norm of
     the heads' outputs for groups. Neurons and groups are chosen in each layer, hidden channels once.
     """
-    kept = students.whole(model)
-    sizes = {"hidden": len(kept.hidden), "neurons": len(kept.neurons[0]), "groups": len(kept.groups[0])}
+    whole = students.whole(model)
+    sizes = {"hidden": len(whole.hidden), "neurons": len(whole.neurons[0]), "groups": len(whole.groups[0])}
     wanted = {"hidden": hidden, "neurons": neurons, "groups": groups}
     for name, size in sizes.items():
         wanted[name] = wanted[name] or size
@@ -44,39 +44,39 @@ def width(
     return students.cut(
         model,
         replace(
-            kept,
+            whole,
             hidden=largest(active["hidden"][0], wanted["hidden"]),
-            neurons=[largest(found, wanted["neurons"]) for found in active["neurons"]],
-            groups=[largest(found, wanted["groups"]) for found in active["groups"]],
+            neurons=[largest(scores, wanted["neurons"]) for scores in active["neurons"]],
+            groups=[largest(scores, wanted["groups"]) for scores in active["groups"]],
         ),
     )
 
 
 @torch.no_grad()
 def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
-    """BI of every layer: 1 minus the mean cosine of a token's state before and after it (layers,)."""
-    found: list[list[torch.Tensor]] = [[] for _ in decoder.layers(model)]
+    """BI of every layer (layers,): 1 minus the mean cosine between a token's states before and after it."""
+    influences: list[list[torch.Tensor]] = [[] for _ in decoder.layers(model)]
 
-    def watch(place: int):  # type: ignore[no-untyped-def]
+    def watch(index: int):  # type: ignore[no-untyped-def]
         def hook(_: nn.Module, args, kwargs, output) -> None:  # type: ignore[no-untyped-def]
             before = args[0] if args else kwargs["hidden_states"]
             after = output[0] if isinstance(output, tuple) else output
-            found[place].append(1 - torch.cosine_similarity(before.float(), after.float(), dim=-1).mean())
+            influences[index].append(1 - torch.cosine_similarity(before.float(), after.float(), dim=-1).mean())
 
         return hook
 
     handles = [
-        layer.register_forward_hook(watch(place), with_kwargs=True) for place, layer in enumerate(decoder.layers(model))
+        layer.register_forward_hook(watch(index), with_kwargs=True) for index, layer in enumerate(decoder.layers(model))
     ]
     _forward(model, tokens, handles)
-    return torch.stack([torch.stack(values).mean() for values in found]).cpu()
+    return torch.stack([torch.stack(values).mean() for values in influences]).cpu()
 
 
 @torch.no_grad()
 def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[torch.Tensor]]:
-    """Activity by role: ``hidden`` one tensor (hidden,), ``neurons`` and ``groups`` one a layer.
+    """Activity by role: ``hidden`` one tensor (hidden,), ``neurons`` and ``groups`` one per layer.
 
-    Means over tokens, summed over batches (and norms): they are compared, so a factor cancels.
+    Means over tokens, summed over batches (and norms): only their order matters, so a factor cancels.
     """
     count = len(decoder.layers(model))
     sums: dict[str, list[torch.Tensor]] = {
@@ -86,16 +86,16 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
     }
     groups, head = model.config.num_key_value_heads, students.head_width(model)
 
-    def add(role: str, place: int, values: torch.Tensor) -> None:
-        sums[role][place] = sums[role][place] + values.cpu()
+    def add(role: str, index: int, values: torch.Tensor) -> None:
+        sums[role][index] = sums[role][index] + values.cpu()
 
-    def neurons(place: int):  # type: ignore[no-untyped-def]
-        return lambda _, inputs: add("neurons", place, inputs[0].float().abs().mean(dim=(0, 1)))
+    def neurons(index: int):  # type: ignore[no-untyped-def]
+        return lambda _, inputs: add("neurons", index, inputs[0].float().abs().mean(dim=(0, 1)))
 
-    def heads(place: int):  # type: ignore[no-untyped-def]
+    def heads(index: int):  # type: ignore[no-untyped-def]
         def hook(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             norms = inputs[0].float().unflatten(-1, (groups, -1, head)).norm(dim=-1)
-            add("groups", place, norms.mean(dim=(0, 1)).sum(-1))
+            add("groups", index, norms.mean(dim=(0, 1)).sum(-1))
 
         return hook
 
@@ -103,9 +103,9 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
         add("hidden", 0, output.float().abs().mean(dim=(0, 1)))
 
     handles = []
-    for place, layer in enumerate(decoder.layers(model)):
+    for index, layer in enumerate(decoder.layers(model)):
         parts = dict(layer.named_modules())
-        for name, hook in (("mlp.down_proj", neurons(place)), ("self_attn.o_proj", heads(place))):
+        for name, hook in (("mlp.down_proj", neurons(index)), ("self_attn.o_proj", heads(index))):
             if name not in parts:
                 raise ValueError(f"{type(layer).__name__} has no {name}, which width pruning measures; prune by depth")
             handles.append(parts[name].register_forward_pre_hook(hook))
@@ -125,7 +125,7 @@ def _forward(model: PreTrainedModel, tokens: torch.Tensor, handles: list) -> Non
 
 
 def largest(score: torch.Tensor, keep: int) -> torch.Tensor:
-    """Indices of the ``keep`` largest scores, in rising order."""
+    """Indices of the ``keep`` largest scores, in increasing order."""
     return score.argsort(descending=True, stable=True)[:keep].sort().values
 
 

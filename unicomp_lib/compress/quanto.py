@@ -1,4 +1,4 @@
-"""Round-to-nearest weight quantization by optimum-quanto, saved and reloaded by quanto's own means."""
+"""Round-to-nearest weight quantization by optimum-quanto, saved and reloaded in quanto's own format."""
 
 import torch
 from optimum import quanto
@@ -16,20 +16,20 @@ def compress(
 ) -> PreTrainedModel:
     """Quantize the decoder layers' linear maps in place and return the model.
 
-    int8 and float8 (e4m3) weights are symmetric with a scale for every output; int4 and int2 are
+    int8 and float8 (e4m3) weights are symmetric with one scale per output; int4 and int2 are
     asymmetric in groups along the inputs, of 128 or the largest smaller multiple of 32 that divides
-    the matrix. Activations stay in floating point, or are int8 with one scale a tensor, the
-    moving average of what the calibration text ``tokens`` (samples, length) gives. A
-    ``ValueError`` lists what is allowed.
+    the matrix. Activations stay in floating point, or are int8 with one scale per tensor, the
+    moving average over the calibration text ``tokens`` (samples, length). A ``ValueError`` lists
+    what is allowed.
     """
     for name, given, allowed in (("weights", weights, WEIGHTS), ("activations", activations, ACTIVATIONS)):
         if given not in allowed:
-            known = ", ".join(each or "nothing" for each in allowed)
+            known = ", ".join(option or "nothing" for option in allowed)
             raise ValueError(f"{name}={given!r} is not allowed; give one of {known}")
     if activations and tokens is None:
         raise ValueError(f"activations={activations!r} needs calibration tokens; give them, or leave activations out")
     chosen = {"weights": WEIGHTS[weights], "activations": ACTIVATIONS[activations]}
-    # The head shares its matrix with the embeddings in tied models, and is kept whole in all.
+    # The head shares its matrix with the embeddings in tied models, and is left dense in all.
     quanto.quantize(model, **{key: quanto.qtypes[name] for key, name in chosen.items() if name}, exclude="lm_head")
     if activations and tokens is not None:
         with quanto.Calibration():

@@ -1,4 +1,4 @@
-"""Round-to-nearest quantization: the baseline that looks at no data."""
+"""Round-to-nearest quantization: the baseline that needs no data."""
 
 import torch
 from transformers import PreTrainedModel

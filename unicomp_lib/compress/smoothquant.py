@@ -1,4 +1,4 @@
-"""SmoothQuant (Xiao et al., 2023, arXiv 2211.10438): share the inputs' outliers with the weights."""
+"""SmoothQuant (Xiao et al., 2023, arXiv 2211.10438): move the inputs' outliers into the weights."""
 
 import torch
 from torch import nn
@@ -16,8 +16,8 @@ def compress(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5
     """Smooth and round weights and inputs of the decoder layers' linear maps to 8 bits, in place.
 
     ``tokens`` (samples, length) is the calibration text, ``alpha`` from 0 to 1 the share of the
-    difficulty that moves from the inputs to the weights. As in the paper only norms are folded
-    into; inputs are then rounded a token at a time, weights an output at a time.
+    difficulty that moves from the inputs to the weights. As in the paper, only norms absorb
+    scales; inputs are then rounded with one scale per token, weights with one per output.
     """
     smooth(model, tokens, alpha=alpha)
     return int8.replace(model)
@@ -28,11 +28,11 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
     """Fold s into the norms, in place; the model's outputs stay as they were, up to rounding."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is not allowed; give the share that moves to the weights, from 0 to 1")
-    found: list[Fold] = []
+    norm_folds: list[Fold] = []
     for _, layer, feed in layers.walk(model, tokens, changes=False):
-        found = found or _of_norms(layer, feed)
+        norm_folds = norm_folds or _norm_folds(layer, feed)
         largest = _largest_inputs(feed)
-        for fold in found:
+        for fold in norm_folds:
             folds.apply(layer, fold, scale(largest[fold.readers[0]], folds.weights(layer, fold), alpha))
     return model
 
@@ -46,16 +46,16 @@ def scale(largest: torch.Tensor, weights: list[torch.Tensor], alpha: float) -> t
     return (largest.clamp(min=1e-5) ** alpha / weight ** (1 - alpha)).clamp(min=1e-5)
 
 
-def _of_norms(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
+def _norm_folds(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
     return [fold for fold in folds.find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]
 
 
 def _largest_inputs(feed: layers.Feed) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
+    largest: dict[str, torch.Tensor] = {}
 
     def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-        largest = inputs.float().abs().amax(dim=(0, 1))
-        found[name] = torch.maximum(found[name], largest) if name in found else largest
+        peaks = inputs.float().abs().amax(dim=(0, 1))
+        largest[name] = torch.maximum(largest[name], peaks) if name in largest else peaks
 
     feed(observe)
-    return found
+    return largest

@@ -1,4 +1,4 @@
-"""SparseGPT (Frantar and Alistarh, 2023, arXiv 2301.00774): prune, and let the rest make up for it."""
+"""SparseGPT (Frantar and Alistarh, 2023, arXiv 2301.00774): prune, and let the remaining weights compensate."""
 
 import torch
 from transformers import PreTrainedModel
@@ -23,8 +23,8 @@ def compress(
     """Prune every linear map of the decoder layers in place and return the model.
 
     ``tokens`` (samples, length) is the calibration text. In every block of 128 inputs the
-    lowest ``sparsity`` share goes, or all but n of every m inputs with ``pattern="n:m"``, and
-    the weights not yet visited are updated to keep the layer's output. Layers are pruned in
+    lowest ``sparsity`` share is removed, or all but n of every m inputs with ``pattern="n:m"``,
+    and the weights not yet visited are updated to preserve the layer's output. Layers are pruned in
     order, each on the outputs of the pruned ones before it. A ``ValueError`` names a
     sparsity or pattern out of range.
     """
@@ -44,8 +44,8 @@ def prune(weight: torch.Tensor, factor: torch.Tensor, *, sparsity: float = 0.5, 
     """Algorithm 1 on one matrix (outputs, inputs), with ``factor`` from ``hessian.inverse_factor``.
 
     The score of a weight is the error of removing it, S_ij = W_ij^2 / U_jj^2 (equation 3).
-    Patterns choose each group of m when the sweep reaches it, so that the choice sees all
-    updates before it.
+    With a pattern the weights of each group of m are chosen when the sweep reaches it, after all
+    earlier updates.
     """
     weight = weight.clone()
     span = weight_masks.parse_pattern(pattern, sparsity)[1] if pattern else BLOCK
@@ -62,12 +62,12 @@ def _sweep(block: torch.Tensor, factor: torch.Tensor, span: int, sparsity: float
     """Prune one block of inputs in place and return the errors that the inputs after it absorb."""
     errors = torch.zeros_like(block)
     diagonal = factor.diagonal()
-    for place in range(block.shape[1]):
-        if place % span == 0:
-            score = block[:, place : place + span].square() / diagonal[place : place + span].square()
+    for column in range(block.shape[1]):
+        if column % span == 0:
+            score = block[:, column : column + span].square() / diagonal[column : column + span].square()
             keep = weight_masks.mask(score, sparsity=sparsity, pattern=pattern, per_row=False)
-        gone = block[:, place] * ~keep[:, place % span]
-        errors[:, place] = gone / diagonal[place]
-        block[:, place:] -= errors[:, place : place + 1] * factor[place, place:]
-        block[:, place] *= keep[:, place % span]
+        removed = block[:, column] * ~keep[:, column % span]
+        errors[:, column] = removed / diagonal[column]
+        block[:, column:] -= errors[:, column : column + 1] * factor[column, column:]
+        block[:, column] *= keep[:, column % span]
     return errors

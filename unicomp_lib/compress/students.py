@@ -11,8 +11,8 @@ from unicomp_lib.checkpoints import decoder
 
 VERSION = "1"
 
-# What each axis of a decoder's parameters runs over; None is kept whole. The Llama form, which
-# Qwen, Mistral and Gemma share.
+# What each axis of a decoder's parameters runs over; an axis of None is never cut. The Llama form,
+# which Qwen, Mistral and Gemma share.
 AXES: dict[str, tuple[str | None, ...]] = {
     "q_proj.weight": ("heads", "hidden"), "q_proj.bias": ("heads",),
     "k_proj.weight": ("groups", "hidden"), "k_proj.bias": ("groups",),
@@ -27,8 +27,8 @@ AXES: dict[str, tuple[str | None, ...]] = {
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What of a model stays, as indices in rising order.
+class Selection:
+    """The parts of a model that a student takes over, as indices in increasing order.
 
     ``layers`` of the decoder; ``hidden`` channels, the same throughout; and for every layer of the
     whole model its ``groups`` (key-value heads with the query heads that share them) and
@@ -41,10 +41,10 @@ class Kept:
     neurons: list[torch.Tensor]
 
 
-def whole(model: PreTrainedModel) -> Kept:
+def whole(model: PreTrainedModel) -> Selection:
     """All of a model, to be narrowed with ``dataclasses.replace``."""
     config, count = model.config, len(decoder.layers(model))
-    return Kept(
+    return Selection(
         torch.arange(count),
         torch.arange(config.hidden_size),
         [torch.arange(config.num_key_value_heads)] * count,
@@ -53,8 +53,8 @@ def whole(model: PreTrainedModel) -> Kept:
 
 
 @torch.no_grad()
-def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
-    """A new model of the same family that holds what is ``kept`` of ``model``, on its device.
+def cut(model: PreTrainedModel, selection: Selection) -> PreTrainedModel:
+    """A new model of the same family with the ``selection`` of ``model``'s parts, on the same device.
 
     Raises a ``ValueError`` for a shape that the family does not allow, and one that names the
     parameter whose axes are not known.
@@ -62,23 +62,23 @@ def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
     config = copy.deepcopy(model.config)
     head = head_width(model)
     ratio = config.num_attention_heads // config.num_key_value_heads
-    config.num_hidden_layers = len(kept.layers)
-    config.hidden_size, config.head_dim = len(kept.hidden), head
-    config.num_key_value_heads = len(kept.groups[0])
-    config.num_attention_heads = len(kept.groups[0]) * ratio
-    config.intermediate_size = len(kept.neurons[0])
+    config.num_hidden_layers = len(selection.layers)
+    config.hidden_size, config.head_dim = len(selection.hidden), head
+    config.num_key_value_heads = len(selection.groups[0])
+    config.num_attention_heads = len(selection.groups[0]) * ratio
+    config.intermediate_size = len(selection.neurons[0])
     if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[place] for place in kept.layers.tolist()]
+        config.layer_types = [config.layer_types[index] for index in selection.layers.tolist()]
     _check(config)
     student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
     state = model.state_dict()
     sliced = {}
     for name in student.state_dict():
-        source, layer = _source(name, kept)
+        source, layer = _source(name, selection)
         tensor = state[source]
         for axis, role in enumerate(axes(name)):
             if role:
-                tensor = tensor.index_select(axis, _indices(role, kept, layer, head, ratio).to(tensor.device))
+                tensor = tensor.index_select(axis, _indices(role, selection, layer, head, ratio).to(tensor.device))
         sliced[name] = tensor
     student.load_state_dict(sliced)
     student.tie_weights()
@@ -86,7 +86,7 @@ def cut(model: PreTrainedModel, kept: Kept) -> PreTrainedModel:
 
 
 def _check(config: PreTrainedConfig) -> None:
-    """Refuse a shape now that transformers would refuse to save after hours of training."""
+    """Refuse at once a shape that transformers would refuse to save after hours of training."""
     try:
         config.validate()
     except StrictDataclassError as error:
@@ -108,14 +108,14 @@ def head_width(model: PreTrainedModel) -> int:
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
 
 
-def _source(name: str, kept: Kept) -> tuple[str, int]:
+def _source(name: str, selection: Selection) -> tuple[str, int]:
     """Name in the whole model of a student's parameter, and the layer of the whole model it is in."""
     parts = name.split(".")
-    place = next((at for at, part in enumerate(parts) if part.isdigit()), None)
-    if place is None:
+    position = next((index for index, part in enumerate(parts) if part.isdigit()), None)
+    if position is None:
         return name, 0
-    layer = int(kept.layers[int(parts[place])])
-    return ".".join([*parts[:place], str(layer), *parts[place + 1 :]]), layer
+    layer = int(selection.layers[int(parts[position])])
+    return ".".join([*parts[:position], str(layer), *parts[position + 1 :]]), layer
 
 
 def axes(name: str) -> tuple[str | None, ...]:
@@ -126,14 +126,14 @@ def axes(name: str) -> tuple[str | None, ...]:
     if suffix.endswith("norm.weight"):
         return ("hidden",)
     raise ValueError(
-        f"parameter {name} is of no known form; students are cut from decoders with {', '.join(list(AXES)[:14:2])}"
+        f"parameter {name} has no known axes; students are cut from decoders with {', '.join(list(AXES)[:14:2])}"
     )
 
 
-def _indices(role: str, kept: Kept, layer: int, head: int, ratio: int) -> torch.Tensor:
+def _indices(role: str, selection: Selection, layer: int, head: int, ratio: int) -> torch.Tensor:
     if role == "hidden":
-        return kept.hidden
+        return selection.hidden
     if role == "neurons":
-        return kept.neurons[layer]
-    width = head * (ratio if role == "heads" else 1)  # query heads of one group lie side by side
-    return (kept.groups[layer][:, None] * width + torch.arange(width)).flatten()
+        return selection.neurons[layer]
+    width = head * (ratio if role == "heads" else 1)  # the query heads of a group are adjacent
+    return (selection.groups[layer][:, None] * width + torch.arange(width)).flatten()

@@ -1,4 +1,4 @@
-"""Wanda (Sun et al., 2024, arXiv 2306.11695): weights times the norm of what they multiply."""
+"""Wanda (Sun et al., 2024, arXiv 2306.11695): score weights by their magnitude times the norm of their inputs."""
 
 import torch
 from torch import nn
@@ -25,8 +25,8 @@ def compress(
     """Prune every linear map of the decoder layers in place and return the model.
 
     ``tokens`` (samples, length) is the calibration text. In each output row the lowest
-    ``sparsity`` share of scores goes, or all but n of every m inputs with ``pattern="n:m"``;
-    weights that stay are not changed. Layers are pruned in order, each on the outputs of the
+    ``sparsity`` share of scores is removed, or all but n of every m inputs with ``pattern="n:m"``;
+    the remaining weights are not changed. Layers are pruned in order, each on the outputs of the
     pruned ones before it. A ``ValueError`` names a sparsity or pattern out of range.
     """
     for _, layer, feed in layers.walk(model, tokens):
@@ -39,11 +39,11 @@ def compress(
 
 def _input_squares(feed: layers.Feed) -> dict[str, torch.Tensor]:
     """Sum of squares of every linear map's inputs over all calibration tokens."""
-    found: dict[str, torch.Tensor] = {}
+    sums: dict[str, torch.Tensor] = {}
 
     def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
         squares = inputs.float().square().sum(dim=(0, 1))
-        found[name] = found[name] + squares if name in found else squares
+        sums[name] = sums[name] + squares if name in sums else squares
 
     feed(observe)
-    return found
+    return sums

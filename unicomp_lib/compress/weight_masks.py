@@ -1,4 +1,4 @@
-"""From scores to masks: the rule is apart from the criterion that scores."""
+"""From scores to masks: the rule is separate from the criterion that scores."""
 
 import re
 
@@ -10,7 +10,7 @@ VERSION = "1"
 def mask(score: torch.Tensor, *, sparsity: float = 0.5, pattern: str = "", per_row: bool = True) -> torch.Tensor:
     """True where a weight stays, for scores of shape (outputs, inputs), higher meaning keep.
 
-    With ``pattern`` empty the lowest ``sparsity`` share goes, in each output row
+    With ``pattern`` empty the lowest ``sparsity`` share is removed, in each output row
     (``per_row``, Wanda's comparison group) or in the whole matrix. With ``pattern="n:m"`` the
     highest n of every m consecutive inputs stay, and ``sparsity`` must be 1 - n/m.
     """
@@ -18,9 +18,9 @@ def mask(score: torch.Tensor, *, sparsity: float = 0.5, pattern: str = "", per_r
         return _n_of_m(score, *parse_pattern(pattern, sparsity))
     check_sparsity(sparsity)
     rows = score if per_row else score.reshape(1, -1)
-    gone = round(sparsity * rows.shape[1])
+    removed = round(sparsity * rows.shape[1])
     keep = torch.ones_like(rows, dtype=torch.bool)
-    keep.scatter_(1, rows.argsort(dim=1, stable=True)[:, :gone], False)
+    keep.scatter_(1, rows.argsort(dim=1, stable=True)[:, :removed], False)
     return keep.view_as(score)
 
 
