@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it into place.
+    """Let ``write`` fill a temporary file in the folder of ``path``, then rename it to ``path``.
 
     The rename is atomic on one file system, so a reader, a crash or a full disk sees the old
     file or the new one, never a part.
@@ -21,7 +21,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
         write(temporary)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        # mkstemp makes the file private; results are for everybody who may read the folder.
+        # mkstemp makes the file private; results are for everyone who may read the folder.
         temporary.chmod(0o644)
         temporary.replace(path)
     finally:

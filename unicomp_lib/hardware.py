@@ -1,4 +1,4 @@
-"""What machine this is, as far as results depend on it."""
+"""The machine this runs on, as far as results depend on it."""
 
 import os
 import platform
@@ -11,11 +11,11 @@ import psutil
 if TYPE_CHECKING:
     import torch
 
-STEP_MEMORY = 7.5e9  # bytes a step of the default profile may take at its highest, a distillation
+STEP_MEMORY = 7.5e9  # bytes that a step of the default profile may need at its peak, a distillation
 
 
 def cores() -> int:
-    """Cores this process may use (a container's or a batch job's share, where the system tells)."""
+    """Cores this process may use (a container's or a batch job's share, where the system reports it)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -34,7 +34,7 @@ def processor() -> str:
 
 @cache
 def accelerator() -> str:
-    """``cuda`` where an NVIDIA driver is loaded, else ``cpu``; found without importing torch."""
+    """``cuda`` where an NVIDIA driver is loaded, else ``cpu``; determined without importing torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None and visible.strip() in ("", "-1"):
         return "cpu"
@@ -49,36 +49,36 @@ def devices() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible:
         return visible.split(",")
-    return [str(place) for place, _ in enumerate(Path("/proc/driver/nvidia/gpus").iterdir())]
+    return [str(index) for index, _ in enumerate(Path("/proc/driver/nvidia/gpus").iterdir())]
 
 
 def workers() -> int:
-    """Steps to run at once: one an accelerator, else one a core, as far as memory goes."""
+    """Steps to run at once: one per accelerator, else one per core as far as memory allows."""
     if devices():
         return len(devices())
     return max(1, min(cores(), int(psutil.virtual_memory().total // STEP_MEMORY)))
 
 
 def joules(root: Path = Path("/sys/class/powercap")) -> float | None:
-    """Energy that the processor's packages have taken since some fixed time; None where the system does not tell.
+    """Energy that the processor's packages have used since some fixed time; None where it cannot be read.
 
-    Intel's and AMD's counters (RAPL), which Linux shows to the administrator alone. Of the whole
-    machine: what else runs on it counts.
+    Intel's and AMD's counters (RAPL), which Linux shows only to the administrator. They count the
+    whole machine, with everything else that runs on it.
     """
-    packages = [place for place in root.glob("intel-rapl:*") if place.name.count(":") == 1]
+    packages = [folder for folder in root.glob("intel-rapl:*") if folder.name.count(":") == 1]
     try:
-        found = [int((place / "energy_uj").read_text()) for place in packages]
+        microjoules = [int((folder / "energy_uj").read_text()) for folder in packages]
     except (OSError, ValueError):
         return None
-    return sum(found) / 1e6 if found else None
+    return sum(microjoules) / 1e6 if microjoules else None
 
 
 @cache
 def native_precision() -> str:
     """``bfloat16`` where the machine multiplies it in hardware, else ``float32``.
 
-    On a processor with AVX-512 BF16 or AMX a 135M model ran 3.5 times as many tokens a second
-    in bfloat16; without these instructions bfloat16 is emulated and slower than float32.
+    On a processor with AVX-512 BF16 or AMX a 135M model processed 3.5 times as many tokens
+    per second in bfloat16; without these instructions bfloat16 is emulated and slower than float32.
     """
     if accelerator() == "cuda":
         return "bfloat16"
@@ -89,7 +89,7 @@ def native_precision() -> str:
 
 def device() -> "torch.device":
     """The accelerator torch sees, else the CPU."""
-    import torch  # here, since the command line is to answer before torch has loaded
+    import torch  # here, so that the command line answers before torch has loaded
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

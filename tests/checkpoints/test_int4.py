@@ -13,18 +13,18 @@ def test_outputs_are_those_of_the_expanded_weights(tmp_path, symmetric):
     )
     assert int4.fits(tmp_path)
     expanded, _ = models.load(str(tmp_path), precision="float32", on="cpu")
-    kept = int4.load(tmp_path, torch.float32)
-    linear = kept.model.layers[0].mlp.up_proj
+    packed = int4.load(tmp_path, torch.float32)
+    linear = packed.model.layers[0].mlp.up_proj
     assert isinstance(linear, int4.Int4Linear)
     assert linear.packed.nbytes == linear.in_features * linear.out_features // 2
     tokens = torch.arange(40).view(2, 20)
     with torch.no_grad():
-        expected, found = expanded(tokens).logits, kept(tokens).logits
-    assert torch.allclose(found, expected, atol=2e-2 * expected.abs().max().item())
-    assert (found.argmax(-1) == expected.argmax(-1)).float().mean() > 0.9
+        expected, logits = expanded(tokens).logits, packed(tokens).logits
+    assert torch.allclose(logits, expected, atol=2e-2 * expected.abs().max().item())
+    assert (logits.argmax(-1) == expected.argmax(-1)).float().mean() > 0.9
 
 
-def test_what_the_kernel_does_not_multiply_is_told_apart(tmp_path):
+def test_what_the_kernel_does_not_support_is_recognized(tmp_path):
     model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
     saving.save(rtn.compress(model, bits=8, group_size=32), tokenizer, tmp_path / "eight", write=packed_integers.save)
     assert not int4.fits(tmp_path / "eight")

@@ -28,7 +28,7 @@ def test_the_asset_is_the_dequantized_file_rounded_to_bfloat16(dense):
         assert torch.equal(parameter.bfloat16().float(), ours[name]), name
 
 
-def test_a_conversion_cut_short_is_made_again(tmp_path, monkeypatch):
+def test_an_interrupted_conversion_is_repeated(tmp_path, monkeypatch):
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
     folder = tmp_path / "models" / models.TINY
     models.load(models.TINY)

@@ -13,11 +13,11 @@ def test_a_chat_model_is_asked_in_its_own_template(dense):
     assert "Paris" in chat.answer(*dense, [{"role": "user", "content": "What is the capital of France?"}], limit=12)
 
 
-def test_answers_stand_side_by_side(tiny):
-    found = chat.compare({"a": tiny, "b": tiny}, ["one", "two"], limit=3)
-    assert found.columns == ["question", "a", "b"]
-    assert found["question"].to_list() == ["one", "two"]
-    assert found["a"].to_list() == found["b"].to_list()
+def test_answers_are_compared_in_one_table(tiny):
+    answers = chat.compare({"a": tiny, "b": tiny}, ["one", "two"], limit=3)
+    assert answers.columns == ["question", "a", "b"]
+    assert answers["question"].to_list() == ["one", "two"]
+    assert answers["a"].to_list() == answers["b"].to_list()
 
 
 def test_what_is_typed_goes_to_all_and_nothing_typed_or_written_is_run(tiny, monkeypatch):

@@ -81,15 +81,15 @@ def test_no_npm_registry_is_one_sentence(home, monkeypatch, tmp_path):
         assets.fetch("emoji-fluent")
 
 
-def test_without_npm_nodes_wheel_brings_it(tmp_path, monkeypatch):
+def test_without_npm_the_one_in_nodes_wheel_is_used(tmp_path, monkeypatch):
     monkeypatch.setattr(assets.shutil, "which", lambda name: None)
     command = assets._npm(tmp_path)
-    found = subprocess.run([*command, "--version"], capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout[0].isdigit()
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[0].isdigit()
 
 
-def test_unknown_names_list_the_known():
+def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(
         assets.AssetError, match="asset 'gpt' is not known; allowed are efficientnet-lite0, emoji-fluent"
     ):

@@ -22,7 +22,7 @@ def test_calibration_and_held_out_text_share_no_article():
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
-def test_a_file_of_the_users_is_read(tiny, tmp_path, suffix):
+def test_a_users_own_file_is_read(tiny, tmp_path, suffix):
     path = tmp_path / f"mine{suffix}"
     lines = ["one text", "another text"]
     path.write_text("\n".join(json.dumps({"text": line}) if suffix == ".jsonl" else line for line in lines))
@@ -52,7 +52,7 @@ def test_a_mixture_takes_its_shares(tiny):
         ("x*general", "gives the weight 'x'; give a number above 0"),
         ("0*general+reasoning", "gives a weight of 0 or less"),
         ("general+c5", "calibration source 'c5' is not known"),
-        ("1000*general+reasoning", "4 samples do not reach all parts"),
+        ("1000*general+reasoning", "4 samples do not cover all parts"),
     ],
 )
 def test_a_bad_mixture_is_one_clear_sentence(tiny, source, says):

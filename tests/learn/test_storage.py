@@ -7,32 +7,32 @@ WEIGHT = torch.randn(64, 128, generator=torch.Generator().manual_seed(0))
 
 
 def test_bytes_are_those_of_what_is_stored():
-    found = storage.ways(WEIGHT, dtype=torch.bfloat16, sparsity=0.5, group_size=32)
-    sizes = {name: way.bytes for name, way in found.items()}
+    ways = storage.ways(WEIGHT, dtype=torch.bfloat16, sparsity=0.5, group_size=32)
+    sizes = {name: way.bytes for name, way in ways.items()}
     assert sizes["full"] == sizes["zeros, stored"] == 2 * 64 * 128
-    assert sizes["zeros, places stored"] == 64 * 64 * (4 + 4) + 4 * 65  # a place and a value for each that is left
+    assert sizes["zeros, indices stored"] == 64 * 64 * (4 + 4) + 4 * 65  # an index and a value for each nonzero weight
     assert sizes["int8, inputs too"] == 64 * 128 + 2 * 64
     assert sizes["int4, multiplied"] == sizes["int4, expanded first"] == 64 * 128 // 2 + 4 * 64 * 128 // 32
 
 
-def test_every_way_multiplies_what_it_stands_for():
-    found = storage.ways(WEIGHT, dtype=torch.float32, sparsity=0.5, group_size=32)
+def test_every_way_multiplies_what_it_represents():
+    ways = storage.ways(WEIGHT, dtype=torch.float32, sparsity=0.5, group_size=32)
     given = torch.randn(5, 128, generator=torch.Generator().manual_seed(1))
     exact = given @ WEIGHT.T
-    error = {name: ((way.multiply(given) - exact).norm() / exact.norm()).item() for name, way in found.items()}
+    error = {name: ((way.multiply(given) - exact).norm() / exact.norm()).item() for name, way in ways.items()}
     assert error["full"] < 1e-6
-    assert error["zeros, stored"] == pytest.approx(error["zeros, places stored"], rel=1e-3)
+    assert error["zeros, stored"] == pytest.approx(error["zeros, indices stored"], rel=1e-3)
     assert error["int8, inputs too"] < 0.02 < error["int4, multiplied"] < 0.2 < error["zeros, stored"]
     assert error["int4, multiplied"] == pytest.approx(error["int4, expanded first"], rel=0.02)
 
 
-def test_a_shape_without_a_kernel_is_said():
+def test_a_shape_without_a_kernel_is_one_clear_sentence():
     with pytest.raises(ValueError, match="a 64 x 128 matrix in groups of 48 has no 4-bit kernel; allowed are groups"):
         storage.ways(WEIGHT, dtype=torch.float32, sparsity=0.5, group_size=48)
 
 
-def test_a_product_is_repeated_for_so_long():
+def test_a_product_is_repeated_for_the_time_given():
     calls = []
-    found = storage.timed({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
+    timings = storage.timed({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
     assert calls == ["a", "b"] * (1 + storage.FEWEST)  # in turn, and once to warm up
-    assert [len(spent) for spent in found.values()] == [storage.FEWEST] * 2
+    assert [len(spent) for spent in timings.values()] == [storage.FEWEST] * 2

@@ -1,1 +1,1 @@
-"""Models by name, and every form in which a compressed one is saved and read back."""
+"""Models by name, and every format in which a compressed one is saved and read back."""

@@ -25,14 +25,14 @@ def layers(model: PreTrainedModel) -> nn.ModuleList:
 def linears(module: nn.Module) -> dict[str, nn.Linear]:
     """The linear maps of a layer by name: what every method here compresses.
 
-    Embeddings and the output head lie outside the decoder layers, so tied embeddings stay whole.
+    Embeddings and the output head lie outside the decoder layers, so tied embeddings are not touched.
     """
     return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
 
 
 def state(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """A model's tensors as they are saved: a head that is the embeddings is not saved twice."""
-    found = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    """A model's tensors as they are saved: a head tied to the embeddings is not saved twice."""
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tie_word_embeddings:
-        found.pop("lm_head.weight")
-    return found
+        tensors.pop("lm_head.weight")
+    return tensors

@@ -28,7 +28,7 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
     """The grid on which every group of ``group_size`` inputs spans its own range.
 
     Symmetric grids have z = 0 and s = 2 max(abs(w)) / (2^bits - 1); asymmetric ones span from
-    min(w, 0) to max(w, 0). Scales are rounded to bfloat16, the form in which they are saved. A
+    min(w, 0) to max(w, 0). Scales are rounded to bfloat16, the type in which they are saved. A
     ``ValueError`` names bits that are not allowed, or a group size that does not divide the inputs.
     """
     if bits not in BITS:
@@ -52,18 +52,18 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
 
 def codes(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
     """Nearest codes of weights (outputs, inputs), as int8 of the same shape."""
-    scale, zero = _spread(grid, weight.shape[1])
+    scale, zero = _per_weight(grid, weight.shape[1])
     low, high = -(2 ** (grid.bits - 1)), 2 ** (grid.bits - 1) - 1
     return (weight.float() / scale + zero).round().clamp(low, high).to(torch.int8)
 
 
-def values(found: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The bfloat16 weights s * (q - z) that codes stand for."""
-    scale, zero = _spread(grid, found.shape[1])
-    return (found.float() - zero).bfloat16() * scale.bfloat16()
+def values(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
+    """The bfloat16 weights s * (q - z) that codes represent."""
+    scale, zero = _per_weight(grid, codes.shape[1])
+    return (codes.float() - zero).bfloat16() * scale.bfloat16()
 
 
-def _spread(grid: Grid, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scale and zero point of every single weight."""
-    times = inputs // grid.scale.shape[1]
-    return grid.scale.repeat_interleave(times, dim=1), grid.zero.repeat_interleave(times, dim=1)
+def _per_weight(grid: Grid, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and zero point of every weight, each (outputs, inputs)."""
+    size = inputs // grid.scale.shape[1]
+    return grid.scale.repeat_interleave(size, dim=1), grid.zero.repeat_interleave(size, dim=1)

@@ -1,4 +1,4 @@
-"""4-bit checkpoints multiplied as they are stored: torch's integer kernel for processors."""
+"""4-bit checkpoints multiplied as they are stored, by torch's integer kernel for CPUs."""
 
 import json
 from functools import partial
@@ -15,15 +15,15 @@ from unicomp_lib.checkpoints import int8
 
 VERSION = "1"
 
-GROUPS = (32, 64, 128, 256)  # group sizes and
-ROWS = 16  # the divisor of the outputs that the kernel knows
+GROUPS = (32, 64, 128, 256)  # group sizes that the kernel supports
+ROWS = 16  # it needs outputs divisible by this
 MIDDLE = 8  # the kernel's codes are 0 to 15, the saved ones -8 to 7
 
 
 class Int4Linear(nn.Module):
     """A linear map whose weights stay packed, two to a byte, and are expanded inside the product.
 
-    ``packed`` uint8 (outputs, inputs / 2) in the kernel's own order; ``scales`` (groups, outputs, 2)
+    ``packed`` uint8 (outputs, inputs / 2) in the kernel's own layout; ``scales`` (groups, outputs, 2)
     hold the scale s and the offset -s z of s * (q - z). For one token this reads a quarter of the
     bytes of bfloat16, and decode is bound by bytes; for a long prompt, bound by arithmetic, it is slower.
     """
@@ -47,8 +47,8 @@ class Int4Linear(nn.Module):
 
 
 def fits(folder: Path) -> bool:
-    """Whether a checkpoint holds packed 4-bit weights of shapes that the kernel multiplies."""
-    weights = _settings(folder)
+    """Whether a checkpoint holds packed 4-bit weights of shapes that the kernel supports."""
+    weights = _weight_settings(folder)
     if weights.get("num_bits") != 4 or weights.get("group_size") not in GROUPS:
         return False
     state = load_file(folder / "model.safetensors")
@@ -56,7 +56,7 @@ def fits(folder: Path) -> bool:
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a checkpoint that ``fits`` without expanding it; for processors alone."""
+    """Load a checkpoint that ``fits`` without expanding it; only on a CPU."""
     state = load_file(folder / "model.safetensors")
     for key in [key for key in state if key.endswith(".weight_packed")]:
         name = key.removesuffix(".weight_packed")
@@ -64,20 +64,22 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         codes = unpack_from_int32(state.pop(key), 4, shape)
         scale, zero = state.pop(f"{name}.weight_scale").float(), state.pop(f"{name}.weight_zero_point", None)
         shift = torch.zeros(1) if zero is None else unpack_from_int32(zero, 4, scale.shape, packed_dim=0).float()
-        state[f"{name}.packed"], state[f"{name}.scales"] = arranged(codes, scale, shift)
-    return int8.rebuilt(folder, dtype, state, partial(Int4Linear, group_size=_settings(folder)["group_size"]))
+        state[f"{name}.packed"], state[f"{name}.scales"] = to_kernel_layout(codes, scale, shift)
+    return int8.rebuild(folder, dtype, state, partial(Int4Linear, group_size=_weight_settings(folder)["group_size"]))
 
 
-def arranged(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """``packed`` and ``scales`` of ``Int4Linear`` for codes (outputs, inputs) and the grid s * (q - z) they lie on."""
+def to_kernel_layout(codes: torch.Tensor, scale: torch.Tensor, zero: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``packed`` and ``scales`` of ``Int4Linear`` for codes (outputs, inputs) on the grid s * (q - z)."""
     packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu((codes + MIDDLE).int(), 1)
     return packed, torch.stack([scale.T, -(zero * scale).T], dim=-1).contiguous()
 
 
-def _settings(folder: Path) -> dict[str, Any]:
+def _weight_settings(folder: Path) -> dict[str, Any]:
     config = folder / "config.json"
-    found = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") if config.is_file() else None
-    if not found or found.get("format") != "pack-quantized":
+    if not config.is_file():
         return {}
-    weights: dict[str, Any] = found["config_groups"]["group_0"]["weights"]
+    quantization = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
+    if not quantization or quantization.get("format") != "pack-quantized":
+        return {}
+    weights: dict[str, Any] = quantization["config_groups"]["group_0"]["weights"]
     return weights

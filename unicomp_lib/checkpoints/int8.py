@@ -1,4 +1,4 @@
-"""Linear maps of 8-bit integers: weights a scale an output, inputs a scale a token (W8A8)."""
+"""Linear maps of 8-bit integers (W8A8): one scale per output for weights, one per token for inputs."""
 
 import json
 from collections.abc import Callable
@@ -15,18 +15,18 @@ from unicomp_lib.checkpoints import decoder
 
 VERSION = "1"
 
-# Integers from -128 to 127 over a range of twice the largest value, as compressed-tensors has it.
+# Integers from -128 to 127 over a range of twice the largest value, as in compressed-tensors.
 STEPS = 255
 SMALLEST = 1e-9
-ROWS = 32  # CUDA's integer product wants more than 16 rows
+ROWS = 32  # CUDA's integer product needs more than 16 rows
 
 
 class Int8Linear(nn.Module):
     """A linear map that rounds its inputs to 8 bits, token by token, and multiplies integers.
 
     ``weight`` int8 (outputs, inputs), ``weight_scale`` (outputs, 1). The product of integers is
-    exact, so this is what compressed-tensors' simulated rounding gives, up to the floating-point
-    form of the scales.
+    exact, so this equals compressed-tensors' simulated rounding, up to the floating-point type of
+    the scales.
     """
 
     weight: torch.Tensor
@@ -42,20 +42,20 @@ class Int8Linear(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs (..., outputs) of inputs (..., inputs), in the inputs' type."""
         rows = inputs.reshape(-1, self.in_features).float()
-        codes, scale = rounded(rows)
-        short = max(0, ROWS - len(codes)) if codes.is_cuda else 0
-        product = torch._int_mm(nn.functional.pad(codes, (0, 0, 0, short)), self.weight.T)[: len(codes)]
+        codes, scale = quantize_rows(rows)
+        missing = max(0, ROWS - len(codes)) if codes.is_cuda else 0
+        product = torch._int_mm(nn.functional.pad(codes, (0, 0, 0, missing)), self.weight.T)[: len(codes)]
         out = product.float() * scale * self.weight_scale.float().T
         if self.bias is not None:
             out = out + self.bias.float()
         return out.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
 
     def dequantize(self) -> torch.Tensor:
-        """The weights that the integers stand for, float32 (outputs, inputs)."""
+        """The weights that the integers represent, float32 (outputs, inputs)."""
         return self.weight.float() * self.weight_scale.float()
 
 
-def rounded(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def quantize_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """int8 codes and scales (rows, 1) of each row, with s = 2 max(abs(row)) / 255."""
     scale = (2 * rows.abs().amax(-1, keepdim=True) / STEPS).clamp(min=SMALLEST)
     return (rows / scale).round().clamp(-128, 127).to(torch.int8), scale
@@ -70,7 +70,7 @@ def replace(model: PreTrainedModel) -> PreTrainedModel:
         new = Int8Linear(linear.in_features, linear.out_features, linear.bias is not None, dtype).to(
             linear.weight.device
         )
-        # The scale is rounded to the form in which it is saved before the weights are.
+        # The scale is rounded to the type in which it is saved, then the weights to that scale.
         new.weight_scale = (2 * linear.weight.float().abs().amax(1, keepdim=True) / STEPS).clamp(min=SMALLEST).to(dtype)
         new.weight = (linear.weight.float() / new.weight_scale.float()).round().clamp(-128, 127).to(torch.int8)
         new.bias = linear.bias
@@ -88,27 +88,26 @@ def save(model: PreTrainedModel, folder: Path) -> None:
 
 
 def is_saved(folder: Path) -> bool:
-    """Whether a folder holds what ``save`` wrote: integers whose inputs are rounded too."""
+    """Whether a folder holds what ``save`` wrote: 8-bit weights whose inputs are rounded too."""
     config = folder / "config.json"
     if not config.is_file():
         return False
-    found = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") or {}
-    return found == _config()
+    return json.loads(config.read_text(encoding="utf-8")).get("quantization_config") == _config()
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load what ``save`` wrote, computing in ``dtype`` between the integer products."""
-    return rebuilt(folder, dtype, load_file(folder / "model.safetensors"), Int8Linear)
+    return rebuild(folder, dtype, load_file(folder / "model.safetensors"), Int8Linear)
 
 
 @torch.no_grad()
-def rebuilt(
+def rebuild(
     folder: Path,
     dtype: torch.dtype,
     state: dict[str, torch.Tensor],
     make: Callable[[int, int, bool, torch.dtype], nn.Module],
 ) -> PreTrainedModel:
-    """The model of a checkpoint's configuration with ``make``'s modules for linear maps, filled from ``state``."""
+    """The model of a checkpoint's configuration with linear maps from ``make``, filled from ``state``."""
     config = AutoConfig.from_pretrained(folder)
     del config.quantization_config
     network = AutoModelForCausalLM.from_config(config, dtype=dtype)

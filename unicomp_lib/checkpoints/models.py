@@ -22,7 +22,7 @@ from unicomp_lib.inputs import assets
 VERSION = "2"
 
 TINY = "tiny-random-llama"
-COMPLETE = "complete"  # written last into a converted checkpoint
+COMPLETE = "complete"  # file written last into a converted checkpoint
 
 
 def checkpoint(model: str) -> tuple[str, str | None]:
@@ -63,7 +63,7 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
         network = int8.load(Path(source), hardware.dtype(precision))
     else:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # meant so, see _expanding
+            warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # intended, see _expanding
             network = AutoModelForCausalLM.from_pretrained(
                 source, revision=revision, dtype=hardware.dtype(precision), use_safetensors=True,
                 trust_remote_code=False, **_expanding(Path(source)),
@@ -89,7 +89,7 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def _converted(model: str, save: Callable[[str, Path], None]) -> Path:
-    """A checkpoint made once and kept in the cache; a half-made one is made again."""
+    """A checkpoint converted once and cached; an incomplete one is converted again."""
     folder = paths.home() / "models" / model
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -122,7 +122,7 @@ def _save_tiny(model: str, folder: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|endoftext|>": 0} | {byte: place for place, byte in enumerate(alphabet, start=1)}
+    vocabulary = {"<|endoftext|>": 0} | {byte: index for index, byte in enumerate(alphabet, start=1)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

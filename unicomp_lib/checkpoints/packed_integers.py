@@ -18,12 +18,12 @@ from unicomp_lib.checkpoints.grid import Grid
 VERSION = "2"
 
 
-def assign(linear: nn.Linear, codes: torch.Tensor, used: Grid) -> None:
-    """Give a linear map the weights that its codes stand for, and keep the codes for saving."""
-    linear.weight.data.copy_(grid.values(codes, used))
+def assign(linear: nn.Linear, codes: torch.Tensor, fitted: Grid) -> None:
+    """Give a linear map the weights that its codes represent, and attach the codes for saving."""
+    linear.weight.data.copy_(grid.values(codes, fitted))
     # On the CPU, as the layer will be when it leaves the accelerator; modules move no plain attributes.
     linear.codes = codes.cpu()
-    linear.grid = replace(used, scale=used.scale.cpu(), zero=used.zero.cpu())  # type: ignore[assignment]
+    linear.grid = replace(fitted, scale=fitted.scale.cpu(), zero=fitted.zero.cpu())  # type: ignore[assignment]
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
@@ -43,25 +43,25 @@ def save(model: PreTrainedModel, folder: Path) -> None:
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _stored(name: str, codes: torch.Tensor, used: Grid) -> dict[str, torch.Tensor]:
+def _stored(name: str, codes: torch.Tensor, fitted: Grid) -> dict[str, torch.Tensor]:
     tensors = {
-        "weight_packed": pack_to_int32(codes, used.bits),
-        "weight_scale": used.scale.bfloat16(),
+        "weight_packed": pack_to_int32(codes, fitted.bits),
+        "weight_scale": fitted.scale.bfloat16(),
         "weight_shape": torch.tensor(codes.shape),
     }
-    if not used.symmetric:
-        tensors["weight_zero_point"] = pack_to_int32(used.zero.to(torch.int8), used.bits, packed_dim=0)
+    if not fitted.symmetric:
+        tensors["weight_zero_point"] = pack_to_int32(fitted.zero.to(torch.int8), fitted.bits, packed_dim=0)
     return {f"{name}.{key}": tensor.contiguous() for key, tensor in tensors.items()}
 
 
-def _config(used: Grid, model: PreTrainedModel) -> dict[str, Any]:
+def _config(fitted: Grid, model: PreTrainedModel) -> dict[str, Any]:
     inputs = next(part for part in decoder.linears(model).values() if hasattr(part, "codes")).in_features
     weights = {
-        "num_bits": used.bits,
+        "num_bits": fitted.bits,
         "type": "int",
-        "symmetric": used.symmetric,
+        "symmetric": fitted.symmetric,
         "strategy": "group",
-        "group_size": inputs // used.scale.shape[1],
+        "group_size": inputs // fitted.scale.shape[1],
     }
     return {
         "quant_method": "compressed-tensors",

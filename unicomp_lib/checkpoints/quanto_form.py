@@ -1,4 +1,4 @@
-"""quanto's own form of a checkpoint: packed weights as safetensors, and a map of how to unpack them."""
+"""quanto's own checkpoint format: packed weights as safetensors, and a map of how to unpack them."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def save(model: PreTrainedModel, folder: Path) -> None:
     """Save the packed weights as safetensors, quanto's map of them and the configuration."""
     model.config.save_pretrained(folder)
     save_file(decoder.state(model), folder / "model.safetensors")
-    found = quanto.quantization_map(model)
-    for name, kept in found.items():
-        kept["rounds_outputs"] = _rounds_outputs(model.get_submodule(name))
-    files.write_text(folder / MAP, json.dumps(found))
+    modules = quanto.quantization_map(model)
+    for name, settings in modules.items():
+        settings["rounds_outputs"] = _rounds_outputs(model.get_submodule(name))
+    files.write_text(folder / MAP, json.dumps(modules))
 
 
 @torch.no_grad()
@@ -32,11 +32,11 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     state = load_file(folder / "model.safetensors")
     # Scales and norms are cast here: model.to(dtype) would cast the rotary frequencies too.
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    kept = json.loads((folder / MAP).read_text(encoding="utf-8"))
-    quanto.requantize(network, state, kept, device=torch.device("cpu"))
+    modules = json.loads((folder / MAP).read_text(encoding="utf-8"))
+    quanto.requantize(network, state, modules, device=torch.device("cpu"))
     network.tie_weights()
-    for name, found in kept.items():
-        if not found["rounds_outputs"]:
+    for name, settings in modules.items():
+        if not settings["rounds_outputs"]:
             network.get_submodule(name).disable_output_quantization()
     return network
 
@@ -44,8 +44,8 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 def _rounds_outputs(module: torch.nn.Module) -> bool:
     """Whether a module rounds its outputs too, which quanto's own map leaves out.
 
-    Calibration switches that off wherever the next operation wants floating point. A reload that
-    switches it on again gives another, far worse model.
+    Calibration disables that wherever the next operation needs floating point. A reload that
+    enables it again gives a different, far worse model.
     """
     hook = module._quantize_hooks.get("output")  # type: ignore[union-attr, operator]
     return hook is not None and hook.id in module._forward_hooks

@@ -1,4 +1,4 @@
-"""Save a compressed model, and read back from the file what was really saved."""
+"""Save a compressed model, and measure from the file what was really saved."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +23,9 @@ def save(
 ) -> dict[str, float]:
     """Save model and tokenizer into ``folder`` and return ``measure`` of the saved files.
 
-    ``write`` is the format: plain safetensors, ``quanto_form.save`` or ``packed.save``. It is given by
-    the caller, so that a change of one format leaves the results of all other methods standing.
+    ``write`` is the format: plain safetensors, ``quanto_form.save``, ``packed_integers.save`` or
+    ``int8.save``. The caller passes it, so that a change of one format leaves the results of all
+    other methods valid.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write(model, folder)
@@ -37,10 +38,10 @@ def measure(folder: Path) -> dict[str, float]:
 
     ``bytes_on_disk`` of all safetensors; ``parameters`` of the model; over the linear maps of
     the decoder layers ``linear_weights``, their ``sparsity`` (share that is exactly zero once the
-    file is loaded, rounded to zero or pruned) and ``bits_per_weight`` (stored bits, scales and
-    offsets included, by weights).
+    file is loaded, rounded to zero or pruned) and ``bits_per_weight`` (stored bits per weight, scales
+    and offsets included).
     """
-    linear, parameters = _shape(folder)
+    linear, parameters = _sizes(folder)
     stored = 0
     for shard in folder.glob("*.safetensors"):
         with safe_open(shard, framework="pt") as tensors:
@@ -61,16 +62,16 @@ def measure(folder: Path) -> dict[str, float]:
 @torch.no_grad()
 def _zeros(folder: Path, linear: dict[str, int]) -> int:
     model, _ = models.load(str(folder), on="cpu")
-    found = 0
+    zeros = 0
     for name in linear:
         weight: Any = model.get_submodule(name).weight
         expanded = weight.dequantize() if isinstance(weight, QTensor) else weight
-        found += int((expanded == 0).sum())
-    return found
+        zeros += int((expanded == 0).sum())
+    return zeros
 
 
-def _shape(folder: Path) -> tuple[dict[str, int], int]:
-    """Weights of each decoder linear map, and all parameters, from the configuration alone."""
+def _sizes(folder: Path) -> tuple[dict[str, int], int]:
+    """Weights of each decoder linear map, and all parameters, counted from the configuration only."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     stack = decoder.layers(model)

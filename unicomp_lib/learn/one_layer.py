@@ -1,4 +1,4 @@
-"""One linear map of a model, with what it is given: all that a compression method looks at."""
+"""One linear map of a model with its inputs: all that a compression method looks at."""
 
 import torch
 from transformers import PreTrainedModel
@@ -14,7 +14,7 @@ def weight_and_inputs(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """W (outputs, inputs) of a linear map and its inputs X (tokens, inputs), both in float64.
 
-    ``tokens`` (samples, length) is calibration text. A ``ValueError`` lists the maps that a layer has.
+    ``tokens`` (samples, length) is calibration text. A ``ValueError`` lists the layer's maps.
     """
     stack = decoder.layers(model)
     if not 0 <= layer < len(stack):
@@ -22,10 +22,10 @@ def weight_and_inputs(
     known = decoder.linears(stack[layer])
     if name not in known:
         raise ValueError(f"layer {layer} has no {name!r}; it has {', '.join(known)}")
-    seen: list[torch.Tensor] = []
-    handle = known[name].register_forward_pre_hook(lambda _, given: seen.append(given[0].double().flatten(0, 1)))
+    inputs: list[torch.Tensor] = []
+    handle = known[name].register_forward_pre_hook(lambda _, given: inputs.append(given[0].double().flatten(0, 1)))
     try:
         model(input_ids=tokens.to(model.device), use_cache=False, logits_to_keep=1)
     finally:
         handle.remove()
-    return known[name].weight.double().cpu(), torch.cat(seen).cpu()
+    return known[name].weight.double().cpu(), torch.cat(inputs).cpu()

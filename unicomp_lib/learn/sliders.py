@@ -1,4 +1,4 @@
-"""A figure with controls, which stays a picture where nothing runs."""
+"""A figure with controls, which is a plain picture where no kernel runs."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -14,14 +14,14 @@ VERSION = "1"
 
 
 def show(draw: Callable[..., Figure], **choices: Sequence[Any]) -> None:
-    """Display ``draw(name=value, ...)`` with a slider for each of ``choices``, name to allowed values.
+    """Display ``draw(name=value, ...)`` with a slider for each of ``choices``, names with their allowed values.
 
-    In Jupyter the figure follows the sliders. A web page, or a reader without widgets, shows the picture
-    of the middle values in their place.
+    In Jupyter the figure follows the sliders. A web page, or a viewer without widgets, shows the picture
+    of the middle values instead.
     """
     middle = {name: values[len(values) // 2] for name, values in choices.items()}
     still = _picture(draw(**middle))
-    # An image, not ipywidgets' Output: that one has papermill wait for the kernel, and the kernel for papermill.
+    # An image, not ipywidgets' Output, with which papermill and the kernel would wait for each other.
     picture = Image(value=still, format="png", layout=Layout(max_width="100%", object_fit="contain"))
     controls = {
         name: SelectionSlider(options=list(values), value=middle[name], description=name, continuous_update=False)
@@ -40,6 +40,6 @@ def show(draw: Callable[..., Figure], **choices: Sequence[Any]) -> None:
 
 def _picture(figure: Figure) -> bytes:
     content = BytesIO()
-    figure.savefig(content, format="png", dpi=figure.dpi)  # not that of a figure in print
+    figure.savefig(content, format="png", dpi=figure.dpi)  # not the resolution of a figure in print
     plt.close(figure)
     return content.getvalue()

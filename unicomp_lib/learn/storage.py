@@ -1,4 +1,4 @@
-"""One weight matrix stored in several ways, each with the product that this machine has for it."""
+"""One weight matrix stored in several ways, each with the product that this machine offers for it."""
 
 import time
 import warnings
@@ -13,41 +13,41 @@ from unicomp_lib.compress import weight_masks
 
 VERSION = "1"
 
-FEWEST = 5  # repeats of a product, however slow
+FEWEST = 5  # repeats of a product, however slow it is
 
 
 @dataclass(frozen=True)
 class Way:
-    """Bytes that are stored and read, and outputs (tokens, outputs) of inputs (tokens, inputs)."""
+    """Bytes that are stored and read, and the product: outputs (tokens, outputs) of inputs (tokens, inputs)."""
 
     bytes: int
     multiply: Callable[[torch.Tensor], torch.Tensor]
 
 
 def ways(weight: torch.Tensor, *, dtype: torch.dtype, sparsity: float, group_size: int) -> dict[str, Way]:
-    """A matrix (outputs, inputs) as it is, with zeros, and as integers; on a processor alone.
+    """A matrix (outputs, inputs) as it is, with zeros, and as integers; only on a CPU.
 
-    Zeros fall on the smallest weights of every output. A ``ValueError`` says which shapes and group
-    sizes torch's 4-bit kernel knows.
+    The smallest weights of every output become zero. A ``ValueError`` says which shapes and group
+    sizes torch's 4-bit kernel supports.
     """
     outputs, inputs = weight.shape
     if group_size not in int4.GROUPS or inputs % group_size or outputs % int4.ROWS:
         raise ValueError(
             f"a {outputs} x {inputs} matrix in groups of {group_size} has no 4-bit kernel; allowed are groups of "
-            f"{', '.join(map(str, int4.GROUPS))} that divide the inputs, and outputs in steps of {int4.ROWS}"
+            f"{', '.join(map(str, int4.GROUPS))} that divide the inputs, and outputs divisible by {int4.ROWS}"
         )
     dense = weight.to(dtype)
     pruned = torch.where(weight_masks.mask(weight.abs(), sparsity=sparsity), dense, 0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR")  # torch calls it beta
-        places = pruned.float().to_sparse_csr()
-    stored = [places.values(), places.col_indices().int(), places.crow_indices().int()]
-    four, eight = _four(weight, dtype, group_size), _eight(weight, dtype)
+        sparse = pruned.float().to_sparse_csr()
+    stored = [sparse.values(), sparse.col_indices().int(), sparse.crow_indices().int()]
+    four, eight = _int4(weight, dtype, group_size), _int8(weight, dtype)
     return {
         "full": Way(dense.nbytes, lambda given: linear(given, dense)),
         "zeros, stored": Way(pruned.nbytes, lambda given: linear(given, pruned)),
-        "zeros, places stored": Way(
-            sum(part.nbytes for part in stored), lambda given: (places @ given.float().T).T.to(dtype)
+        "zeros, indices stored": Way(
+            sum(part.nbytes for part in stored), lambda given: (sparse @ given.float().T).T.to(dtype)
         ),
         "int8, inputs too": Way(eight.weight.nbytes + eight.weight_scale.nbytes, eight),
         "int4, expanded first": Way(four.packed.nbytes + four.scales.nbytes, _expanding(weight, dtype, group_size)),
@@ -56,9 +56,9 @@ def ways(weight: torch.Tensor, *, dtype: torch.dtype, sparsity: float, group_siz
 
 
 def timed(products: dict[str, Callable[[], torch.Tensor]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of each product, repeated in turn, after one to warm up, for about ``seconds`` a product.
+    """Seconds of each product, repeated in turn after one warm-up, for about ``seconds`` per product.
 
-    In turn, so that a change of the machine's speed meets all of them.
+    In turn, so that a change of the machine's speed affects all of them.
     """
     spent: dict[str, list[float]] = {name: [] for name in products}
     limit = time.perf_counter() + seconds * len(products)
@@ -73,13 +73,13 @@ def timed(products: dict[str, Callable[[], torch.Tensor]], seconds: float) -> di
     return spent
 
 
-def _four(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> int4.Int4Linear:
+def _int4(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> int4.Int4Linear:
     outputs, inputs = weight.shape
     fitted = grid.fit(weight, bits=4, group_size=group_size, symmetric=True)
-    found = int4.Int4Linear(inputs, outputs, False, dtype, group_size=group_size)
-    found.packed, found.scales = int4.arranged(grid.codes(weight, fitted), fitted.scale, fitted.zero)
-    found.scales = found.scales.to(dtype)
-    return found
+    quantized = int4.Int4Linear(inputs, outputs, False, dtype, group_size=group_size)
+    packed, scales = int4.to_kernel_layout(grid.codes(weight, fitted), fitted.scale, fitted.zero)
+    quantized.packed, quantized.scales = packed, scales.to(dtype)
+    return quantized
 
 
 def _expanding(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -88,9 +88,9 @@ def _expanding(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> Cal
     return lambda given: linear(given, grid.values(codes, fitted).to(dtype))
 
 
-def _eight(weight: torch.Tensor, dtype: torch.dtype) -> int8.Int8Linear:
+def _int8(weight: torch.Tensor, dtype: torch.dtype) -> int8.Int8Linear:
     outputs, inputs = weight.shape
-    found = int8.Int8Linear(inputs, outputs, False, dtype)
-    codes, scale = int8.rounded(weight.float())
-    found.weight, found.weight_scale = codes, scale.to(dtype)
-    return found
+    quantized = int8.Int8Linear(inputs, outputs, False, dtype)
+    codes, scale = int8.quantize_rows(weight.float())
+    quantized.weight, quantized.weight_scale = codes, scale.to(dtype)
+    return quantized
