@@ -1,7 +1,7 @@
-"""The study's compression beside llm-compressor's: time, memory and perplexity of each method.
+"""The study's compression compared with llm-compressor's: time, memory and perplexity of each method.
 
 Same model, same calibration tokens, same evaluation text, one thread, a process for each run,
-and the two sides in turn, so that a change of the machine's speed meets both.
+and the two sides in turn, so that a change of the machine's speed affects both.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct", help="as in a profile (%(default)s)")
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD")
     parser.add_argument("--samples", type=int, default=32, help="calibration samples (%(default)s)")
-    parser.add_argument("--length", type=int, default=256, help="tokens a sample (%(default)s)")
+    parser.add_argument("--length", type=int, default=256, help="tokens per sample (%(default)s)")
     parser.add_argument("--blocks", type=int, default=24, help="held-out blocks of 256 tokens (%(default)s)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -52,21 +52,21 @@ def main() -> None:
     files.write_whole(target, table.write_csv)
     with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=3):
         print(table)
-    print(f"written to {target}; ratios are study / llm-compressor, below 1 is in the study's favour")
+    print(f"written to {target}; ratios are study / llm-compressor, below 1 in the study's favour")
 
 
 def _row(method: str, options: argparse.Namespace, tokens: Path) -> dict[str, object]:
     ours = _run(sys.executable, "study_side.py", method, options.model, tokens)
     peer = _run(options.peer, "llm_compressor_side.py", method, models.checkpoint(options.model)[0], tokens)
-    each = {
-        f"{name}_{side}": found[name]
+    values = {
+        f"{name}_{side}": costs[name]
         for name in ("perplexity", "cpu", "wall", "peak")
-        for side, found in (("study", ours), ("peer", peer))
+        for side, costs in (("study", ours), ("peer", peer))
     }
     ratios = {f"{name}_ratio": ours[name] / peer[name] for name in ours if method != "dense" or name == "perplexity"}
     print(f"{method}: perplexity {ours['perplexity']:.2f} | {peer['perplexity']:.2f}, "
           f"CPU {ours['cpu']:.0f} | {peer['cpu']:.0f} s", flush=True)  # fmt: skip
-    return {"method": method, **each, **ratios}
+    return {"method": method, **values, **ratios}
 
 
 def _run(python: str, script: str, method: str, model: str, tokens: Path) -> dict[str, float]:
@@ -77,7 +77,7 @@ def _run(python: str, script: str, method: str, model: str, tokens: Path) -> dic
     command = [python, str(HERE / script), method, model, str(tokens), str(report)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tokens.parent)
     if done.returncode:
-        sys.exit(f"{script} {method} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        sys.exit(f"{script} {method} failed with exit code {done.returncode}:\n{done.stderr[-3000:]}")
     return json.loads(report.read_text())
 
 

@@ -1,4 +1,4 @@
-"""What both sides of the compression benchmark measure, with the same few lines. Needs torch alone."""
+"""What both sides of the compression benchmark measure, with the same few lines. Needs only torch."""
 
 import json
 import time
@@ -12,18 +12,18 @@ import torch
 def measured(compress: Callable[[], Any], evaluation: torch.Tensor, report: Path) -> None:
     """Run ``compress``, which returns the model, and write its cost and the model's perplexity as JSON.
 
-    Wall and CPU seconds of the compression alone; ``peak`` bytes resident of the process until
-    then, the loaded model included; perplexity on ``evaluation`` (blocks, length).
+    Wall and CPU seconds cover only the compression; ``peak`` is the process's highest resident memory
+    until then in bytes, the loaded model included; perplexity is on ``evaluation`` (blocks, length).
     """
     wall, cpu = time.perf_counter(), time.process_time()
     model = compress()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    found = {"wall": wall, "cpu": cpu, "peak": peak_memory(), "perplexity": perplexity(model, evaluation)}
-    report.write_text(json.dumps(found))
+    costs = {"wall": wall, "cpu": cpu, "peak": peak_memory(), "perplexity": perplexity(model, evaluation)}
+    report.write_text(json.dumps(costs))
 
 
 def peak_memory() -> int:
-    """Highest resident memory of this process so far, in bytes; Linux alone."""
+    """Highest resident memory of this process so far, in bytes; only on Linux."""
     # Not getrusage: a new process inherits the peak of the one that started it.
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024

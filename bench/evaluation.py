@@ -1,4 +1,4 @@
-"""The study's evaluation beside lm-eval's plain HFLM: items a second, and whether the answers agree.
+"""The study's evaluation compared with lm-eval's plain HFLM: items per second, and whether the answers agree.
 
 Same model, same items, one thread, one process, the two sides in turn. HFLM runs at the batch size
 that is fastest for it on the first items.
@@ -25,7 +25,7 @@ from unicomp_lib.evaluate.tasks import items
 
 SHOTS = 5
 LISTED = "{{question}}\n{% for c in choices %}{{'ABCD'[loop.index0]}}. {{c}}\n{% endfor %}Answer:"
-# Name: task, worked examples in the prompt.
+# Name: (task, worked examples in the prompt).
 CASES = {
     "texts ranked, 5-shot": ("mmlu_cloze", SHOTS),
     "letters ranked, 5-shot": ("mmlu_letter", SHOTS),
@@ -40,9 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="nox -s bench -- evaluation", description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct", help="as in a profile (%(default)s)")
     parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
-    parser.add_argument("--items", type=int, default=200, help="ranked items a case (%(default)s)")
+    parser.add_argument("--items", type=int, default=200, help="ranked items per case (%(default)s)")
     parser.add_argument("--generated", type=int, default=20, help="generated answers (%(default)s)")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="sizes tried for HFLM")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="batch sizes tried for HFLM")
     options = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
@@ -63,7 +63,9 @@ def main() -> None:
     files.write_whole(target, table.write_csv)
     with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=3):
         print(table)
-    print(f"{precision}; written to {target}; speed-up is items a second, study / HFLM, above 1 in the study's favour")
+    print(
+        f"{precision}; written to {target}; speed-up is study / HFLM in items per second, above 1 in the study's favour"
+    )
 
 
 def _best(model: Any, tokenizer: Any, sizes: list[int], source: str, shots: int) -> HFLM:
@@ -103,9 +105,9 @@ def _run(lm: HFLM, source: str, shots: int, count: int) -> tuple[float, list[Any
     }  # fmt: skip
     start = time.perf_counter()
     loaded = TaskManager(include_defaults=False).load([config])
-    found = evaluate(lm=lm, task_dict=loaded, bootstrap_iters=0, log_samples=True)
+    results = evaluate(lm=lm, task_dict=loaded, bootstrap_iters=0, log_samples=True)
     seconds = time.perf_counter() - start
-    samples = sorted(found["samples"][source], key=lambda sample: sample["doc_id"])
+    samples = sorted(results["samples"][source], key=lambda sample: sample["doc_id"])
     generated = task.described(source)["format"] == "generate"
     answers = [
         sample["resps"][0][0] if generated else [float(value) for value, _ in sample["filtered_resps"]]

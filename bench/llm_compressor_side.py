@@ -15,29 +15,29 @@ from llmcompressor.pipelines.cache import IntermediatesCache
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-# Without this its pruning reaches the head, which is the embeddings in tied models.
-WHOLE = ["re:.*lm_head.*"]
+# Without this its pruning includes the head, which in tied models is the embeddings.
+DENSE = ["re:.*lm_head.*"]
 
 
 def int4(symmetric: bool) -> dict:
-    """Its scheme of 4-bit weights in groups of 64; the widths of the model are no multiples of 128."""
+    """Its scheme of 4-bit weights in groups of 64: the model's widths are not multiples of 128."""
     weights = {"num_bits": 4, "type": "int", "symmetric": symmetric, "strategy": "group", "group_size": 64}
     return {"group_0": {"targets": ["Linear"], "weights": weights}}
 
 
 METHODS = {
     "dense": [],
-    "wanda-50": [WandaPruningModifier(sparsity=0.5, mask_structure="0:0", ignore=WHOLE)],
-    "wanda-2-4": [WandaPruningModifier(sparsity=0.5, mask_structure="2:4", ignore=WHOLE)],
-    "sparsegpt-50": [SparseGPTModifier(sparsity=0.5, mask_structure="0:0", ignore=WHOLE)],
-    "sparsegpt-2-4": [SparseGPTModifier(sparsity=0.5, mask_structure="2:4", ignore=WHOLE)],
-    "gptq-int4": [GPTQModifier(config_groups=int4(True), ignore=WHOLE)],
-    "awq-int4": [AWQModifier(), QuantizationModifier(config_groups=int4(False), ignore=WHOLE)],
+    "wanda-50": [WandaPruningModifier(sparsity=0.5, mask_structure="0:0", ignore=DENSE)],
+    "wanda-2-4": [WandaPruningModifier(sparsity=0.5, mask_structure="2:4", ignore=DENSE)],
+    "sparsegpt-50": [SparseGPTModifier(sparsity=0.5, mask_structure="0:0", ignore=DENSE)],
+    "sparsegpt-2-4": [SparseGPTModifier(sparsity=0.5, mask_structure="2:4", ignore=DENSE)],
+    "gptq-int4": [GPTQModifier(config_groups=int4(True), ignore=DENSE)],
+    "awq-int4": [AWQModifier(), QuantizationModifier(config_groups=int4(False), ignore=DENSE)],
     "smoothquant-w8a8": [
         SmoothQuantModifier(smoothing_strength=0.5),
-        QuantizationModifier(scheme="W8A8", targets="Linear", ignore=WHOLE),
+        QuantizationModifier(scheme="W8A8", targets="Linear", ignore=DENSE),
     ],
-    "w8a8": [QuantizationModifier(scheme="W8A8", targets="Linear", ignore=WHOLE)],
+    "w8a8": [QuantizationModifier(scheme="W8A8", targets="Linear", ignore=DENSE)],
 }
 
 if __name__ == "__main__":

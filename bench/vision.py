@@ -1,6 +1,6 @@
-"""GoogLeNet's speed: images a second forward and in training, and the units whose MIS is scored in a second.
+"""GoogLeNet's speed: images per second forward and in training, and units per second whose MIS is scored.
 
-Against plain PyTorch on the same weights, images and thread: channels first and float32 throughout, and a loop
+Compared with plain PyTorch on the same weights, images and thread: channels first and float32 throughout, and a loop
 that scores one unit after another.
 """
 
@@ -23,16 +23,16 @@ UNITS = 7280  # of the whole network
 def main() -> None:
     """Parse the command line, run every case on both sides in turn and print and save the table."""
     parser = argparse.ArgumentParser(prog="nox -s bench -- vision", description=__doc__)
-    parser.add_argument("--size", type=int, default=64, help="pixels a side (%(default)s)")
-    parser.add_argument("--batch", type=int, default=64, help="images at once (%(default)s)")
+    parser.add_argument("--size", type=int, default=64, help="pixels per side (%(default)s)")
+    parser.add_argument("--batch", type=int, default=64, help="images per batch (%(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="of each measurement (%(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     precision = hardware.native_precision()
     cases = {
-        "forward, images a second": (options.batch, *_forward(options.size, options.batch)),
-        "training, images a second": (options.batch, *_training(options.size, options.batch, precision)),
-        "MIS, units a second": (64, *_scoring()),
+        "forward, images per second": (options.batch, *_forward(options.size, options.batch)),
+        "training, images per second": (options.batch, *_training(options.size, options.batch, precision)),
+        "MIS, units per second": (64, *_scoring()),
     }
     rows = []
     for name, (count, study, plain) in cases.items():
@@ -66,19 +66,19 @@ def _in_turn(study: Callable[[], object], plain: Callable[[], object], repeats: 
 
 
 def _forward(size: int, batch: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    last, first = network.new(9).cpu(), network.new(9).cpu().to(memory_format=torch.contiguous_format)
+    channels_last, channels_first = network.new(9).cpu(), network.new(9).cpu().to(memory_format=torch.contiguous_format)
     images = torch.randn(batch, 3, size, size)
 
     def run(model: torch.nn.Module, layout: torch.memory_format) -> Callable[[], object]:
-        shown = images.contiguous(memory_format=layout)
+        inputs = images.contiguous(memory_format=layout)
 
         def forward() -> object:
             with torch.no_grad():
-                return model(shown)
+                return model(inputs)
 
         return forward
 
-    return run(last, torch.channels_last), run(first, torch.contiguous_format)
+    return run(channels_last, torch.channels_last), run(channels_first, torch.contiguous_format)
 
 
 def _training(size: int, batch: int, precision: str) -> tuple[Callable[[], object], Callable[[], object]]:
@@ -87,11 +87,11 @@ def _training(size: int, batch: int, precision: str) -> tuple[Callable[[], objec
     def run(layout: torch.memory_format, autocast: bool) -> Callable[[], None]:
         model = network.new(9).cpu().to(memory_format=layout).train()
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-        shown = images.contiguous(memory_format=layout)
+        inputs = images.contiguous(memory_format=layout)
 
         def step() -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16) if autocast else contextlib.nullcontext():
-                scores = model(shown)
+                scores = model(inputs)
             functional.cross_entropy(scores.float(), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -102,7 +102,7 @@ def _training(size: int, batch: int, precision: str) -> tuple[Callable[[], objec
 
 
 def _scoring() -> tuple[Callable[[], object], Callable[[], object]]:
-    """64 units of 200 extremes a side, among 1,108 images with 1,280 features."""
+    """64 units with 200 extreme images per side, out of 1,108 images with 1,280 features."""
     generator = torch.Generator().manual_seed(0)
     features = functional.normalize(torch.randn(1108, 1280, generator=generator))
     top, bottom = (torch.randint(0, 1108, (64, 200), generator=generator) for _ in range(2))
@@ -111,7 +111,7 @@ def _scoring() -> tuple[Callable[[], object], Callable[[], object]]:
         return mis.score(top, bottom, features, alpha=6.25)
 
     def one_by_one() -> object:
-        found = []
+        scores = []
         for high, low in zip(top, bottom, strict=True):
             for task in range(20):
                 positive, negative = features[high[task::20]], features[low[task::20]]
@@ -119,8 +119,8 @@ def _scoring() -> tuple[Callable[[], object], Callable[[], object]]:
                     (positive[1:] @ query).mean() - (negative[1:] @ query).mean()
                     for query in (positive[0], negative[0])
                 )
-                found.append(torch.sigmoid(6.25 * (high_apart - low_apart)))
-        return torch.stack(found)
+                scores.append(torch.sigmoid(6.25 * (high_apart - low_apart)))
+        return torch.stack(scores)
 
     return together, one_by_one
 
