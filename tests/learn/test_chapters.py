@@ -18,8 +18,8 @@ from unicomp_lib.vision import exemplars, googlenet, images, mis, network
 from unicomp_lib.vision import masks as vision_masks
 
 CHAPTERS = (
-    "what_a_weight_is_worth", "rounding_well", "less_model_same_teacher", "measuring_damage", "judging_refusals",
-    "why_not_smaller_or_faster", "what_pruning_does_to_a_neuron",
+    "1_what_a_weight_is_worth", "2_rounding_well", "3_less_model_same_teacher", "4_measuring_damage",
+    "5_judging_refusals", "6_why_not_smaller_or_faster", "7_what_pruning_does_to_a_neuron",
 )  # fmt: skip
 FOLDER = paths.project() / "notebooks" / "learn"
 
@@ -64,7 +64,7 @@ def test_exercises_have_folded_solutions(chapter):
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])
 def test_pruning_by_hand_is_the_librarys(layer, tiny, sparsity):
-    hand, (weight, inputs) = by_hand("what_a_weight_is_worth"), layer
+    hand, (weight, inputs) = by_hand("1_what_a_weight_is_worth"), layer
     model = tiny[0]
     first = model.model.layers[0].self_attn.q_proj
     before = first.weight.detach().clone()
@@ -79,7 +79,7 @@ def test_pruning_by_hand_is_the_librarys(layer, tiny, sparsity):
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 def test_rounding_by_hand_is_the_librarys(layer, bits):
-    hand, (weight, inputs) = by_hand("rounding_well"), layer
+    hand, (weight, inputs) = by_hand("2_rounding_well"), layer
     options = {"bits": bits, "group_size": 32, "symmetric": True}
     fitted, covariance = grid.fit(weight, **options), inputs.T @ inputs / len(inputs)
     assert torch.equal(hand["rtn"](weight, bits, 32), grid.values(grid.codes(weight, fitted), fitted).double())
@@ -92,7 +92,7 @@ def test_rounding_by_hand_is_the_librarys(layer, bits):
 
 
 def test_cutting_and_teaching_by_hand_are_the_librarys(tiny):
-    hand, (model, _) = by_hand("less_model_same_teacher"), tiny
+    hand, (model, _) = by_hand("3_less_model_same_teacher"), tiny
     tokens = torch.randint(0, 200, (4, 32), generator=torch.Generator().manual_seed(0))
     states = model(input_ids=tokens, output_hidden_states=True).hidden_states
     influence = minitron.block_influence(model, tokens)
@@ -112,7 +112,7 @@ def test_cutting_and_teaching_by_hand_are_the_librarys(tiny):
 
 
 def test_measuring_by_hand_is_the_librarys():
-    hand = by_hand("measuring_damage")
+    hand = by_hand("4_measuring_damage")
     values = np.random.default_rng(1).normal(size=40)
     ours, theirs = hand["bootstrap"](values), statistics.resampled_means(values[:, None], np.arange(40))[:, 0]
     assert np.allclose(ours, theirs, atol=1e-6)
@@ -120,13 +120,13 @@ def test_measuring_by_hand_is_the_librarys():
         assert hand["mcnemar"](lost, gained) == pytest.approx(statistics.mcnemar(lost, gained))
     dense, pruned, names = np.repeat([1.0, 0.0], [80, 20]), np.repeat([1.0, 0.0], [60, 40]), np.arange(100).astype(str)
     judge, human = np.random.default_rng(2).integers(0, 2, size=(2, 60))
-    assert by_hand("judging_refusals")["kappa"](judge, human) == pytest.approx(agreement.kappa(judge, human).value)
+    assert by_hand("5_judging_refusals")["kappa"](judge, human) == pytest.approx(agreement.kappa(judge, human).value)
     (part,) = [statistics.Part(pruned, dense, names, 0.25)]
     assert hand["retention"](0.6, 0.8, 0.25) == pytest.approx(statistics.retention([part]).value)
 
 
 def test_a_unit_by_hand_is_the_librarys(image_folder):
-    hand = by_hand("what_pruning_does_to_a_neuron")
+    hand = by_hand("7_what_pruning_does_to_a_neuron")
     shown, model = images.load(str(image_folder), "train", size=32), network.new(3)
     name = "inception3a.branch1.conv"
     activations = hand["activations"](model, shown, name)
