@@ -70,9 +70,9 @@ def main() -> None:
 
 def _best(model: Any, tokenizer: Any, sizes: list[int], source: str, shots: int) -> HFLM:
     """HFLM at the batch size that answers the first items fastest."""
-    sides = {size: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, max_length=2048) for size in sizes}
-    spent = {size: _run(lm, source, shots, 8)[0] for size, lm in sides.items()}
-    return sides[min(spent, key=spent.__getitem__)]
+    peers = {size: HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, max_length=2048) for size in sizes}
+    seconds = {size: _run(lm, source, shots, 8)[0] for size, lm in peers.items()}
+    return peers[min(seconds, key=seconds.__getitem__)]
 
 
 def _compared(packed: PackedLM, peer: HFLM, source: str, shots: int, count: int) -> dict[str, float]:

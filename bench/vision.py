@@ -55,14 +55,14 @@ def main() -> None:
 
 
 def _in_turn(study: Callable[[], object], plain: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    spent: tuple[list[float], list[float]] = ([], [])
+    seconds: tuple[list[float], list[float]] = ([], [])
     for repeat in range(-1, repeats):
-        for times, run in zip(spent, (study, plain), strict=True):
+        for times, run in zip(seconds, (study, plain), strict=True):
             start = time.perf_counter()
             run()
             if repeat >= 0:
                 times.append(time.perf_counter() - start)
-    return spent
+    return seconds
 
 
 def _forward(size: int, batch: int) -> tuple[Callable[[], object], Callable[[], object]]:

@@ -34,7 +34,7 @@ def test_smoothing_leaves_the_outputs_and_moves_the_peaks(tiny, alpha):
 
 
 def test_alpha_out_of_range_is_one_clear_sentence(tiny):
-    with pytest.raises(ValueError, match=r"alpha=1.5 is not allowed; give the share .* from 0 to 1"):
+    with pytest.raises(ValueError, match=r"alpha=1.5 is not allowed; give the share to move .* from 0 to 1"):
         smoothquant.compress(tiny[0], torch.zeros(1, 8, dtype=torch.long), alpha=1.5)
 
 

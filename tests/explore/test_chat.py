@@ -3,9 +3,9 @@ from unicomp_lib.explore import chat
 
 def test_an_answer_is_the_models_greedy_one(tiny):
     model, tokenizer = tiny
-    given = tokenizer("Hello", return_tensors="pt")
-    written = model.generate(**given, max_new_tokens=5, do_sample=False, pad_token_id=0)[0]
-    expected = tokenizer.decode(written[given["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+    inputs = tokenizer("Hello", return_tensors="pt")
+    written = model.generate(**inputs, max_new_tokens=5, do_sample=False, pad_token_id=0)[0]
+    expected = tokenizer.decode(written[inputs["input_ids"].shape[1] :], skip_special_tokens=True).strip()
     assert chat.answer(model, tokenizer, [{"role": "user", "content": "Hello"}], limit=5) == expected
 
 

@@ -17,9 +17,9 @@ def test_bytes_are_those_of_what_is_stored():
 
 def test_every_way_multiplies_what_it_represents():
     ways = storage.ways(WEIGHT, dtype=torch.float32, sparsity=0.5, group_size=32)
-    given = torch.randn(5, 128, generator=torch.Generator().manual_seed(1))
-    exact = given @ WEIGHT.T
-    error = {name: ((way.multiply(given) - exact).norm() / exact.norm()).item() for name, way in ways.items()}
+    inputs = torch.randn(5, 128, generator=torch.Generator().manual_seed(1))
+    exact = inputs @ WEIGHT.T
+    error = {name: ((way.multiply(inputs) - exact).norm() / exact.norm()).item() for name, way in ways.items()}
     assert error["full"] < 1e-6
     assert error["zeros, stored"] == pytest.approx(error["zeros, indices stored"], rel=1e-3)
     assert error["int8, inputs too"] < 0.02 < error["int4, multiplied"] < 0.2 < error["zeros, stored"]
@@ -35,4 +35,4 @@ def test_a_product_is_repeated_for_the_time_given():
     calls = []
     timings = storage.timed({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, seconds=0.0)
     assert calls == ["a", "b"] * (1 + storage.FEWEST)  # in turn, and once to warm up
-    assert [len(spent) for spent in timings.values()] == [storage.FEWEST] * 2
+    assert [len(seconds) for seconds in timings.values()] == [storage.FEWEST] * 2

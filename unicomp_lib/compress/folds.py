@@ -108,7 +108,7 @@ def _candidates(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
     behind_norms = {name for fold in candidates for name in fold.readers}
     for index, name in enumerate(order):
         if name not in behind_norms:
-            # The latest first: up, not gate, and value, not query, gives what the next map multiplies.
+            # The latest first: the next map multiplies the output of up, not gate, and of value, not query.
             width = parts[name].in_features
             sources = [earlier for earlier in reversed(order[:index]) if parts[earlier].out_features == width]
             candidates += [Fold(source, (name,)) for source in sources]

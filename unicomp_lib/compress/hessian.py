@@ -12,7 +12,7 @@ def hessians(feed: layers.Feed, also: layers.Observe | None = None) -> dict[str,
     """H = X^T X / tokens of every linear map of a layer, float32 of shape (inputs, inputs).
 
     The Hessian of the layer-wise squared error with respect to a row of weights, up to a factor that cancels.
-    Linear maps that are given the same tensor (query, key and value) share one matrix. ``also``
+    Linear maps that read the same tensor (query, key and value) share one matrix. ``also``
     observes the same inputs in the same pass.
     """
     sums: dict[str, torch.Tensor] = {}

@@ -12,7 +12,7 @@ from unicomp_lib.compress import distill, minitron, students
 VERSION = "1"
 
 CLONED = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # as wide in the student as in the teacher
-PROJECTED = ("o_proj", "down_proj")  # give hidden states, compared through their own projection
+PROJECTED = ("o_proj", "down_proj")  # their outputs are hidden states, compared through their own projection
 
 
 class Clone(nn.Module):

@@ -22,10 +22,10 @@ def compress(
     moving average over the calibration text ``tokens`` (samples, length). A ``ValueError`` lists
     what is allowed.
     """
-    for name, given, allowed in (("weights", weights, WEIGHTS), ("activations", activations, ACTIVATIONS)):
-        if given not in allowed:
+    for name, value, allowed in (("weights", weights, WEIGHTS), ("activations", activations, ACTIVATIONS)):
+        if value not in allowed:
             known = ", ".join(option or "nothing" for option in allowed)
-            raise ValueError(f"{name}={given!r} is not allowed; give one of {known}")
+            raise ValueError(f"{name}={value!r} is not allowed; give one of {known}")
     if activations and tokens is None:
         raise ValueError(f"activations={activations!r} needs calibration tokens; give them, or leave activations out")
     chosen = {"weights": WEIGHTS[weights], "activations": ACTIVATIONS[activations]}

@@ -25,9 +25,9 @@ def compress(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5
 
 @torch.no_grad()
 def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) -> PreTrainedModel:
-    """Fold s into the norms, in place; the model's outputs stay as they were, up to rounding."""
+    """Fold s into the norms, in place; the model's outputs do not change, up to rounding."""
     if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha} is not allowed; give the share that moves to the weights, from 0 to 1")
+        raise ValueError(f"alpha={alpha} is not allowed; give the share to move to the weights, from 0 to 1")
     norm_folds: list[Fold] = []
     for _, layer, feed in layers.walk(model, tokens, changes=False):
         norm_folds = norm_folds or _norm_folds(layer, feed)

@@ -8,11 +8,11 @@ VERSION = "1"
 
 
 def mask(score: torch.Tensor, *, sparsity: float = 0.5, pattern: str = "", per_row: bool = True) -> torch.Tensor:
-    """True where a weight stays, for scores of shape (outputs, inputs), higher meaning keep.
+    """True where a weight remains, for scores of shape (outputs, inputs); the highest scores remain.
 
     With ``pattern`` empty the lowest ``sparsity`` share is removed, in each output row
     (``per_row``, Wanda's comparison group) or in the whole matrix. With ``pattern="n:m"`` the
-    highest n of every m consecutive inputs stay, and ``sparsity`` must be 1 - n/m.
+    highest n of every m consecutive inputs remain, and ``sparsity`` must be 1 - n/m.
     """
     if pattern:
         return _n_of_m(score, *parse_pattern(pattern, sparsity))

@@ -18,17 +18,17 @@ Turns = list[dict[str, str]]
 def answer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, turns: Turns, *, limit: int = 60) -> str:
     """The model's greedy answer, of at most ``limit`` tokens, to a conversation of ``role`` and ``content``.
 
-    The conversation is given in the model's own chat template; a model without one continues the plain text.
+    The conversation follows the model's own chat template; a model without one continues the plain text.
     """
     if tokenizer.chat_template is None:
         text = "\n".join(turn["content"] for turn in turns)
-        given = tokenizer(text, return_tensors="pt")
+        prompt = tokenizer(text, return_tensors="pt")
     else:
-        given = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
-    given = given.to(model.device)
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    prompt = prompt.to(model.device)
     settings = {"max_new_tokens": limit, "do_sample": False, "pad_token_id": tokenizer.pad_token_id}
-    written = model.generate(**given, **settings)  # type: ignore[operator]
-    return str(tokenizer.decode(written[0, given["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
+    generated = model.generate(**prompt, **settings)  # type: ignore[operator]
+    return str(tokenizer.decode(generated[0, prompt["input_ids"].shape[1] :], skip_special_tokens=True)).strip()
 
 
 def compare(cells: Cells, questions: list[str], *, limit: int = 60) -> pl.DataFrame:

@@ -23,7 +23,7 @@ def weight_and_inputs(
     if name not in known:
         raise ValueError(f"layer {layer} has no {name!r}; it has {', '.join(known)}")
     inputs: list[torch.Tensor] = []
-    handle = known[name].register_forward_pre_hook(lambda _, given: inputs.append(given[0].double().flatten(0, 1)))
+    handle = known[name].register_forward_pre_hook(lambda _, args: inputs.append(args[0].double().flatten(0, 1)))
     try:
         model(input_ids=tokens.to(model.device), use_cache=False, logits_to_keep=1)
     finally:

@@ -44,10 +44,10 @@ def ways(weight: torch.Tensor, *, dtype: torch.dtype, sparsity: float, group_siz
     stored = [sparse.values(), sparse.col_indices().int(), sparse.crow_indices().int()]
     four, eight = _int4(weight, dtype, group_size), _int8(weight, dtype)
     return {
-        "full": Way(dense.nbytes, lambda given: linear(given, dense)),
-        "zeros, stored": Way(pruned.nbytes, lambda given: linear(given, pruned)),
+        "full": Way(dense.nbytes, lambda inputs: linear(inputs, dense)),
+        "zeros, stored": Way(pruned.nbytes, lambda inputs: linear(inputs, pruned)),
         "zeros, indices stored": Way(
-            sum(part.nbytes for part in stored), lambda given: (sparse @ given.float().T).T.to(dtype)
+            sum(part.nbytes for part in stored), lambda inputs: (sparse @ inputs.float().T).T.to(dtype)
         ),
         "int8, inputs too": Way(eight.weight.nbytes + eight.weight_scale.nbytes, eight),
         "int4, expanded first": Way(four.packed.nbytes + four.scales.nbytes, _expanding(weight, dtype, group_size)),
@@ -60,7 +60,7 @@ def timed(products: dict[str, Callable[[], torch.Tensor]], seconds: float) -> di
 
     In turn, so that a change of the machine's speed affects all of them.
     """
-    spent: dict[str, list[float]] = {name: [] for name in products}
+    timings: dict[str, list[float]] = {name: [] for name in products}
     limit = time.perf_counter() + seconds * len(products)
     repeat = -1
     while repeat < FEWEST or time.perf_counter() < limit:
@@ -68,9 +68,9 @@ def timed(products: dict[str, Callable[[], torch.Tensor]], seconds: float) -> di
             start = time.perf_counter()
             product()
             if repeat >= 0:
-                spent[name].append(time.perf_counter() - start)
+                timings[name].append(time.perf_counter() - start)
         repeat += 1
-    return spent
+    return timings
 
 
 def _int4(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> int4.Int4Linear:
@@ -85,7 +85,7 @@ def _int4(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> int4.Int
 def _expanding(weight: torch.Tensor, dtype: torch.dtype, group_size: int) -> Callable[[torch.Tensor], torch.Tensor]:
     fitted = grid.fit(weight, bits=4, group_size=group_size, symmetric=True)
     codes = grid.codes(weight, fitted)
-    return lambda given: linear(given, grid.values(codes, fitted).to(dtype))
+    return lambda inputs: linear(inputs, grid.values(codes, fitted).to(dtype))
 
 
 def _int8(weight: torch.Tensor, dtype: torch.dtype) -> int8.Int8Linear:
