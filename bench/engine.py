@@ -1,7 +1,7 @@
-"""What the engine costs, and what a second worker brings.
+"""What the scheduler costs, and what a second worker gains.
 
-The same independent cells, each some seconds of arithmetic on one thread, three ways: as a plain script, by
-papermill alone, and as steps of the engine with one worker and with two, in a copy of the checkout.
+The same independent cells, each some seconds of arithmetic on one thread, run in three ways: as a plain script,
+by papermill alone, and as steps of the scheduler with one worker and with two, in a copy of the checkout.
 """
 
 import argparse
@@ -21,14 +21,14 @@ import polars as pl
 from unicomp_lib import files, paths
 from unicomp_lib.study.scheduler import ENVIRONMENT
 
-PARAMETERS = 'loops = 1  # products\nplace = 0  # tells the cells apart\noutput = ""  # folder to write to'
+PARAMETERS = 'loops = 1  # products\nindex = 0  # distinguishes the cells\noutput = ""  # folder to write to'
 CODE = """import time
 from pathlib import Path
 
 import numpy as np
 
 start = time.perf_counter()
-matrix = np.random.default_rng(place).normal(size=(800, 800))
+matrix = np.random.default_rng(index).normal(size=(800, 800))
 for _ in range(loops):
     product = matrix @ matrix
 (Path(output) / "seconds.txt").write_text(str(time.perf_counter() - start))
@@ -39,15 +39,15 @@ def main() -> None:
     """Parse the command line, run the cells every way and print and save the table."""
     parser = argparse.ArgumentParser(prog="nox -s bench -- engine", description=__doc__)
     parser.add_argument("--cells", type=int, default=8, help="independent cells (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=20, help="arithmetic of a cell, about (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=20, help="approximate arithmetic per cell (%(default)s)")
     parser.add_argument("--child", type=int, metavar="WORKERS", help=argparse.SUPPRESS)
     parser.add_argument("--loops", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         _engine(options.cells, options.loops, options.child)
         return
-    with tempfile.TemporaryDirectory() as place:
-        checkout = _checkout(Path(place))
+    with tempfile.TemporaryDirectory() as temporary:
+        checkout = _checkout(Path(temporary))
         loops = max(1, round(options.seconds / _script(checkout, 20)[1] * 20))
         rows = [
             _row("script", [_script(checkout, loops) for _ in range(3)]),
@@ -60,21 +60,22 @@ def main() -> None:
     files.write_whole(target, table.write_csv)
     with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=2):
         print(table)
-    one, two = (row["cells_a_minute"] for row in rows[2:])
-    print(f"two workers against one: {two / one:.2f} times the throughput; written to {target}")
+    one, two = (row["cells_per_minute"] for row in rows[2:])
+    print(f"two workers have {two / one:.2f} times the throughput of one; written to {target}")
 
 
-def _checkout(place: Path) -> Path:
-    """A copy of the library with a notebook of the measured code, which also stands there as a script."""
+def _checkout(folder: Path) -> Path:
+    """A copy of the library, with the measured code as a notebook and as a script."""
     for part in ("unicomp_lib", "params"):
-        shutil.copytree(paths.project() / part, place / part)
+        shutil.copytree(paths.project() / part, folder / part)
     cells = [nbformat.v4.new_code_cell(PARAMETERS), nbformat.v4.new_code_cell(CODE)]
     cells[0].metadata["tags"] = ["parameters"]
-    about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    (place / "notebooks" / "bench").mkdir(parents=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=about), place / "notebooks" / "bench" / "cell.ipynb")
-    (place / "cell.py").write_text(f"import sys\nloops, place, output = int(sys.argv[1]), 0, sys.argv[2]\n{CODE}")
-    return place
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = folder / "notebooks" / "bench" / "cell.ipynb"
+    notebook.parent.mkdir(parents=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), notebook)
+    (folder / "cell.py").write_text(f"import sys\nloops, index, output = int(sys.argv[1]), 0, sys.argv[2]\n{CODE}")
+    return folder
 
 
 def _script(checkout: Path, loops: int) -> tuple[float, float]:
@@ -93,23 +94,23 @@ def _timed(checkout: Path, command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - start, float((checkout / "seconds.txt").read_text())
 
 
-def _row(name: str, spent: list[tuple[float, float]]) -> dict[str, object]:
-    wall, inside = (statistics.median(values) for values in zip(*spent, strict=True))
-    overhead = statistics.median(all_ - cell for all_, cell in spent)
-    return {"way": name, "workers": 1, "arithmetic": inside, "overhead": overhead, "cells_a_minute": 60 / wall}
+def _row(name: str, timings: list[tuple[float, float]]) -> dict[str, object]:
+    wall, arithmetic = (statistics.median(values) for values in zip(*timings, strict=True))
+    overhead = statistics.median(total - inside for total, inside in timings)
+    return {"way": name, "workers": 1, "arithmetic": arithmetic, "overhead": overhead, "cells_per_minute": 60 / wall}
 
 
 def _steps(checkout: Path, cells: int, loops: int, workers: int) -> dict[str, object]:
-    """Throughput of the engine, from its start to its end; overhead is what a worker spends beside arithmetic."""
+    """Throughput of the scheduler, from its start to its end; overhead is a worker's time apart from the arithmetic."""
     shutil.rmtree(checkout / "runs", ignore_errors=True)
     command = [sys.executable, __file__, "--child", str(workers), "--cells", str(cells), "--loops", str(loops)]
     done = subprocess.run(command, env=_environment(checkout), check=True, capture_output=True, text=True)
     wall = json.loads(done.stdout.splitlines()[-1])
-    inside = [float(file.read_text()) for file in checkout.glob("runs/*/seconds.txt")]
-    overhead = (wall * workers - sum(inside)) / cells
+    arithmetic = [float(file.read_text()) for file in checkout.glob("runs/*/seconds.txt")]
+    overhead = (wall * workers - sum(arithmetic)) / cells
     return {
-        "way": "engine", "workers": workers, "arithmetic": statistics.median(inside), "overhead": overhead,
-        "cells_a_minute": 60 * cells / wall,
+        "way": "engine", "workers": workers, "arithmetic": statistics.median(arithmetic), "overhead": overhead,
+        "cells_per_minute": 60 * cells / wall,
     }  # fmt: skip
 
 
@@ -118,11 +119,14 @@ def _environment(checkout: Path) -> dict[str, str]:
 
 
 def _engine(cells: int, loops: int, workers: int) -> None:
-    """In a process that has the copied checkout: run the cells and print the seconds from the first to the last."""
+    """In a process that imports the copied checkout: run the cells and print the seconds from first to last."""
     from unicomp_lib.study import scheduler
-    from unicomp_lib.study.steps import Step, keys
+    from unicomp_lib.study.steps import Stage, Step, keys
 
-    steps = [Step(f"bench/{place}", "bench/cell", {"loops": loops, "place": place}) for place in range(cells)]
+    steps = [
+        Step(Stage.EXPLORE, "bench/cell", {"loops": loops, "index": index}, topic=f"bench-{index}")
+        for index in range(cells)
+    ]
     began: list[float] = []
     ended: list[scheduler.Outcome] = []
     scheduler.run(
@@ -130,9 +134,9 @@ def _engine(cells: int, loops: int, workers: int) -> None:
         opened=lambda *_: began.append(time.perf_counter()), ended=ended.append,
     )  # fmt: skip
     wall = time.perf_counter() - began[0]
-    bad = [each.reason for each in ended if each.state != scheduler.DONE]
-    if bad:
-        sys.exit(bad[0])
+    failures = [outcome.reason for outcome in ended if outcome.state != scheduler.DONE]
+    if failures:
+        sys.exit(failures[0])
     print(wall)
 
 
