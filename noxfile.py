@@ -5,6 +5,7 @@ so this file makes it itself and runs with the backend ``none``.
 """
 
 import hashlib
+import json
 import os
 import shutil
 import sys
@@ -17,36 +18,54 @@ nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"
 
 ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
+BIN = ENVIRONMENT / "bin"
 BENCHES = ("compression", "evaluation", "vision", "engine")
-BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
+# What each lock holds, as uv is told. torch and what only one of its builds needs are left out (see install).
+LOCKS = {
+    "requirements.lock": ("pyproject.toml", "--group", "dev", "--group", "report", "--group", "build"),
+    "bench/llm-compressor.txt": ("--group", "llm-compressor"),
+}
 
 
 def prepare(session: nox.Session) -> None:
     """Make the study's environment, unless this very lock is installed in it already."""
-    if sys.version_info < (3, 11):  # noqa: UP036, nox itself may run on an older one
-        session.error(f"Python {sys.version.split()[0]} runs nox; the study needs 3.11 or later: use that one's pip")
+    if not (3, 11) <= sys.version_info < (3, 14):
+        version = sys.version.split()[0]
+        session.error(f"Python {version} runs nox; the study needs 3.11, 3.12 or 3.13: run nox with one of these")
     install(session, ENVIRONMENT, Path("requirements.lock"), own=True)
 
 
 def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False) -> Path:
-    """Make an environment with the packages of ``lock``, and with the study's ``own``; return its programs' folder."""
-    programs = folder / BIN.name
-    content = lock.read_bytes() + (Path("pyproject.toml").read_bytes() if own else b"")
-    wanted = hashlib.sha256(content).hexdigest()
-    stamp = folder / "installed.txt"
+    """Make an environment with torch and the packages of ``lock``, and with the study's ``own``; return its programs.
+
+    torch comes first and by version alone: its CPU and CUDA builds carry one number but differ in their hashes and in
+    what they need, and the index decides which it is. Everything else is held to the hashes of the lock. Packages
+    that come as source only are built with the setuptools of the environment, not with one fetched unseen.
+    """
+    import tomllib  # nox itself may run on a Python without it, which prepare refuses
+
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
+    (torch,) = (name for name in project["project"]["dependencies"] if name.startswith("torch=="))
+    described = {"project": project["project"], "setuptools": project["tool"]["setuptools"]} if own else {}
+    wanted = hashlib.sha256(f"{torch}{json.dumps(described)}".encode() + lock.read_bytes()).hexdigest()
+    programs, stamp = folder / "bin", folder / "installed.txt"
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
-    session.log(f"installing {lock} into {folder.relative_to(Path(__file__).parent)}; this takes some minutes, once")
+    shown = folder.relative_to(Path(__file__).parent)
+    session.log(f"installing {lock} into {shown}; this takes some minutes, once")
     session.run(sys.executable, "-m", "venv", "--clear", str(folder))
     pip = (str(programs / "python"), "-m", "pip", "install", "--quiet")
-    session.run(*pip, "-r", str(lock))
+    session.run(*pip, torch)
+    session.run(*pip, "--no-build-isolation", "--no-deps", "--require-hashes", "-r", str(lock))
     if own:
-        session.run(*pip, "--no-deps", "-e", ".")
+        session.run(*pip, "--no-build-isolation", "--no-deps", "-e", ".")
+        session.log(f"to work in this environment yourself: source {shown}/bin/activate")
     stamp.write_text(wanted)
     return programs
 
 
-def run(session: nox.Session, program: str, *arguments: str, **options: dict[str, str]) -> None:
+def call(session: nox.Session, program: str, *arguments: str, **options: dict[str, str]) -> None:
     """Run a program of the environment."""
     session.run(str(BIN / program), *arguments, **options)
 
@@ -54,7 +73,7 @@ def run(session: nox.Session, program: str, *arguments: str, **options: dict[str
 def command(session: nox.Session, name: str) -> None:
     """Run one command of the library with what follows ``--``."""
     prepare(session)
-    run(session, "python", "-m", "unicomp_lib", name, *session.posargs)
+    call(session, "python", "-m", "unicomp_lib", name, *session.posargs)
 
 
 def browser(session: nox.Session) -> None:
@@ -100,18 +119,44 @@ def label(session: nox.Session) -> None:
 def lab(session: nox.Session) -> None:
     """Open the notebooks in JupyterLab, with the study's packages behind the default kernel."""
     prepare(session)
-    run(session, "jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+    call(session, "jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+
+
+@nox.session
+def run(session: nox.Session) -> None:
+    """Run any program of the environment: nox -s run -- papermill NOTEBOOK OUTPUT ..., nox -s run -- python ..."""
+    prepare(session)
+    if not session.posargs:
+        session.error("name a program: nox -s run -- papermill --help")
+    # What the program starts finds this environment's programs too, as after activation.
+    search = os.pathsep.join([str(BIN), os.environ.get("PATH", os.defpath)])
+    program = shutil.which(session.posargs[0], path=search) or session.posargs[0]
+    around = {"PATH": search, "VIRTUAL_ENV": str(ENVIRONMENT)}
+    session.run(program, *session.posargs[1:], external=True, env=around)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, two at a time."""
+    """Run all tests, two at a time."""
     prepare(session)
     browser(session)
+    test(session, *session.posargs)
+
+
+@nox.session
+def check(session: nox.Session) -> None:
+    """Run lint and the quick tests: what to run before a commit."""
+    prepare(session)
+    inspect(session)
+    test(session, "-m", "not slow", *session.posargs)
+
+
+def test(session: nox.Session, *arguments: str) -> None:
+    """Run pytest in two processes."""
     # Each test is one thread wide: two processes of two threads would take turns on the cores. A file
     # stays in one process, since its tests share what is dear to make.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    run(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *session.posargs, env=threads)
+    call(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments, env=threads)
 
 
 @nox.session
@@ -124,13 +169,43 @@ def bench(session: nox.Session) -> None:
     if name == "compression":  # the peer needs an environment of its own
         peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))
         rest = ["--peer", str(peer / "python"), *rest]
-    run(session, "python", f"bench/{name}.py", *rest)
+    call(session, "python", f"bench/{name}.py", *rest)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and types."""
+    """Check style, types, which package may import which, and that no module changed without a word on its version."""
     prepare(session)
-    run(session, "ruff", "check", ".")
-    run(session, "ruff", "format", "--check", ".")
-    run(session, "mypy")
+    inspect(session)
+
+
+def inspect(session: nox.Session) -> None:
+    """Run everything that reads the code without running the study."""
+    call(session, "ruff", "check", ".")
+    call(session, "ruff", "format", "--check", ".")
+    call(session, "mypy")
+    call(session, "lint-imports", "--no-cache")
+    call(session, "python", "-m", "unicomp_lib.study.versions")
+
+
+@nox.session
+def versions(session: nox.Session) -> None:
+    """Compare the modules with their recorded versions, or record them: nox -s versions [-- --help]."""
+    prepare(session)
+    call(session, "python", "-m", "unicomp_lib.study.versions", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Compile the locks from pyproject.toml: nox -s lock [-- --upgrade-package NAME | --upgrade]."""
+    folder = ENVIRONMENT.with_name("lock")
+    session.run(sys.executable, "-m", "venv", str(folder))
+    session.run(str(folder / "bin" / "pip"), "install", "--quiet", UV)
+    for name, what in LOCKS.items():
+        # Versions in the file stay unless an upgrade is asked for. One file serves all platforms and Pythons.
+        session.run(
+            str(folder / "bin" / "uv"), "pip", "compile", "--quiet", *what, "--output-file", name,
+            "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-package", "torch",
+            "--no-emit-index-url", "--annotation-style", "line", "--custom-compile-command", "nox -s lock",
+            *session.posargs,
+        )  # fmt: skip
