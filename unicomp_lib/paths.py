@@ -7,8 +7,17 @@ from platformdirs import user_cache_path
 
 
 def project() -> Path:
-    """Root of the checkout: the folder that holds ``notebooks/`` and ``params/``."""
-    return Path(__file__).resolve().parent.parent
+    """Root of the checkout: the folder that holds ``notebooks/`` and ``params/``.
+
+    A ``RuntimeError`` says so where the package was installed without them.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not ((root / "notebooks").is_dir() and (root / "params").is_dir()):
+        raise RuntimeError(
+            f"the study runs in a checkout: beside the package, {root} has no folders notebooks and params; "
+            "clone the repository and run nox in it, or pip install --no-deps -e . there"
+        )
+    return root
 
 
 def home() -> Path:
