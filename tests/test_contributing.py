@@ -43,10 +43,23 @@ def run(checkout, line):
     elif words[:3] == ["nox", "-s", "tests"]:
         command = [sys.executable, "-m", "pytest", *words[4:]]
         done = subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
+    elif words[:3] == ["nox", "-s", "versions"]:
+        command = [sys.executable, "-m", "unicomp_lib.study.versions", *words[4:]]
+        done = subprocess.run(command, cwd=checkout, env=environment(checkout), capture_output=True, text=True)
     else:
         assert words[:2] == ["nox", "-s"]
         done = unicomp(checkout, words[2], *words[4:])
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_name_in_the_walk_of_a_seed_is_a_file():
+    section = TEXT.partition("## One calibration seed, from a profile to a figure\n")[2].partition("\n## ")[0]
+    steps = re.findall(r"^\d+\. .*$", section, flags=re.MULTILINE)
+    assert len(steps) == 10
+    for step in steps:
+        names = re.findall(r"`([^`]+)`", step)
+        assert names
+        assert [name for name in names if not (paths.project() / name).is_file()] == []
 
 
 @pytest.fixture(scope="module")

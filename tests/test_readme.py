@@ -1,16 +1,24 @@
-"""Every command of README.md and CONTRIBUTING.md is one that exists and takes what it is given."""
+"""What README.md, CONTRIBUTING.md and docs/ say: every command exists, every link leads somewhere, answers are true."""
 
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 
+import polars as pl
 import pytest
 import yaml
 
 from unicomp_lib import paths
+from unicomp_lib.report import front
 
-TEXTS = {name: (paths.project() / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "data/README.md")
+FOLDERS = ("docs/*.md", "notebooks/*/README.md")
+FILES = [paths.project() / name for name in PAGES] + [
+    file for folder in FOLDERS for file in sorted(paths.project().glob(folder))
+]
+TEXTS = {str(file.relative_to(paths.project())): file.read_text() for file in FILES}
 
 
 def commands():
@@ -23,7 +31,7 @@ def commands():
     return sorted(set(found))
 
 
-@pytest.mark.parametrize("command", [each for each in commands() if each.startswith("nox")])
+@pytest.mark.parametrize("command", [command for command in commands() if command.startswith("nox -s")])
 def test_nox_commands(command):
     words = shlex.split(command)
     assert words[1] == "-s"
@@ -37,8 +45,9 @@ def test_nox_commands(command):
             [sys.executable, "-m", "unicomp_lib", words[2], *rest, *dry], capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
-    elif words[2] in ("bench", "label", "prefetch", "report"):
+    elif words[2] in ("bench", "label", "prefetch", "report", "versions"):
         program = [f"bench/{rest[0]}.py"] if words[2] == "bench" else ["-m", "unicomp_lib", words[2], *rest[:1]]
+        program = ["-m", "unicomp_lib.study.versions"] if words[2] == "versions" else program
         program = [word for word in program if not word.startswith("--")]
         done = subprocess.run([sys.executable, *program, "--help"], cwd=paths.project(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -47,14 +56,22 @@ def test_nox_commands(command):
 
 
 def test_the_other_commands_are_known():
-    allowed = ("nox ", "pip install nox", "papermill notebooks/", "conda ", "git clone", "cd ")
-    assert [each for each in commands() if not each.startswith(allowed)] == []
+    allowed = (
+        "nox ", "pip install nox", "pip install --no-build-isolation --no-deps ", "papermill notebooks/", "conda ",
+        "source .nox/unicomp/bin/activate",
+    )  # fmt: skip
+    assert [command for command in commands() if not command.startswith(allowed)] == []
+
+
+def test_the_environment_to_activate_is_the_one_that_nox_makes():
+    assert 'ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"' in (paths.project() / "noxfile.py").read_text()
 
 
 def test_papermill_commands_name_a_notebook_and_its_parameters():
     from unicomp_lib.study import notebooks
 
-    found = [shlex.split(each) for each in commands() if each.startswith("papermill ")]
+    plain = [command.removeprefix("nox -s run -- ") for command in commands()]
+    found = [shlex.split(command) for command in plain if command.startswith("papermill ")]
     assert found
     for words in found:
         name = words[1].removeprefix("notebooks/").removesuffix(".ipynb")
@@ -67,26 +84,62 @@ def test_ci_runs_exactly_the_test_command():
     assert (paths.project() / ".ci" / "run").read_text().splitlines()[-1] == "pip install nox && nox -s tests"
 
 
-def test_pictures_and_links_of_the_readme_exist():
-    for text in TEXTS.values():
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            if not target.startswith("http"):
-                assert (paths.project() / target).exists(), target
+@pytest.mark.parametrize("name", TEXTS)
+def test_pictures_and_links_exist(name):
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXTS[name]):
+        if not target.startswith("http"):
+            assert (paths.project() / name).parent.joinpath(target).exists(), target
+
+
+def test_the_readme_leads_to_every_page():
+    linked = set(re.findall(r"\]\(([^)#]+)\)", TEXTS["README.md"]))
+    assert {name for name in TEXTS if name not in ("README.md", "data/README.md")} <= linked
+
+
+@pytest.mark.parametrize("folder", sorted(file.name for file in (paths.project() / "notebooks").iterdir()))
+def test_a_folder_of_notebooks_has_a_line_for_each(folder):
+    lines = TEXTS[f"notebooks/{folder}/README.md"].splitlines()
+    there = {file.name for file in (paths.project() / "notebooks" / folder).glob("*.ipynb")}
+    linked = [re.findall(r"\((\w+\.ipynb)\)", line) for line in lines if ".ipynb)" in line]
+    assert sorted(linked) == sorted([name] for name in there)
+
+
+def test_what_was_found_is_what_the_study_answers():
+    section = TEXTS["README.md"].partition("## What was found\n")[2].partition("\n## ")[0]
+    said = [plain(bullet) for bullet in re.findall(r"^- (.*?)(?=^- |\n\n)", section, flags=re.DOTALL | re.MULTILINE)]
+    answers = front.answers(pl.read_parquet(paths.project() / "results" / "embedded" / "scores.parquet"))
+    assert said == [plain(answer) for answer in answers]
+    assert len(said) == 3
+
+
+def plain(text):
+    """A sentence without line breaks and bold face."""
+    return " ".join(text.replace("**", "").split())
+
+
+def test_how_to_cite_agrees_with_the_package():
+    citation = yaml.safe_load((paths.project() / "CITATION.cff").read_text())
+    project = tomllib.loads((paths.project() / "pyproject.toml").read_text())["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    papers = {reference["identifiers"][0]["value"] for reference in citation["references"]}
+    assert all(f"arxiv.org/abs/{paper.removeprefix('arXiv:')}" in TEXTS["README.md"] for paper in papers)
+    assert len(papers) == 2
 
 
 def test_conda_and_pip_read_the_same_lock():
-    environment = yaml.safe_load((paths.project() / "environment.yml").read_text())
-    assert environment["dependencies"][-1]["pip"] == ["-r requirements.lock", "-e ."]
-    lock = [
-        line for line in (paths.project() / "requirements.lock").read_text().splitlines() if not line.startswith("#")
-    ]
-    assert "torch==2.13.0" in lock
-    assert all(re.fullmatch(r"[\w.-]+==[\w.!]+", line) for line in lock)
+    text = (paths.project() / "environment.yml").read_text()
+    steps = re.findall(r"^# (pip install .*)$", text, flags=re.MULTILINE)
+    locked = "pip install --no-build-isolation --no-deps"
+    assert steps == [f"{locked} --require-hashes -r requirements.lock", f"{locked} -e ."]
+    (torch,) = yaml.safe_load(text)["dependencies"][-1]["pip"]  # the version: tests/test_packaging.py
+    assert torch.startswith("torch==")
+    noxfile = (paths.project() / "noxfile.py").read_text()
+    assert 'session.run(*pip, "--no-build-isolation", "--no-deps", "--require-hashes", "-r", str(lock))' in noxfile
+    assert 'session.run(*pip, "--no-build-isolation", "--no-deps", "-e", ".")' in noxfile
 
 
 def test_results_read_by_default_are_those_of_the_committed_figures():
-    import polars as pl
-
     scores = pl.read_parquet(paths.project() / "results" / "embedded" / "scores.parquet")
     shown = pl.read_csv(paths.project() / "figures" / "embedded" / "retention.csv")
     for row in shown.iter_rows(named=True):
