@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from unicomp_lib import results, tables
+from unicomp_lib import tables
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
@@ -23,15 +23,12 @@ def test_a_cell_must_have_all_its_labels():
         tables.label(pl.DataFrame({"value": [1.0]}), {"model": "m"})
 
 
-def test_judged_answers_are_read_where_there_are_some(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables.paths, "project", lambda: tmp_path)
-    folder = tmp_path / "results" / "embedded" / "items"
-    with pytest.raises(ValueError, match="holds no items of reliability; run the study first"):
-        results.items([], "reliability")
-    tables.write(pl.DataFrame({"value": [1.0]}), folder / "m.dense.reliability.parquet")
-    tables.write(pl.DataFrame({"value": [2.0]}), folder / "m.wanda-50.reliability.parquet")
-    assert results.items([], "reliability")["value"].to_list() == [1, 2]
-    tables.write(pl.DataFrame({"value": [3.0, 4.0]}), results.judgements("embedded", "reliability"))
-    assert results.items([], "reliability")["value"].to_list() == [3, 4]
-    assert results.items([], "reliability", judged=False)["value"].to_list() == [1, 2]
-    assert results.items([str(folder / "m.dense.reliability.parquet")], "reliability")["value"].to_list() == [1]
+def test_scores_have_the_facts_of_their_variant_and_no_name_is_read():
+    blank = dict.fromkeys(set(tables.SCORES) - set(tables.FACTS))
+    rows = [blank | {"variant": name, "calibration": "reasoning"} for name in ("wanda-50-reasoning", "filters-90")]
+    table = tables.scores(rows, {"filters-90": {"label": "Filters 30 %", "rate": 0.3, "schedule": "iterative"}})
+    assert table.schema == pl.Schema(tables.SCORES)
+    assert table.select("variant", *tables.FACTS).rows() == [
+        ("wanda-50-reasoning", "wanda-50-reasoning", "", None, "", ""),
+        ("filters-90", "Filters 30 %", "", 0.3, "iterative", ""),
+    ]

@@ -1,6 +1,8 @@
 """Parquet tables: written whole, read with a clear error."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -13,8 +15,12 @@ ITEMS = {
     "output": pl.String, "judge": pl.String,
 }  # fmt: skip
 CELL = ("model", "method", "variant", "calibration", "seed")
+# What the method and parameters of a variant say of it, as ``study.variants`` derives it; its name says nothing.
+FACTS = ("label", "sibling", "rate", "schedule", "control")
+Variants = Mapping[str, Mapping[str, Any]]  # facts by variant
 SCORES = {
     "model": pl.String, "method": pl.String, "variant": pl.String, "calibration": pl.String, "seed": pl.Int64,
+    "label": pl.String, "sibling": pl.String, "rate": pl.Float64, "schedule": pl.String, "control": pl.String,
     "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String, "metric": pl.String,
     "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64, "chance": pl.Float64,
 }  # fmt: skip
@@ -45,6 +51,16 @@ def label(rows: pl.DataFrame, cell: dict[str, object]) -> pl.DataFrame:
         raise ValueError(f"cell has {', '.join(sorted(cell))}; it must have {', '.join(CELL)}")
     columns = [pl.lit(cell[name], dtype=SCORES[name]).alias(name) for name in CELL]
     return rows.select(*columns, pl.all())
+
+
+def scores(rows: Iterable[Mapping[str, Any]], variants: Variants) -> pl.DataFrame:
+    """Rows of scores as a table of columns ``SCORES``, with the facts of each row's variant.
+
+    A variant of which ``variants`` holds nothing is called by its own name, and has no sibling, rate or schedule.
+    """
+    unknown = {"sibling": "", "rate": None, "schedule": "", "control": ""}
+    full = ({"label": row["variant"], **unknown, **variants.get(row["variant"], {}), **row} for row in rows)
+    return pl.DataFrame([{name: row[name] for name in SCORES} for row in full], schema=SCORES)
 
 
 def measurements(rows: pl.DataFrame, *, dimension: str, task: str) -> pl.DataFrame:

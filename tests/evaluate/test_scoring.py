@@ -6,13 +6,21 @@ from scipy import stats
 from unicomp_lib import tables
 from unicomp_lib.evaluate import scoring
 
+FACTS = {
+    "dense": {"label": "Dense"},
+    "wanda-50": {"label": "Wanda 60 %", "rate": 0.6},
+    "rtn-int4": {"label": "RTN int4"},
+    "dense-rerun": {"label": "Dense, rerun", "control": "rerun"},
+}
+METHODS = {"dense": "dense", "dense-rerun": "dense", "wanda-50": "wanda", "rtn-int4": "rtn"}
+
 
 def cell(variant, seed=0):
-    return {"model": "m", "method": variant.split("-")[0], "variant": variant, "calibration": "", "seed": seed}
+    return {"model": "m", "method": METHODS[variant], "variant": variant, "calibration": "", "seed": seed}
 
 
 def rows(values, variant, seed=0, chance=0.25, metric="acc_norm", task="t_cloze", capability="knowledge", form="cloze"):
-    names = [str(place) for place in range(len(values))]
+    names = [str(index) for index in range(len(values))]
     frame = pl.DataFrame(
         {
             "dimension": "performance", "capability": capability, "task": task, "format": form, "chance": chance,
@@ -34,7 +42,7 @@ DENSE = [1] * 80 + [0] * 20
 
 def test_scores_retention_and_flips_are_those_of_the_items():
     kept = [1] * 55 + [0] * 35 + [1] * 10  # loses 25, gains 10
-    found = scoring.score(pl.concat([rows(DENSE, "dense"), rows(kept, "wanda-50")]))
+    found = scoring.score(pl.concat([rows(DENSE, "dense"), rows(kept, "wanda-50")]), FACTS)
     assert found.schema == pl.Schema(tables.SCORES)
     mine = {"variant": "wanda-50", "seed": 0}
     assert one(found, metric="acc_norm", **mine)["value"] == 0.65
@@ -50,8 +58,8 @@ def test_scores_retention_and_flips_are_those_of_the_items():
 
 def test_a_task_is_tested_beside_dense_and_adjusted_for_all_tests():
     kept = [1] * 55 + [0] * 35 + [1] * 10
-    cells = [rows(DENSE, "dense"), rows(kept, "wanda-50"), rows(DENSE, "rtn-int4"), rows(DENSE, "dense-again")]
-    found = scoring.score(pl.concat(cells))
+    cells = [rows(DENSE, "dense"), rows(kept, "wanda-50"), rows(DENSE, "rtn-int4"), rows(DENSE, "dense-rerun")]
+    found = scoring.score(pl.concat(cells), FACTS)
     mine = {"variant": "wanda-50", "seed": None, "task": "t_cloze"}
     assert one(found, metric="difference", **mine)["value"] == pytest.approx(-0.15)
     assert one(found, metric="dense", **mine)["value"] == 0.8
@@ -60,8 +68,8 @@ def test_a_task_is_tested_beside_dense_and_adjusted_for_all_tests():
     assert one(found, metric="mcnemar_p_holm", **mine)["value"] == pytest.approx(2 * p)  # two compressed variants
     assert one(found, metric="mcnemar_p_holm", variant="rtn-int4", seed=None)["value"] == 1
     assert one(found, metric="detectable", **mine)["value"] > 0.1
-    assert found.filter(variant="dense-again", metric="mcnemar_p_holm").is_empty()
-    assert one(found, metric="flips_lost", variant="dense-again", seed=None)["value"] == 0
+    assert found.filter(variant="dense-rerun", metric="mcnemar_p_holm").is_empty()
+    assert one(found, metric="flips_lost", variant="dense-rerun", seed=None)["value"] == 0
 
 
 def test_the_interaction_compares_the_sets_that_exist_in_both_formats():
@@ -79,7 +87,7 @@ def test_the_interaction_compares_the_sets_that_exist_in_both_formats():
         ("b", "reasoning", "cloze"): 0.6, ("b", "reasoning", "generate"): 0.4,
         ("c", "knowledge", "cloze"): 0.1,
     }  # fmt: skip
-    found = scoring.score(pl.concat([cell_rows("dense", dict.fromkeys(shape, 1)), cell_rows("wanda-50", shape)]))
+    found = scoring.score(pl.concat([cell_rows("dense", dict.fromkeys(shape, 1)), cell_rows("wanda-50", shape)]), FACTS)
     row = one(found, metric="interaction_retention", variant="wanda-50", seed=None)
     assert row["value"] == pytest.approx((0.9 - 0.6) - (0.5 - 0.4), abs=1e-9)
     assert row["low"] < row["value"] < row["high"]
@@ -109,10 +117,10 @@ def test_sets_with_one_prompt_for_both_formats_do_not_count_for_growth():
         return pl.concat(parts)
 
     sets = [("a", "knowledge"), ("nq", "knowledge"), ("b", "reasoning")]
-    dense = {(*each, form): 2.0 for each in sets for form in ("cloze", "generate")}
+    dense = {(*about, form): 2.0 for about in sets for form in ("cloze", "generate")}
     growth = {("a", "cloze"): 1.5, ("a", "generate"): 1.2, ("b", "cloze"): 1.1, ("b", "generate"): 3.0}
     ours = {key: 2.0 * growth.get((key[0], key[2]), 9.0) for key in dense}
-    found = scoring.score(pl.concat([cell_rows("dense", dense), cell_rows("wanda-50", ours)]))
+    found = scoring.score(pl.concat([cell_rows("dense", dense), cell_rows("wanda-50", ours)]), FACTS)
     bias = {
         row["format"]: row
         for row in found.filter(metric="bias_growth", variant="wanda-50", seed=0).iter_rows(named=True)
@@ -127,17 +135,30 @@ def test_growth_needs_no_score_above_chance():
         rows([2.0] * 50, "dense", metric="bits_per_byte"),
         rows([3.0] * 50, "wanda-50", metric="bits_per_byte"),
     )
-    found = scoring.score(pl.concat([dense, ours]))
+    found = scoring.score(pl.concat([dense, ours]), FACTS)
     growth = one(
         found, metric="bits_per_byte_growth", variant="wanda-50", seed=None, capability="knowledge", format="cloze"
     )
     assert growth["value"] == pytest.approx(np.log(1.5))
 
 
+def test_every_row_says_of_its_variant_what_is_known_of_it():
+    cells = pl.concat([rows(DENSE, "dense"), rows(DENSE, "wanda-50"), rows(DENSE, "dense-rerun")])
+    columns = ["variant", *tables.FACTS]
+    known, unknown = (scoring.score(cells, facts).select(columns).unique().sort("variant") for facts in (FACTS, {}))
+    assert known.rows() == [
+        ("dense", "Dense", "", None, "", ""),
+        ("dense-rerun", "Dense, rerun", "", None, "", "rerun"),
+        ("wanda-50", "Wanda 60 %", "", 0.6, "", ""),
+    ]
+    names = ("dense", "dense-rerun", "wanda-50")
+    assert unknown.rows() == [(name, name, "", None, "", "") for name in names]
+
+
 def test_the_spread_over_seeds_stands_apart_from_that_over_items():
     first, second = [1] * 40 + [0] * 60, [1] * 60 + [0] * 40
     table = pl.concat([rows(DENSE, "dense"), rows(first, "wanda-50", 0), rows(second, "wanda-50", 1)])
-    row = one(scoring.score(table), metric="primary_seed_sd")
+    row = one(scoring.score(table, FACTS), metric="primary_seed_sd")
     assert (row["variant"], row["n"]) == ("wanda-50", 2)
     assert row["value"] == pytest.approx(np.std([0.4, 0.6], ddof=1))
     assert row["high"] > row["value"] > row["low"]
@@ -145,7 +166,7 @@ def test_the_spread_over_seeds_stands_apart_from_that_over_items():
 
 def test_a_dense_score_at_chance_gives_no_retention():
     guess = [1, 0, 0, 0] * 25
-    found = scoring.score(pl.concat([rows(guess, "dense"), rows(guess, "wanda-50")]))
+    found = scoring.score(pl.concat([rows(guess, "dense"), rows(guess, "wanda-50")]), FACTS)
     retention = one(found, metric="retention", capability="knowledge", format="all", variant="wanda-50", seed=0)
     assert np.isnan(retention["value"])
     assert retention["n"] == 0
@@ -154,31 +175,31 @@ def test_a_dense_score_at_chance_gives_no_retention():
 def test_seeds_are_pooled_item_by_item():
     first, second = [1] * 40 + [0] * 60, [1] * 60 + [0] * 40
     table = pl.concat([rows(DENSE, "dense"), rows(first, "wanda-50", 0), rows(second, "wanda-50", 1)])
-    found = scoring.score(table)
+    found = scoring.score(table, FACTS)
     assert one(found, metric="acc_norm", variant="wanda-50", seed=None)["value"] == pytest.approx(0.5)
     assert one(found, metric="acc_norm", variant="wanda-50", seed=None)["n"] == 100
 
 
 def test_other_items_than_those_of_dense_are_refused():
     with pytest.raises(ValueError, match="evaluate both on the same tasks"):
-        scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE[:50], "wanda-50")]))
+        scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE[:50], "wanda-50")]), FACTS)
     with pytest.raises(ValueError, match="has no dense cell"):
-        scoring.score(rows(DENSE, "wanda-50"))
+        scoring.score(rows(DENSE, "wanda-50"), FACTS)
 
 
 def measured(parts, dimension):
     """Item rows of several values a metric, as the fidelity and efficiency notebooks write them."""
     rows = [
-        {"doc_id": place, "metric": name, "value": value}
+        {"doc_id": index, "metric": name, "value": value}
         for name, values in parts.items()
-        for place, value in enumerate(values)
+        for index, value in enumerate(values)
     ]
     return tables.label(tables.measurements(pl.DataFrame(rows), dimension=dimension, task="t"), cell("wanda-50"))
 
 
 def test_perplexity_is_the_exponential_of_the_mean_loss():
     parts = {"nll": [1.0, 2.0, 3.0, 2.0], "nll_dense": [0.5, 1.5, 2.5, 1.5], "kl": [0.1] * 4, "agreement": [1.0] * 4}
-    found = scoring.fidelity(measured(parts, "fidelity"))
+    found = scoring.fidelity(measured(parts, "fidelity"), FACTS)
     assert one(found, metric="perplexity", seed=0)["value"] == pytest.approx(np.exp(2.0))
     agreement = one(found, metric="agreement", seed=0)
     assert (agreement["value"], agreement["low"], agreement["high"]) == (1, 1, 1)
@@ -192,7 +213,7 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
         "token": [0.1, 0.1, 0.3, 0.3, 0.5, 0.5], "token_dense": [0.1] * 6,
         "read": [4.0], "bandwidth": [90.0], "bandwidth_dense": [100.0],
     }  # fmt: skip
-    found = scoring.efficiency(measured(parts, "efficiency"))
+    found = scoring.efficiency(measured(parts, "efficiency"), FACTS)
     ratio = one(found, metric="decode_ratio", seed=0)
     assert (ratio["value"], ratio["low"], ratio["high"]) == (2.0, 1.0, 3.0)
     latency = one(found, metric="latency_p50", seed=0)
@@ -212,11 +233,11 @@ def test_languages_have_rows_of_their_own_in_each_format():
         for variant in ("dense", "wanda-50")
         for name, form, grown in sets
         for metric, values in (
-            ("bits_per_byte", [(grown if variant != "dense" else 1) * (1 + place / 10) for place in range(20)]),
+            ("bits_per_byte", [(grown if variant != "dense" else 1) * (1 + index / 10) for index in range(20)]),
             ("acc_norm", [1] * 20 if variant == "dense" else [1] * 15 + [0] * 5),
         )
     ]
-    found = scoring.score(pl.concat([*cells, rows(DENSE, "dense"), rows(DENSE, "wanda-50")]))
+    found = scoring.score(pl.concat([*cells, rows(DENSE, "dense"), rows(DENSE, "wanda-50")]), FACTS)
     mine = {"variant": "wanda-50", "seed": 0, "capability": "multilingual"}
     for name, form, factor in sets:
         here = mine | {"task": name[-2:], "format": form}

@@ -2,33 +2,7 @@ import matplotlib.pyplot as plt
 import polars as pl
 import pytest
 
-from unicomp_lib.figures import panels
-from unicomp_lib.study import params
-
-
-@pytest.mark.parametrize(
-    ("variant", "name"),
-    [
-        ("dense", "Dense"),
-        ("wanda-50", "Wanda 50 %"),
-        ("wanda-2-4", "Wanda 2:4"),
-        ("wanda-4-8", "Wanda 4:8"),
-        ("wanda-50-reasoning", "Wanda 50 % reasoning"),
-        ("sparsegpt-50+gptq-int4", "SparseGPT 50 % + GPTQ int4"),
-        ("smoothquant-w8a8", "SmoothQuant w8a8"),
-        ("lrc-450", "Low-Rank Clone 450"),
-        ("mine-3", "mine 3 %"),
-    ],
-)
-def test_variants_are_named_for_readers(variant, name):
-    assert panels.name(variant) == name
-
-
-def test_every_method_of_the_profiles_has_a_look_of_its_own():
-    for profile in ("embedded", "paper", "tiny"):
-        assert {each.method for each in params.load(profile).compressions.values()} <= set(panels.METHODS)
-    looks = [look[1:] for look in panels.METHODS.values()]
-    assert len({colour for colour, _ in looks}) == len({marker for _, marker in looks}) == len(looks)
+from unicomp_lib.figures import palette, panels
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
@@ -49,12 +23,14 @@ def test_effects_are_symmetric_about_zero_and_shade_the_better_side(better):
     plt.close()
 
 
-def test_variants_of_one_method_differ_and_siblings_can_be_left_out():
+def test_variants_of_one_method_differ_and_siblings_and_controls_can_be_left_out():
     table = pl.DataFrame(
         {
-            "variant": ["gptq-int4", "a+gptq-int4", "b+gptq-int4", "rtn-int4", "wanda-50-reasoning", "dense-again"],
-            "method": ["gptq", "gptq", "gptq", "rtn", "wanda", "dense"],
-            "calibration": ["general", "general", "general", "", "reasoning", ""],
+            "variant": ["a", "b", "c", "wanda-50-reasoning", "ours", "dense-rerun"],
+            "method": ["gptq", "gptq", "gptq", "wanda", "wanda", "dense"],
+            "calibration": ["general", "general", "general", "reasoning", "reasoning", ""],
+            "sibling": ["", "", "", "", "wanda-50-reasoning", ""],
+            "control": ["", "", "", "", "", "rerun"],
         }
     )
     fills = [panels._fill(variant, table)["fillstyle"] for variant in table["variant"][:3]]
@@ -66,7 +42,11 @@ def test_formats_of_a_variant_stand_side_by_side_and_differ():
     rows = [("a", "cloze", -0.1), ("a", "generate", 0.1), ("b", "cloze", 0.2), ("b", "generate", 0.3)]
     columns = ["variant", "format", "value"]
     table = pl.DataFrame(rows, schema=columns, orient="row").with_columns(
-        model=pl.lit("m"), method=pl.lit("wanda"), low=pl.col("value") - 0.05, high=pl.col("value") + 0.05
+        model=pl.lit("m"),
+        method=pl.lit("wanda"),
+        label=pl.col("variant").str.to_uppercase(),
+        low=pl.col("value") - 0.05,
+        high=pl.col("value") + 0.05,
     )
     figure, axes = plt.subplots()
     panels.formats(axes, table, title="knowledge less reasoning", label="growth")
@@ -76,6 +56,7 @@ def test_formats_of_a_variant_stand_side_by_side_and_differ():
     assert heights[0] < 0 < heights[1] < heights[2] < 1 < heights[3]
     low, high = axes.get_xlim()
     assert low == -high
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
     panels.format_legend(figure, table)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ranked options", "generated answers"]
     plt.close()
@@ -108,7 +89,8 @@ def test_a_plane_shows_the_variants_that_have_both_scores():
 def test_a_tracks_parts_stand_beside_its_score_in_one_order():
     table = pl.DataFrame(
         {
-            "model": "m", "method": ["rtn", "awq", "rtn", "awq", "awq"], "variant": ["rtn", "awq", "rtn", "awq", "awq"],
+            "model": "m", "method": ["rtn", "awq", "rtn", "awq", "awq"], "variant": ["awq", "rtn", "awq", "rtn", "rtn"],
+            "label": ["RTN int3", "AWQ int4", "RTN int3", "AWQ int4", "AWQ int4"],
             "track": ["speed", "speed", "speed", "speed", "cost"],
             "part": ["decode", "decode", "score", "score", "score"],
             "value": [2.0, 1.5, 2.0, 1.5, 0.5], "low": 0.4, "high": 2.5,
@@ -116,7 +98,83 @@ def test_a_tracks_parts_stand_beside_its_score_in_one_order():
     )  # fmt: skip
     figure, axes = plt.subplots()
     panels.parts(axes, table, "cost", "score", label="x", reference=1)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["RTN", "AWQ"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["RTN int3", "AWQ int4"]
     ((line, *_),) = axes.containers
-    assert line.get_xydata().tolist() == [[0.5, 1.0]]  # in AWQ's place, though RTN has no cost
+    assert line.get_xydata().tolist() == [[0.5, 1.0]]  # on AWQ's line, though RTN has no cost
+    plt.close(figure)
+
+
+def scores_of(models, **labels):
+    """Pooled and single rows of one metric: every model by every variant, named ``labels`` in figures."""
+    return pl.DataFrame(
+        [
+            {
+                "model": model, "method": "gptq", "variant": variant, "calibration": "", "seed": seed, "label": label,
+                "capability": "reasoning", "metric": "agreement", "value": 0.1 * rank, "low": 0.05, "high": 0.9,
+            }
+            for rank, (model, (variant, label)) in enumerate(
+                ((model, entry) for model in models for entry in labels.items()), start=1
+            )
+            for seed in (None, 0)
+        ]
+    )  # fmt: skip
+
+
+def test_rows_are_called_by_their_label_and_their_model_where_there_are_several():
+    names = {"gptq-4": "GPTQ int4", "wanda-2-4": "GPTQ int3"}
+    for models, expected in (
+        (["m"], ["GPTQ int4", "GPTQ int3"]),
+        (["m", "n"], ["m, GPTQ int4", "m, GPTQ int3", "n, GPTQ int4", "n, GPTQ int3"]),
+    ):
+        table = scores_of(models, **names)
+        figure, (lines, heat) = plt.subplots(1, 2)
+        panels.variants(lines, table, "agreement", label="x", reference=1)
+        pooled = panels.pooled(table, "agreement")
+        panels.heatmap(heat, pooled, scale=1, decimals=1, cmap="viridis", bounds=(0, 1), title="x")
+        for axes in (lines, heat):
+            assert [label.get_text() for label in axes.get_yticklabels()] == expected
+        faint = [tuple(line.get_xydata()[0]) for line in lines.lines if line.get_alpha()]
+        assert faint == [(value, height) for height, value in enumerate(pooled["value"])]
+        panels.legend(figure, pooled)
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names.values())
+        plt.close(figure)
+
+
+def test_measured_and_published_meet_by_their_label_whatever_the_variant_is_called():
+    measured = scores_of(["m"], foo="GPTQ int4", other="GPTQ int3").filter(pl.col("seed").is_null())
+    measured = measured.with_columns(of=pl.lit("held-out text"))
+    published = pl.DataFrame(
+        {
+            "metric": "agreement", "method": ["gptq", "rtn"], "label": ["GPTQ int4", "RTN int4"], "model": "theirs",
+            "value": [0.7, 0.6], "of": "WikiText-2", "source": "a paper",
+        }
+    )  # fmt: skip
+    figure, axes = plt.subplots()
+    table = panels.measured_and_published(axes, measured, published, label="x")
+    assert table.select("label", "model", "value", "source").rows() == [
+        ("GPTQ int4", "m", 0.1, "measured"), ("GPTQ int4", "theirs", 0.7, "a paper"),
+        ("RTN int4", "theirs", 0.6, "a paper"),
+    ]  # fmt: skip
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["GPTQ int4", "RTN int4"]
+    assert [container[0].get_color() for container in axes.containers] == [
+        palette.METHODS[method][1] for method in ("gptq", "gptq", "rtn")
+    ]
+    plt.close(figure)
+
+
+def test_what_is_measured_of_something_else_stands_on_a_line_of_its_own():
+    measured = scores_of(["m"], foo="GPTQ int4").filter(pl.col("seed").is_null()).with_columns(of="capability")
+    published = pl.DataFrame(
+        {
+            "metric": "retention", "method": "gptq", "label": "GPTQ int4", "model": "theirs", "value": [0.8, 0.4],
+            "of": ["knowledge", "reasoning"], "source": "a paper",
+        }
+    )  # fmt: skip
+    figure, axes = plt.subplots()
+    table = panels.measured_and_published(axes, measured, published, label="x")
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["GPTQ int4, knowledge", "GPTQ int4, reasoning"]
+    assert table.select("of", "source").rows() == [
+        ("knowledge", "a paper"), ("reasoning", "measured"), ("reasoning", "a paper")
+    ]  # fmt: skip
     plt.close(figure)

@@ -45,8 +45,14 @@ def test_units_that_are_constant_have_no_scores_and_dense_keeps_all(networks):
 
 def test_scores_hold_accuracy_sizes_and_interpretability(networks):
     images, units = networks
-    found = summary.score(images, units)
+    found = summary.score(images, units, {"filters-50": {"label": "Filters 50 %", "rate": 0.5, "schedule": "one-shot"}})
     assert found.schema == tables.SCORES
+    facts = found.select("variant", *tables.FACTS).unique(maintain_order=True).rows()
+    assert facts == [
+        ("dense", "dense", "", None, "", ""),
+        ("filters-50", "Filters 50 %", "", 0.5, "one-shot", ""),
+        ("all", "all", "", None, "", ""),
+    ]
     assert value(found, "filters-50", "constant") == 0.5
     assert value(found, "filters-50", "sparsity") == pytest.approx(0.5, abs=0.001)
     assert value(found, "filters-50", "macs") < 0.35 * value(found, "dense", "macs")
@@ -61,16 +67,16 @@ def test_scores_hold_accuracy_sizes_and_interpretability(networks):
 
 
 def test_too_few_images_for_the_tasks_are_said(model, held_out):
-    with pytest.raises(ValueError, match="20 tasks of 9 explanations and a query take 400 images, and there are 24"):
+    with pytest.raises(ValueError, match="20 tasks of 9 explanations and a query need 400 images, but there are 24"):
         explained.explain(model, model, held_out, alpha=1)
 
 
 def test_a_relation_over_networks_has_a_bound():
     rows = [
-        {**cell(f"unstructured-{place}"), "metric": metric, "value": value, "task": task, "capability": ""}
-        for place in range(8)
+        {**cell(f"unstructured-{index}"), "metric": metric, "value": value, "task": task, "capability": ""}
+        for index in range(8)
         for metric, value, task in (
-            ("mis", 0.7 + 0.01 * place, "units"), ("sparsity", place / 10, "units"), ("acc", 0.7 - 0.01 * place, "x")
+            ("mis", 0.7 + 0.01 * index, "units"), ("sparsity", index / 10, "units"), ("acc", 0.7 - 0.01 * index, "x")
         )
     ]  # fmt: skip
     found = pl.DataFrame(rows)

@@ -11,7 +11,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import siblings, statistics, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "10"
+VERSION = "11"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -21,14 +21,17 @@ RANKED, GENERATED = "cloze", "generate"
 HEADLINE = "knowledge"
 
 
-def score(items: pl.DataFrame) -> pl.DataFrame:
+def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of one dimension from the item rows of all its cells: columns ``tables.SCORES``.
+
+    ``variants`` holds the facts of each variant: its label in figures, its sibling and more, as ``study.variants``
+    derives them from a profile. With none, variants go by their own names and have no siblings.
 
     Every cell gives its own rows, and every variant rows with ``seed`` null: each item's value is
     then its mean over the seeds, so that the interval shows the sampling of items alone, and
     ``seed_sd`` that of the calibration text. Cells are compared with the dense cell of their model
-    on the same items, and the calibrations of a method with each other (``siblings``). Raises a
-    ``ValueError`` when a model has no dense cell or a cell lacks items that dense has.
+    on the same items, and a variant with its sibling (``siblings``). Raises a ``ValueError`` when a
+    model has no dense cell or a cell lacks items that dense has.
     """
     rows: list[Row] = []
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
@@ -38,8 +41,8 @@ def score(items: pl.DataFrame) -> pl.DataFrame:
         for cells, frame in _cells(of_model):
             rows += [{**cell, **row} for row in _cell_rows(frame, dense) for cell in cells]
         rows += _seed_spread(of_model.filter(pl.col("primary")), "primary")
-    effects = [siblings.effect(items, metric) for metric in ("primary", "bits_per_byte")]
-    return pl.concat([_with_holm(pl.DataFrame(rows, schema=tables.SCORES)), *effects])
+    effects = [siblings.effect(items, metric, variants) for metric in ("primary", "bits_per_byte")]
+    return pl.concat([_with_holm(tables.scores(rows, variants)), *effects])
 
 
 def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
@@ -61,13 +64,13 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
 def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
     """Standard deviation over calibration seeds of a variant's mean, by capability; none for a single seed."""
     names = [name for name in tables.CELL if name != "seed"]
-    found = []
+    rows = []
     for cell, frame in items.group_by([*names, "capability"], maintain_order=True):
         means = frame.group_by("seed", maintain_order=True).agg(pl.col("value").mean())["value"].to_numpy()
         if len(means) > 1:
             row = _row(frame, f"{metric}_seed_sd", statistics.spread(means), task="all")
-            found.append({**dict(zip(names, cell[:-1], strict=True)), "seed": None, **row, "n": len(means)})
-    return found
+            rows.append({**dict(zip(names, cell[:-1], strict=True)), "seed": None, **row, "n": len(means)})
+    return rows
 
 
 def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
@@ -79,8 +82,8 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
         if frame["primary"][0]:
             yield from _changes(frame)
     for frame in _by_task(paired):
-        for name, found in totals.totals(frame):
-            yield {**_row(frame, name, found), "n": frame["doc_id"].n_unique()}
+        for name, total in totals.totals(frame):
+            yield {**_row(frame, name, total), "n": frame["doc_id"].n_unique()}
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
@@ -104,8 +107,8 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
     if not continuous.is_empty():
         change = statistics.difference(*_columns(continuous, "value", "dense", "cluster"))
         yield _row(continuous, "bits_per_byte_change", change, task="all")
-        grown = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
-        yield _row(continuous, "bits_per_byte_growth", grown, task="all")
+        growth = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
+        yield _row(continuous, "bits_per_byte_growth", growth, task="all")
 
 
 def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
@@ -118,26 +121,27 @@ def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
     """
     both = paired.filter(pl.col("format").is_in((RANKED, GENERATED))).with_columns(_source())
     for metric, formula in (("retention", statistics.contrast), ("growth", statistics.growth)):
-        kept = both.filter(pl.col("primary") if metric == "retention" else pl.col("metric") == "bits_per_byte")
+        shared = both.filter(pl.col("primary") if metric == "retention" else pl.col("metric") == "bits_per_byte")
         if metric == "growth":
-            kept = kept.filter(pl.col("prompt_hash").n_unique().over("source", "doc_hash") > 1)
-        kept = kept.filter(pl.col("format").n_unique().over("capability", "source") == 2)
-        for other in kept["capability"].unique(maintain_order=True):
+            shared = shared.filter(pl.col("prompt_hash").n_unique().over("source", "doc_hash") > 1)
+        shared = shared.filter(pl.col("format").n_unique().over("capability", "source") == 2)
+        for other in shared["capability"].unique(maintain_order=True):
             if other == HEADLINE:
                 continue
             bias = {
                 form: [
-                    (sign, _usable(kept.filter(capability=capability, format=form), metric))
+                    (sign, _usable(shared.filter(capability=capability, format=form), metric))
                     for sign, capability in ((1.0, HEADLINE), (-1.0, other))
                 ]
                 for form in (RANKED, GENERATED)
             }
             both_ways = bias[RANKED] + [(-sign, parts) for sign, parts in bias[GENERATED]]
-            shown = {f"{RANKED} - {GENERATED}": (f"interaction_{metric}", both_ways)}
-            for form, (name, groups) in (shown | {form: (f"bias_{metric}", bias[form]) for form in bias}).items():
+            contrasts = {f"{RANKED} - {GENERATED}": (f"interaction_{metric}", both_ways)}
+            contrasts |= {form: (f"bias_{metric}", bias[form]) for form in bias}
+            for form, (name, groups) in contrasts.items():
                 used = sum(len(part.dense) for _, parts in groups for part in parts)
                 about = {"capability": f"{HEADLINE} - {other}", "format": form, "n": used}
-                yield _row(kept, name, formula(groups), task="all") | about
+                yield _row(shared, name, formula(groups), task="all") | about
 
 
 def _usable(frame: pl.DataFrame, metric: str) -> list[Part]:
@@ -190,13 +194,13 @@ def _retention(primary: pl.DataFrame) -> Row:
     ``n`` counts their items; where dense is clearly above chance on none, the value is NaN and n is 0.
     """
     parts = _usable(primary, "retention")
-    found = statistics.retention(parts)
+    retention = statistics.retention(parts)
     used = sum(len(part.dense) for part in parts)
-    return {**_row(primary, "retention", found, task="all"), "n": 0 if np.isnan(found.value) else used}
+    return {**_row(primary, "retention", retention, task="all"), "n": 0 if np.isnan(retention.value) else used}
 
 
 def _plain(primary: pl.DataFrame) -> Estimate:
-    """UniComp's retention, the ratio of plain scores over all tasks, to set beside what it published."""
+    """UniComp's retention, the ratio of plain scores over all tasks, to compare with what it published."""
     return statistics.retention([replace(_part(frame), chance=0.0) for frame in _by_task(primary)])
 
 
@@ -207,10 +211,10 @@ def _changes(frame: pl.DataFrame) -> Iterator[Row]:
     yield _row(frame, "difference", statistics.difference(values, dense, clusters))
     yield _row(frame, "flips_lost", statistics.mean(np.maximum(dense - values, 0), clusters))
     yield _row(frame, "flips_gained", statistics.mean(np.maximum(values - dense, 0), clusters))
-    yield _row(frame, "detectable", _alone(statistics.detectable(values, dense, clusters)))
+    yield _row(frame, "detectable", _without_interval(statistics.detectable(values, dense, clusters)))
     if np.isin(values, (0, 1)).all():  # not for means over seeds
         lost, gained = int((dense > values).sum()), int((values > dense).sum())
-        yield _row(frame, "mcnemar_p", _alone(statistics.mcnemar(lost, gained)))
+        yield _row(frame, "mcnemar_p", _without_interval(statistics.mcnemar(lost, gained)))
 
 
 def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
@@ -225,11 +229,11 @@ def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([scores, *adjusted])
 
 
-def _alone(value: float) -> Estimate:
+def _without_interval(value: float) -> Estimate:
     return Estimate(value, float("nan"), float("nan"))
 
 
-def fidelity(items: pl.DataFrame) -> pl.DataFrame:
+def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of the fidelity rows: ``perplexity`` is added, the exponential of the mean ``nll``.
 
     Its interval is that of the mean, exponentiated; ``perplexity_ratio`` is to the dense model on
@@ -238,7 +242,7 @@ def fidelity(items: pl.DataFrame) -> pl.DataFrame:
     rows = _seed_spread(items.filter(pl.col("metric") == "nll"), "nll")
     for cells, frame in _cells(items):
         rows += [{**cell, **row} for row in _fidelity_rows(frame) for cell in cells]
-    return pl.concat([pl.DataFrame(rows, schema=tables.SCORES), siblings.effect(items, "nll")])
+    return pl.concat([tables.scores(rows, variants), siblings.effect(items, "nll", variants)])
 
 
 def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
@@ -252,7 +256,7 @@ def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
     yield _row(by["nll"], "perplexity_ratio", _exp(ratio))
 
 
-def efficiency(items: pl.DataFrame) -> pl.DataFrame:
+def efficiency(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of the efficiency rows: medians over repeats, and ratios to dense in the same run.
 
     Every metric has a row ``<metric>_dense`` of the dense model measured in turn. A ratio is the
@@ -262,7 +266,7 @@ def efficiency(items: pl.DataFrame) -> pl.DataFrame:
     rows: list[Row] = []
     for cells, frame in _cells(items):
         rows += [{**cell, **row} for row in _efficiency_rows(frame) for cell in cells]
-    return pl.DataFrame(rows, schema=tables.SCORES)
+    return tables.scores(rows, variants)
 
 
 def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
@@ -290,13 +294,13 @@ def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
 def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
     """Percentiles of a token's seconds, and their ratios to dense; intervals are the range of the repeats."""
     repeats = len(by[f"decode{kind}"])
-    found, dense = (by[f"token{kind}{role}"]["value"].to_numpy().reshape(repeats, -1) for role in ("", "_dense"))
+    tokens, dense = (by[f"token{kind}{role}"]["value"].to_numpy().reshape(repeats, -1) for role in ("", "_dense"))
     for percent in (50, 90, 99):
-        ours, theirs = (np.percentile(tokens, percent) for tokens in (found, dense))
-        each = np.percentile(found, percent, axis=1), np.percentile(dense, percent, axis=1)
+        ours, theirs = (np.percentile(seconds, percent) for seconds in (tokens, dense))
+        by_repeat, dense_by_repeat = (np.percentile(seconds, percent, axis=1) for seconds in (tokens, dense))
         name, frame = f"latency{kind}_p{percent}", by[f"token{kind}"]
-        yield _row(frame, name, Estimate(float(ours), *_ends(each[0])))
-        yield _row(frame, f"{name}_ratio", Estimate(float(ours / theirs), *_ends(each[0] / each[1])))
+        yield _row(frame, name, Estimate(float(ours), *_ends(by_repeat)))
+        yield _row(frame, f"{name}_ratio", Estimate(float(ours / theirs), *_ends(by_repeat / dense_by_repeat)))
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
@@ -305,7 +309,7 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
 
 def _median(values: np.ndarray) -> Estimate:
     if len(values) == 1:
-        return _alone(float(values[0]))
+        return _without_interval(float(values[0]))
     return Estimate(float(np.median(values)), *_ends(values))
 
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedModel
 from unicomp_lib.checkpoints import decoder
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.figures import panels, style
+from unicomp_lib.figures.palette import BLUE, GREEN, GREY, ORANGE
 
 CORNER = 48  # weights a side that a reader can still tell apart
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#999999"
 
 
 def pruned(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
@@ -22,13 +22,13 @@ def pruned(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
     """
     figure, axes = plt.subplots(1, 3, figsize=(style.PAGE, 2.4))
     top = dense.float().abs().quantile(0.99).item()
-    for place, title, weight in ((axes[0], "Dense", dense), (axes[1], "Pruned", sparse)):
+    for panel, title, weight in ((axes[0], "Dense", dense), (axes[1], "Pruned", sparse)):
         corner = weight[:CORNER, :CORNER].float().abs().numpy()
-        place.imshow(np.where(corner == 0, np.nan, corner), vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
-        place.set(title=f"{title}: |W|, blank = 0", xlabel="input", ylabel="output")
-        place.grid(visible=False)
-    kept = (sparse != 0).float().mean(dim=0).numpy()
-    axes[2].hist(kept, bins=np.linspace(0, 1, 26), color=BLUE)
+        panel.imshow(np.where(corner == 0, np.nan, corner), vmin=0, vmax=top, cmap="viridis", interpolation="nearest")
+        panel.set(title=f"{title}: |W|, blank = 0", xlabel="input", ylabel="output")
+        panel.grid(visible=False)
+    density = (sparse != 0).float().mean(dim=0).numpy()
+    axes[2].hist(density, bins=np.linspace(0, 1, 26), color=BLUE)
     axes[2].set(title="What each input keeps", xlabel="share of its weights kept", ylabel="inputs", xlim=(0, 1))
     return figure
 
@@ -70,11 +70,11 @@ def tasks(items: pl.DataFrame) -> Figure:
     """Primary metric of every task with its 95 % interval, and its chance level as a tick."""
     frames = list(items.filter(pl.col("primary")).group_by(["task"], maintain_order=True))
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(frames) + 0.8))
-    for place, (_, frame) in enumerate(frames):
-        found = statistics.mean(frame["value"].to_numpy(), frame["cluster"].to_numpy())
-        spread = [[found.value - found.low], [found.high - found.value]]
-        axes.errorbar([found.value], [place], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
-        axes.plot([frame["chance"][0]], [place], "|", color="black", markersize=9)
+    for height, (_, frame) in enumerate(frames):
+        score = statistics.mean(frame["value"].to_numpy(), frame["cluster"].to_numpy())
+        spread = [[score.value - score.low], [score.high - score.value]]
+        axes.errorbar([score.value], [height], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
+        axes.plot([frame["chance"][0]], [height], "|", color="black", markersize=9)
     labels = [f"{name} (n = {len(frame)})" for (name,), frame in frames]
     axes.set_yticks(range(len(frames)), labels)
     axes.set(xlim=(-0.02, 1.02), xlabel="score, bar: 95 % interval, tick: chance", title="Score by task")
@@ -99,12 +99,12 @@ def blocks(rows: pl.DataFrame) -> Figure:
 def repeats(rows: pl.DataFrame) -> Figure:
     """Every repeat of the speed measurement, this model beside dense."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
-    for place, metric in zip(axes, ("prefill", "decode"), strict=True):
+    for panel, metric in zip(axes, ("prefill", "decode"), strict=True):
         for suffix, colour, label in (("", BLUE, "this model"), ("_dense", "black", "dense")):
-            found = rows.filter(pl.col("metric") == metric + suffix).sort("doc_id")
-            place.plot(found["doc_id"], found["value"], "o-", color=colour, label=label, markersize=4)
-        place.set(title=metric.capitalize(), xlabel="repeat", ylabel="tokens a second")
-        place.set_ylim(bottom=0)
+            speeds = rows.filter(pl.col("metric") == metric + suffix).sort("doc_id")
+            panel.plot(speeds["doc_id"], speeds["value"], "o-", color=colour, label=label, markersize=4)
+        panel.set(title=metric.capitalize(), xlabel="repeat", ylabel="tokens a second")
+        panel.set_ylim(bottom=0)
     axes[0].legend()
     return figure
 
@@ -160,10 +160,10 @@ def peaks(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[tor
 def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]) -> Figure:
     """Largest inputs and weights of every column (``peaks``), before and after smoothing."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4), sharey="row")
-    for place, title, (inputs, weights) in zip(axes, ("Before", "After"), (before, after), strict=True):
-        place.plot(inputs.numpy(), color=ORANGE, linewidth=0.7, label="inputs")
-        place.plot(weights.numpy(), color=BLUE, linewidth=0.7, label="weights")
-        place.set(title=title, xlabel="input", yscale="log")
+    for panel, title, (inputs, weights) in zip(axes, ("Before", "After"), (before, after), strict=True):
+        panel.plot(inputs.numpy(), color=ORANGE, linewidth=0.7, label="inputs")
+        panel.plot(weights.numpy(), color=BLUE, linewidth=0.7, label="weights")
+        panel.set(title=title, xlabel="input", yscale="log")
     axes[0].set_ylabel("largest absolute value")
     axes[0].legend()
     return figure
@@ -186,7 +186,7 @@ def training(history: list[dict[str, float]]) -> Figure:
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 2.6))
     read = [row["tokens"] for row in history]
     parts = [name for name in history[0] if name not in ("step", "tokens", "seconds")]
-    for name, colour in zip(parts, (BLUE, ORANGE, "#009E73", GREY), strict=False):
+    for name, colour in zip(parts, (BLUE, ORANGE, GREEN, GREY), strict=False):
         axes.plot(read, [row[name] for row in history], color=colour, label=name, linewidth=1)
     speed = history[-1]["tokens"] / history[-1]["seconds"]
     axes.set(title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second", xlabel="tokens read", ylabel="nats a token")
@@ -200,8 +200,8 @@ def gain(before: np.ndarray, after: np.ndarray) -> Figure:
 
     ``before`` and ``after`` (blocks,) in nats a token, of the same blocks.
     """
-    places = np.arange(len(before)).astype(str)
-    ratio = statistics.difference(after, before, places)
+    blocks = np.arange(len(before)).astype(str)
+    ratio = statistics.difference(after, before, blocks)
     figure, axes = plt.subplots(figsize=(style.COLUMN + 0.5, 3))
     axes.plot(before, after, "o", color=BLUE, markersize=4)
     ends = [min(before.min(), after.min()), max(before.max(), after.max())]

@@ -7,44 +7,44 @@ import itables
 import polars as pl
 from itables.javascript import generate_init_offline_itables_html
 
-from unicomp_lib.figures import networks, panels
-
 SMALL = 0.5  # share of dense's bytes below which a variant counts as small
+HARD = 0.9  # rate of pruning of which the first page speaks
 
 
 def answers(scores: pl.DataFrame) -> list[str]:
     """The study's answers in a sentence each, with their intervals; none for what has not been measured."""
     pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense")
-    found = []
+    sentences = []
     agreement = _of(pooled, "agreement")
     small = agreement.join(_of(pooled, "bytes_on_disk_ratio"), on="variant", suffix="_size")
     small = small.filter(pl.col("value_size") < SMALL).sort("value", descending=True)
     for row in small.head(1).iter_rows(named=True):
-        found.append(
-            f"Nearest to dense of the variants under half its size: **{panels.name(row['variant'])}**. Its most likely "
-            f"next word is dense's in {_percent(row)} of all places, in {1 / row['value_size']:.1f} times fewer bytes."
+        sentences.append(
+            f"Nearest to dense among the variants under half its size: **{row['label']}**. It puts the same token "
+            f"first as dense at {_percent(row)} of positions, in {1 / row['value_size']:.1f} times fewer bytes."
         )
     fast = agreement.join(_of(pooled, "decode_ratio"), on="variant", suffix="_speed")
     for row in fast.sort("value_speed", descending=True).head(1).iter_rows(named=True):
-        found.append(
-            f"Fastest to write: **{panels.name(row['variant'])}**, {row['value_speed']:.1f} "
-            f"[{row['low_speed']:.1f}, {row['high_speed']:.1f}] times as fast as dense; its most likely next word is "
-            f"dense's in {_percent(row)} of all places."
+        sentences.append(
+            f"Fastest to write: **{row['label']}**, {row['value_speed']:.1f} "
+            f"[{row['low_speed']:.1f}, {row['high_speed']:.1f}] times as fast as dense; it puts the same token first "
+            f"as dense at {_percent(row)} of positions."
         )
-    units = scores.filter(pl.col("dimension") == "vision", pl.col("variant").str.contains(r"-90$"))
-    kept = _of(units.filter(task="units"), "overlap").join(_of(units, "difference"), on="variant", suffix="_accuracy")
-    for row in kept.sort("value_accuracy", descending=True).head(1).iter_rows(named=True):
-        found.append(
-            f"GoogLeNet without nine in ten of what was pruned, best of all ways: **{networks.name(row['variant'])}**, "
+    networks = scores.filter(dimension="vision", rate=HARD, schedule="one-shot", control="")
+    overlap, change = _of(networks.filter(task="units"), "overlap"), _of(networks, "difference")
+    survival = overlap.join(change, on="variant", suffix="_accuracy")
+    for row in survival.sort("value_accuracy", descending=True).head(1).iter_rows(named=True):
+        sentences.append(
+            f"Best of the networks pruned by {100 * HARD:.0f} % in one shot: **{row['label']}**, "
             f"{100 * row['value_accuracy']:+.1f} [{100 * row['low_accuracy']:+.1f}, {100 * row['high_accuracy']:+.1f}] "
-            f"points of accuracy. Of the images that excited a unit most, {_percent(row)} still do."
+            f"points of accuracy. Of the images that excited a unit of GoogLeNet most, {_percent(row)} still do."
         )
-    return found
+    return sentences
 
 
 def index(scores: pl.DataFrame, sections: dict[str, list[str]], model: str) -> str:
     """The first page: the answer in one picture and a few sentences, and the way to everything else."""
-    said = "\n".join(f"- {sentence}" for sentence in answers(scores))
+    bullets = "\n".join(f"- {sentence}" for sentence in answers(scores))
     trees = "\n\n".join(
         f"```{{toctree}}\n:caption: {caption}\n:hidden:\n:maxdepth: 1\n\n" + "\n".join(pages) + "\n```"
         for caption, pages in sections.items()
@@ -56,7 +56,7 @@ One model, {model}, compressed in many ways. Right is better; the line is the de
 
 ![Compressed variants relative to dense, in six panels](files/overview.png)
 
-{said}
+{bullets}
 
 Every figure has a page with its data, its method and where it comes from. [All scores](scores.md) are one table to
 search, [every step](provenance.md) has its record, and the [chapters](learn/README.md) explain how each method works
@@ -98,7 +98,7 @@ name to sort by it. Rows of seed "all" are pooled over calibration seeds; single
 def provenance(facts: dict[str, Any]) -> str:
     """The page of all steps with their keys, and of the commits, machines and packages behind them."""
     machines = [", ".join(f"{key} {value}" for key, value in machine.items()) for machine in facts["hardware"]]
-    packages = [", ".join(f"{key} {value}" for key, value in each.items()) for each in facts["packages"]]
+    packages = [", ".join(f"{key} {value}" for key, value in package.items()) for package in facts["packages"]]
     steps = facts["steps"].items()
     hours = sum(step["seconds"] for _, step in steps) / 3600
     rows = "\n".join(f"| `{name}` | `{step['key']}` | {step['seconds']:.0f} |" for name, step in steps)
@@ -117,8 +117,8 @@ def provenance(facts: dict[str, Any]) -> str:
 
 
 def _of(scores: pl.DataFrame, metric: str) -> pl.DataFrame:
-    found = scores.filter(metric=metric).select("variant", "value", "low", "high")
-    return found.unique("variant", keep="first", maintain_order=True)
+    rows = scores.filter(metric=metric).select("variant", "label", "value", "low", "high")
+    return rows.unique("variant", keep="first", maintain_order=True)
 
 
 def _percent(row: dict[str, float]) -> str:

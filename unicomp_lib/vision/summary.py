@@ -9,21 +9,23 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "1"
+VERSION = "2"
 
 SIZES = ("macs", "parameters", "sparsity", "latency", "latency_dense")
 Row = dict[str, object]
 
 
-def score(images: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
+def score(images: pl.DataFrame, units: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores (``tables.SCORES``) from the image rows and the unit rows of all networks.
+
+    ``variants`` holds the facts of each network: its label in figures, rate, schedule and control.
 
     Accuracy is compared with dense on the same images as every task is. Of the MIS, rows of the mean over
     units and of its paired difference to dense, with intervals over layers, since the units of one layer are
     not independent; by layer; the share of constant units; the null. ``mis_by_*`` are rank correlations over
     networks, whose ``bound`` is the smallest relation that they exclude in both directions.
     """
-    accuracy = scoring.score(images.filter(~pl.col("metric").is_in(SIZES)))
+    accuracy = scoring.score(images.filter(~pl.col("metric").is_in(SIZES)), variants)
     rows: list[Row] = []
     for cell, of_cell in images.filter(pl.col("metric").is_in(SIZES)).group_by(tables.CELL, maintain_order=True):
         rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _sizes(of_cell)]
@@ -31,9 +33,8 @@ def score(images: pl.DataFrame, units: pl.DataFrame) -> pl.DataFrame:
     for cell, of_cell in units.group_by(tables.CELL, maintain_order=True):
         paired = of_cell.join(reference, on=["layer", "channel"], how="left", maintain_order="left")
         rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _units(paired)]
-    found = pl.concat([accuracy, pl.DataFrame(rows, schema=tables.SCORES)])
-    relations = pl.DataFrame(list(_relations(found)), schema=tables.SCORES)
-    return pl.concat([found, relations])
+    scores = pl.concat([accuracy, tables.scores(rows, variants)])
+    return pl.concat([scores, tables.scores(_relations(scores), variants)])
 
 
 def _sizes(frame: pl.DataFrame) -> Iterator[Row]:
@@ -53,22 +54,22 @@ def _units(paired: pl.DataFrame) -> Iterator[Row]:
     both = alive.filter(pl.col("dense").is_not_null())
     yield _row("mis_difference", _by_layer(both, pl.col("mis") - pl.col("dense")), len(both))
     for (layer,), frame in alive.group_by(["layer"], maintain_order=True):
-        places = np.arange(len(frame))
-        yield _row("mis", statistics.bootstrap(frame["mis"].to_numpy().astype(float), places), len(frame), str(layer))
+        units = np.arange(len(frame))
+        yield _row("mis", statistics.bootstrap(frame["mis"].to_numpy().astype(float), units), len(frame), str(layer))
 
 
 def _by_layer(frame: pl.DataFrame, value: pl.Expr) -> Estimate:
-    kept = frame.select(value.cast(pl.Float64).alias("value"), "layer")
-    if kept.is_empty():
+    values = frame.select(value.cast(pl.Float64).alias("value"), "layer")
+    if values.is_empty():
         return statistics.UNDEFINED
-    return statistics.bootstrap(kept["value"].to_numpy(), kept["layer"].to_numpy())
+    return statistics.bootstrap(values["value"].to_numpy(), values["layer"].to_numpy())
 
 
-def _relations(found: pl.DataFrame) -> Iterator[Row]:
+def _relations(scores: pl.DataFrame) -> Iterator[Row]:
     """Over the trained networks: MIS by sparsity and by accuracy."""
-    kept = found.filter(pl.col("seed").is_not_null(), pl.col("variant") != "untrained", pl.col("task") != "all")
+    rows = scores.filter(pl.col("seed").is_not_null(), pl.col("variant") != "untrained", pl.col("task") != "all")
     wide = {
-        metric: kept.filter(pl.col("metric") == metric).unique(["variant", "seed"], keep="first", maintain_order=True)
+        metric: rows.filter(pl.col("metric") == metric).unique(["variant", "seed"], keep="first", maintain_order=True)
         for metric in ("mis", "sparsity", "acc")
     }
     for metric in ("sparsity", "acc"):

@@ -1,0 +1,70 @@
+import matplotlib.pyplot as plt
+import polars as pl
+import pytest
+
+from unicomp_lib import tables
+from unicomp_lib.figures import networks, palette
+
+FACTS = {
+    "dense": {"label": "Dense"},
+    "untrained": {"label": "Random weights"},
+    "filters-90": {"label": "Filters 30 %", "rate": 0.3, "schedule": "one-shot"},
+    "b": {"label": "Filters 50 % iterative", "rate": 0.5, "schedule": "iterative"},
+    "c": {"label": "Ours", "rate": 0.5, "schedule": "one-shot", "control": "as pruned"},
+}
+METHODS = {"dense": "dense", "untrained": "untrained", "filters-90": "filters", "b": "filters", "c": "filters"}
+
+
+@pytest.fixture
+def table():
+    """Networks whose names say nothing, or something wrong."""
+    measured = {"acc": ("accuracy", "emoji")} | dict.fromkeys(
+        ("mis", "null", "overlap", "constant", "mis_difference"), ("interpretability", "units")
+    )
+    rows = [
+        {
+            "model": "googlenet", "method": METHODS[variant], "variant": variant, "calibration": "", "seed": seed,
+            "dimension": "vision", "capability": capability, "task": task, "format": "", "metric": metric,
+            "value": 0.1 * rank, "low": 0.05 * rank, "high": 0.15 * rank, "n": 9, "chance": 0.2,
+        }
+        for rank, variant in enumerate(FACTS, start=1)
+        for metric, (capability, task) in measured.items()
+        for seed in (0, None)
+    ]  # fmt: skip
+    return networks.networks(tables.scores(rows, FACTS))
+
+
+def test_rate_schedule_and_control_are_those_of_the_table(table):
+    assert table.select("variant", *(name for name in tables.FACTS if name != "sibling")).rows() == [
+        ("dense", "Dense", None, "", ""),
+        ("untrained", "Random weights", None, "", ""),
+        ("filters-90", "Filters 30 %", 0.3, "one-shot", ""),
+        ("b", "Filters 50 % iterative", 0.5, "iterative", ""),
+        ("c", "Ours", 0.5, "one-shot", "as pruned"),
+    ]
+    assert table["acc"].to_list() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_a_control_is_named_in_the_plane_and_on_no_curve(table):
+    figure = networks.summary(table)
+    by_rate, _, plane, _ = figure.axes
+    marks = [container[0] for container in by_rate.containers]
+    assert [mark.get_xydata()[0].tolist() for mark in marks] == [pytest.approx([0.3, 0.3]), pytest.approx([0.5, 0.4])]
+    assert [mark.get_fillstyle() for mark in marks] == ["full", "none"]
+    assert [text.get_text() for text in plane.texts] == ["dense", "random weights", "as pruned"]
+    plt.close(figure)
+
+
+def test_distributions_are_called_by_their_label():
+    units = pl.DataFrame(
+        {
+            "method": ["dense"] * 4 + ["filters"] * 4, "variant": ["dense"] * 4 + ["filters-90"] * 4,
+            "label": ["Dense"] * 4 + ["Filters 30 %"] * 4, "constant": [False] * 7 + [True],
+            "mis": [0.5, 0.6, 0.7, 0.8] * 2, "null": [0.4, 0.5, 0.5, 0.6] * 2,
+        }
+    )  # fmt: skip
+    figure = networks.distributions(units)
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Dense", "Filters 30 % (25 % constant)", "null"]
+    assert figure.axes[0].lines[0].get_color() == palette.NETWORKS["dense"][1]
+    plt.close(figure)

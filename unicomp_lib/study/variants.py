@@ -1,0 +1,232 @@
+"""What tables and figures say of a variant: from its method and parameters, never from its name."""
+
+import difflib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unicomp_lib.figures import palette
+from unicomp_lib.study import notebooks
+from unicomp_lib.study.params import DENSE, RERUN, UNTRAINED, Compression, ParamsError, Profile, Pruning
+
+Parameters = dict[str, Any]
+
+# Parameters that the study fills in itself: they tell no two variants apart.
+WIRED = ("checkpoint", "teacher", "model", "seed", "output")
+
+
+def facts(profile: Profile) -> dict[str, dict[str, Any]]:
+    """Of each compressed variant of a profile: label, sibling, rate, schedule, control.
+
+    ``label`` is its name in figures, ``sibling`` the variant it is compared with, which differs in the calibration
+    text alone ("" where there is none), ``rate`` the share of the weights that are pruned (None where none are),
+    ``control`` why it is no method of its own: dense evaluated a second time is a "rerun". ``schedule`` is that of
+    networks, and "" here. Raises a ``ParamsError`` where two variants would have one label, or a given sibling
+    is none.
+    """
+    parameters = {variant: _parameters(profile, entry) for variant, entry in profile.compressions.items()}
+    labels = _labels(profile, parameters)
+    table = {
+        variant: _facts(
+            labels[variant], sibling=_sibling(profile, variant, parameters), rate=_rate(parameters[variant])
+        )
+        for variant in profile.compressions
+    }
+    if any(evaluation.rerun for evaluation in profile.evaluations.values()):
+        table[RERUN] = _facts(f"{labels[DENSE]}, rerun", control="rerun")
+    return table
+
+
+def vision_facts(profile: Profile) -> dict[str, dict[str, Any]]:
+    """The same of the networks of the vision study: dense, untrained and each pruning; empty where there is none.
+
+    ``schedule`` is "one-shot" or "iterative" and ``control`` what is left out or drawn at random, such as
+    "as pruned" for a network that is not retrained. Raises a ``ParamsError`` where two would have one label.
+    """
+    if profile.vision is None:
+        return {}
+    table = {name: _facts(palette.method_name(name)) for name in (DENSE, UNTRAINED)}
+    prunings = profile.vision.prunings
+    parameters = {variant: _pruning_parameters(profile, entry) for variant, entry in prunings.items()}
+    derived = {variant: _network_label(given) for variant, given in parameters.items() if not prunings[variant].label}
+    details = _details(derived, parameters)
+    for variant, pruning in prunings.items():
+        given = parameters[variant]
+        label = pruning.label or ", ".join([derived[variant], *details[variant]])
+        table[variant] = _facts(label, rate=float(given["rate"]), schedule=given["schedule"], control=_control(given))
+    _check_labels({variant: row["label"] for variant, row in table.items()}, f"vision.prunings of {profile.name}")
+    return table
+
+
+def _facts(
+    label: str, *, sibling: str = "", rate: float | None = None, schedule: str = "", control: str = ""
+) -> dict[str, Any]:
+    return {"label": label, "sibling": sibling, "rate": rate, "schedule": schedule, "control": control}
+
+
+def _parameters(profile: Profile, compression: Compression) -> Parameters:
+    """All that a compression's notebook is given, its own defaults included."""
+    allowed = notebooks.defaults(f"compress/{compression.method}")
+    shared = {name: value for name, value in profile.calibration.items() if name in allowed}
+    return _unwired(allowed | shared | compression.parameters)
+
+
+def _pruning_parameters(profile: Profile, pruning: Pruning) -> Parameters:
+    allowed = notebooks.defaults("vision/prune")
+    shared = profile.vision.shared if profile.vision else {}
+    return _unwired(allowed | {name: value for name, value in shared.items() if name in allowed} | pruning.parameters)
+
+
+def _unwired(parameters: Parameters) -> Parameters:
+    return {name: value for name, value in parameters.items() if name not in WIRED}
+
+
+def _labels(profile: Profile, parameters: dict[str, Parameters]) -> dict[str, str]:
+    """Labels of all compressions: the given ones, and else base, method, setting and what tells equal ones apart."""
+    entries = profile.compressions
+    derived = {name: _setting(entry.method, parameters[name]) for name, entry in entries.items() if not entry.label}
+    # Of one base: on another base the same setting has another label already.
+    details = _details({name: (entries[name].base, setting) for name, setting in derived.items()}, parameters)
+    labels: dict[str, str] = {}
+    for variant, entry in entries.items():
+        if entry.label:
+            labels[variant] = entry.label
+            continue
+        own = ", ".join([derived[variant], *details[variant]])
+        if text := _unusual_calibration(profile, entry, parameters[variant]):
+            own += f", {text}" if details[variant] else f" {text}"
+        labels[variant] = own if entry.base == DENSE else f"{labels.get(entry.base, entry.base)} + {own}"
+    _check_labels(labels, f"compressions of {profile.name}")
+    return labels
+
+
+def _minitron(parameters: Parameters) -> str:
+    ways = {
+        "depth": parameters["layers"],
+        "width": parameters["hidden"] or parameters["neurons"] or parameters["groups"],
+    }
+    return " and ".join(way for way, cut in ways.items() if cut)
+
+
+def _quanto(parameters: Parameters) -> str:
+    activations = f", activations {parameters['activations']}" if parameters["activations"] else ""
+    return f"{parameters['weights']}{activations}"
+
+
+# What is said of a method beside its name, where it is neither sparsity nor bits.
+SETTINGS: dict[str, Callable[[Parameters], str]] = {
+    "smoothquant": lambda _: "w8a8",
+    "quanto": _quanto,
+    "minitron": _minitron,
+    "lrc": lambda parameters: str(parameters["hidden"]),
+}
+
+
+def _setting(method: str, parameters: Parameters) -> str:
+    """A method with its main parameter: "Wanda 2:4", "GPTQ int4"; of a method unknown here its name alone."""
+    setting = ""
+    if method in SETTINGS:
+        setting = SETTINGS[method](parameters)
+    elif parameters.get("pattern"):
+        setting = parameters["pattern"]
+    elif "sparsity" in parameters:
+        setting = _percent(parameters["sparsity"])
+    elif "bits" in parameters:
+        setting = f"int{parameters['bits']}"
+    return f"{palette.method_name(method)} {setting}".strip()
+
+
+def _network_label(parameters: Parameters) -> str:
+    schedule = "" if parameters["schedule"] == "one-shot" else parameters["schedule"]
+    parts = (palette.method_name(parameters["method"]), _percent(parameters["rate"]), schedule, _control(parameters))
+    return " ".join(str(part) for part in parts if part)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
+
+def _control(parameters: Parameters) -> str:
+    """What a pruned network is a control for: no retraining, or chance in place of the criterion."""
+    untouched = "recalibrated" if parameters["recalibrate"] else "as pruned"
+    parts = ("random" if parameters["criterion"] == "random" else "", "" if parameters["epochs"] else untouched)
+    return " ".join(part for part in parts if part)
+
+
+def _details(derived: dict[str, Any], parameters: dict[str, Parameters]) -> dict[str, list[str]]:
+    """For each variant whose derived label others share, the parameters in which they differ, in words.
+
+    But for the calibration, which is said of the variant that has another than the profile's.
+    """
+    details: dict[str, list[str]] = {}
+    for variant, label in derived.items():
+        alike = [parameters[other] for other in derived if derived[other] == label]
+        names = [name for name in parameters[variant] if name != "calibration"]
+        differing = [name for name in names if any(other.get(name) != parameters[variant][name] for other in alike)]
+        details[variant] = [_in_words(name, parameters[variant][name]) for name in differing]
+    return details
+
+
+def _in_words(name: str, value: Any) -> str:
+    words = name.replace("_", " ")
+    if value is False or value == "":
+        return f"no {words}"
+    return words if value is True else f"{words} {value}"
+
+
+def _unusual_calibration(profile: Profile, compression: Compression, parameters: Parameters) -> str:
+    """The calibration text, where it is not the profile's; of a file the name without its ending."""
+    default = notebooks.defaults(f"compress/{compression.method}").get("calibration")
+    given = parameters.get("calibration")
+    if given is None or given == profile.calibration.get("calibration", default):
+        return ""
+    return Path(given).stem if str(given).endswith((".txt", ".jsonl")) else str(given)
+
+
+def _check_labels(labels: dict[str, str], where: str) -> None:
+    for label, count in Counter(labels.values()).items():
+        if count > 1:
+            first, second, *_ = (variant for variant in labels if labels[variant] == label)
+            raise ParamsError(
+                f"{where}: {first} and {second} would both be called {label!r} in figures; give one of them a label "
+                "of its own, such as label: my variant"
+            )
+
+
+def _rate(parameters: Parameters) -> float | None:
+    if parameters.get("pattern"):
+        remaining, group = map(int, parameters["pattern"].split(":"))
+        return 1 - remaining / group if group else None
+    return float(parameters["sparsity"]) if "sparsity" in parameters else None
+
+
+def _sibling(profile: Profile, variant: str, parameters: dict[str, Parameters]) -> str:
+    """The given sibling, or the first compression above that differs in the calibration alone."""
+    compression = profile.compressions[variant]
+    if compression.sibling:
+        return _checked_sibling(profile, variant, compression)
+    for other, entry in profile.compressions.items():
+        if other == variant:
+            break
+        if (entry.method, entry.base) == (compression.method, compression.base):
+            names = {*parameters[other], *parameters[variant]}
+            differing = [name for name in names if parameters[other].get(name) != parameters[variant].get(name)]
+            if differing == ["calibration"]:
+                return other
+    return ""
+
+
+def _checked_sibling(profile: Profile, variant: str, compression: Compression) -> str:
+    same = [name for name, entry in profile.compressions.items() if entry.method == compression.method]
+    allowed = [name for name in same if name != variant]
+    if compression.sibling in allowed:
+        return compression.sibling
+    known = compression.sibling in profile.compressions
+    fault = f"not another variant of method {compression.method}" if known else "no variant of it"
+    near = difflib.get_close_matches(compression.sibling, allowed, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"allowed are {', '.join(allowed) or 'none'}; correct or remove it"
+    raise ParamsError(
+        f"compressions.{variant} of profile {profile.name} has sibling {compression.sibling!r}, "
+        f"which is {fault}; {hint}"
+    )
