@@ -10,9 +10,9 @@ def test_kappa_is_that_of_sklearn(seed):
     rng = np.random.default_rng(seed)
     human = (rng.random(80) < 0.4).astype(int)
     judge = np.where(rng.random(80) < 0.8, human, 1 - human)
-    found = agreement.kappa(judge, human)
-    assert found.value == pytest.approx(cohen_kappa_score(judge, human))
-    assert found.low < found.value < found.high
+    kappa = agreement.kappa(judge, human)
+    assert kappa.value == pytest.approx(cohen_kappa_score(judge, human))
+    assert kappa.low < kappa.value < kappa.high
     assert agreement.accuracy(judge, human).value == (judge == human).mean()
 
 
@@ -22,8 +22,8 @@ def test_the_interval_of_kappa_covers():
         return np.where(rng.random(n) < 0.85, human, 1 - human), human
 
     truth = cohen_kappa_score(*sample(np.random.default_rng(99), 1_000_000))
-    found = [agreement.kappa(*sample(np.random.default_rng(seed), 150)) for seed in range(500)]
-    assert 0.92 <= np.mean([each.low <= truth <= each.high for each in found]) <= 0.975
+    intervals = [agreement.kappa(*sample(np.random.default_rng(seed), 150)) for seed in range(500)]
+    assert 0.92 <= np.mean([interval.low <= truth <= interval.high for interval in intervals]) <= 0.975
 
 
 def test_one_verdict_throughout_leaves_kappa_undefined():

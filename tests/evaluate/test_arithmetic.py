@@ -21,9 +21,9 @@ def test_a_token_reads_every_weight_once(tmp_path):
     assert arithmetic.read_bytes(model) == 2 * weights + extra  # the embedding is the output layer too
     linear = sum(part.weight.numel() for part in model.model.layers.modules() if isinstance(part, torch.nn.Linear))
     saving.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed_integers.save)
-    kept = int4.load(tmp_path, torch.bfloat16)
+    packed = int4.load(tmp_path, torch.bfloat16)
     scales = 4 * linear // 32
-    assert arithmetic.read_bytes(kept) == 2 * (weights - linear) + linear // 2 + scales + extra
+    assert arithmetic.read_bytes(packed) == 2 * (weights - linear) + linear // 2 + scales + extra
 
 
 def test_a_token_reads_no_embedding_that_is_no_output_layer_and_all_of_a_quantized_weight():
@@ -33,7 +33,7 @@ def test_a_token_reads_no_embedding_that_is_no_output_layer_and_all_of_a_quantiz
     assert arithmetic.read_bytes(model) == before
     linear = sum(part.weight.numel() for part in model.model.layers.modules() if isinstance(part, torch.nn.Linear))
     after = arithmetic.read_bytes(quanto.compress(model, weights="int8"))
-    assert before - linear <= after < before - 0.9 * linear  # a byte a weight, and scales
+    assert before - linear <= after < before - 0.9 * linear  # one byte per weight, and scales
 
 
 def test_bandwidth_is_that_of_a_memory():

@@ -12,14 +12,14 @@ def test_logits_are_those_of_the_fused_kernel():
     tokens = torch.randint(0, 200, (3, 40), generator=torch.Generator().manual_seed(0))
     mask = torch.ones_like(tokens)
     mask[0, :7] = 0
-    given = {"input_ids": tokens, "attention_mask": mask}
+    inputs = {"input_ids": tokens, "attention_mask": mask}
     with torch.no_grad():
-        expected, found = fused(**given, use_cache=True), short(**given, use_cache=True)
-        assert torch.allclose(found.logits[mask == 1], expected.logits[mask == 1], atol=1e-5)
+        expected, output = fused(**inputs, use_cache=True), short(**inputs, use_cache=True)
+        assert torch.allclose(output.logits[mask == 1], expected.logits[mask == 1], atol=1e-5)
         more = {"input_ids": tokens[:, :1], "attention_mask": torch.cat([mask, torch.ones(3, 1)], dim=1)}
         after = [
             model(**more, past_key_values=out.past_key_values).logits
-            for model, out in ((fused, expected), (short, found))
+            for model, out in ((fused, expected), (short, output))
         ]
     assert torch.allclose(*after, atol=1e-5)
 

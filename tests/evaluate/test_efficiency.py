@@ -40,8 +40,8 @@ def test_packed_integers_are_multiplied_as_they_are_or_expanded(tmp_path, monkey
     pipe = _Pipe([(1, 4, 1)])
     with pytest.raises(EOFError):
         efficiency._serve(pipe, str(tmp_path), "float32", kernels)
-    found = any(isinstance(part, int4.Int4Linear) for part in loaded[0].modules())
-    assert found is (kernels and hardware.device().type == "cpu")
+    stays_packed = any(isinstance(part, int4.Int4Linear) for part in loaded[0].modules())
+    assert stays_packed is (kernels and hardware.device().type == "cpu")
 
 
 class _Pipe:
@@ -104,7 +104,7 @@ def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
     assert median["decode"] / median["decode_dense"] == pytest.approx(0.5, rel=0.3)
 
 
-def test_an_interpreter_that_is_none_or_has_no_vllm_is_said(tmp_path):
+def test_an_interpreter_that_does_not_start_or_has_no_vllm_is_reported(tmp_path):
     with pytest.raises(ValueError, match=r"interpreter '/no/python' does not start .* a Python that has vLLM"):
         efficiency.compare(models.TINY, models.TINY, precision="float32", interpreter="/no/python")
     with pytest.raises(RuntimeError, match="ended early"):
@@ -144,8 +144,8 @@ def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):
     dense = step("dense", 5, model="m")
     pruned = step("minitron", 30, checkpoint=dense, samples=4, length=10, training_samples=6)
     both = step("magnitude", 20, checkpoint=pruned)
-    found = dict(efficiency.cost(both).select("metric", "value").iter_rows())
-    assert found == {
+    costs = dict(efficiency.cost(both).select("metric", "value").iter_rows())
+    assert costs == {
         "cost_seconds": 50, "cost_cpu_seconds": 25, "cost_peak_memory": 300, "cost_tokens": 100, "cost_joules": 350
     }  # fmt: skip
     assert efficiency.cost(dense).is_empty()

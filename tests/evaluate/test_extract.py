@@ -6,7 +6,7 @@ CHOICES = ["a knife", "a pillow", "the cup", "dog"]
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "index"),
     [
         (" B", 1),
         (" B. a pillow", 1),
@@ -20,8 +20,8 @@ CHOICES = ["a knife", "a pillow", "the cup", "dog"]
         ("", None),
     ],
 )
-def test_the_option_is_read_where_it_is_clear(text, place):
-    assert extract.option(text, CHOICES) == place
+def test_the_option_is_read_where_it_is_clear(text, index):
+    assert extract.option(text, CHOICES) == index
 
 
 def test_no_answer_is_failed_and_wrong():

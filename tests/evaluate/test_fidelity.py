@@ -15,10 +15,10 @@ def means(rows):
 def test_a_model_is_faithful_to_itself_and_its_loss_is_that_of_transformers(tiny):
     model, tokenizer = tiny
     tokens = torch.randint(len(tokenizer), (3, 50))
-    found = means(fidelity.compare(model, model, tokens))
-    assert (found["kl"], found["agreement"]) == (pytest.approx(0, abs=1e-6), 1)
+    values = means(fidelity.compare(model, model, tokens))
+    assert (values["kl"], values["agreement"]) == (pytest.approx(0, abs=1e-6), 1)
     with torch.no_grad():
-        assert found["nll"] == pytest.approx(model(tokens, labels=tokens).loss.item(), abs=1e-4)
+        assert values["nll"] == pytest.approx(model(tokens, labels=tokens).loss.item(), abs=1e-4)
 
 
 @torch.no_grad()
@@ -26,7 +26,7 @@ def test_divergence_is_that_of_its_definition(tiny):
     dense, tokenizer = tiny
     model = magnitude.compress(copy.deepcopy(dense), sparsity=0.8)
     tokens = torch.randint(len(tokenizer), (1, 30))
-    p, q = (each(tokens).logits[0, :-1].double().softmax(-1) for each in (dense, model))
+    p, q = (network(tokens).logits[0, :-1].double().softmax(-1) for network in (dense, model))
     expected = (p * (p / q).log()).sum(-1).mean().item()
     assert means(fidelity.compare(model, dense, tokens))["kl"] == pytest.approx(expected, rel=1e-3)
     assert expected > 0

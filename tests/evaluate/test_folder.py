@@ -45,9 +45,9 @@ def test_a_changed_file_changes_the_folders_identity(data):
     ("source", "count"), [("mmlu", 14042), ("arc_challenge", 299), ("arc_easy", 570), ("gsm8k", 1319), ("mgsm_th", 250)]
 )
 def test_the_real_benchmarks_are_read(source, count):
-    found = items.items(source, str(DATA))
-    assert len(found) == count
-    assert all(float(item["answer"]) == float(item["answer"]) for item in found if "answer" in item)
+    records = items.items(source, str(DATA))
+    assert len(records) == count
+    assert all(float(item["answer"]) == float(item["answer"]) for item in records if "answer" in item)
 
 
 @real

@@ -49,7 +49,7 @@ def test_rows_that_have_ended_are_not_computed_further(dense, monkeypatch):
         """The first row ends after one token, the second after two, and so on."""
         if not any(tokens is row for row in rows):
             rows.append(tokens)
-        return len(tokens) > next(place for place, row in enumerate(rows) if tokens is row)
+        return len(tokens) > next(index for index, row in enumerate(rows) if tokens is row)
 
     monkeypatch.setattr(greedy, "_stopped", stopped)
     hook = model.register_forward_pre_hook(

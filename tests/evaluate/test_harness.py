@@ -16,7 +16,7 @@ LIMIT = 24
 @pytest.mark.parametrize("name", ["piqa_cloze", "openbookqa_letter"])
 def test_scores_and_log_likelihoods_equal_plain_lm_eval(dense, name):
     model, tokenizer = dense
-    found = harness.run(model, tokenizer, {name: LIMIT})
+    rows = harness.run(model, tokenizer, {name: LIMIT})
     plain = lm_eval.simple_evaluate(
         model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=8),
         tasks=[task.config(name)],
@@ -24,10 +24,10 @@ def test_scores_and_log_likelihoods_equal_plain_lm_eval(dense, name):
         task_manager=TaskManager(include_defaults=False),
         bootstrap_iters=0,
     )
-    means = dict(found.group_by("metric").agg(pl.col("value").mean()).iter_rows())
+    means = dict(rows.group_by("metric").agg(pl.col("value").mean()).iter_rows())
     for metric in sorted({"acc", "acc_norm"} & set(means)):
         assert means[metric] == pytest.approx(plain["results"][name][f"{metric},none"])
-    outputs = found.filter(pl.col("metric") == "acc").sort("doc_id")["output"]
+    outputs = rows.filter(pl.col("metric") == "acc").sort("doc_id")["output"]
     scored = [json.loads(output)["options"] for output in outputs]
     expected = [sample["filtered_resps"] for sample in sorted(plain["samples"][name], key=lambda one: one["doc_id"])]
     for ours, theirs in zip(scored, expected, strict=True):
@@ -41,11 +41,11 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
         "filtered_resps": [(-3.0, False), (-1.0, True)],
         "target": "1",
     }
-    found, output = harness._ranked(sample)
+    scores, output = harness._ranked(sample)
     assert json.loads(output) == {"options": [[-3.0, False], [-1.0, True]]}
     ln2 = 0.6931471805599453
-    assert found["bits_per_byte"] == pytest.approx(1 / ln2 / 4)  # " äb" has 4 bytes
-    assert found["margin"] == pytest.approx(3 / ln2 / 3 - 1 / ln2 / 4)
+    assert scores["bits_per_byte"] == pytest.approx(1 / ln2 / 4)  # " äb" has 4 bytes
+    assert scores["margin"] == pytest.approx(3 / ln2 / 3 - 1 / ln2 / 4)
 
 
 def test_generated_rows_keep_the_answers_and_judged_ones_wait_for_their_verdict(tiny):
@@ -76,6 +76,6 @@ def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
     assert len(clusters[0]) == 5
 
 
-def test_an_unknown_task_lists_the_known():
+def test_an_unknown_task_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"task 'piqa_close' is not known; allowed are .*piqa_cloze"):
         task.described("piqa_close")

@@ -20,9 +20,9 @@ def test_every_item_offered_can_be_checked_without_a_network(monkeypatch):
     nltk = sys.modules.get("nltk") or pytest.importorskip("nltk")
     monkeypatch.setattr(nltk, "download", lambda *_, **__: pytest.fail("a checker asked the network"))
     for item in items.items("ifbench"):
-        found = ifbench.followed(item, ["A short answer. It has two sentences, no more.\n\n- one\n- two"])
-        assert set(found) == {"prompt_level", "instruction_level"}
-        assert 0 <= found["prompt_level"] <= found["instruction_level"] <= 1
+        shares = ifbench.followed(item, ["A short answer. It has two sentences, no more.\n\n- one\n- two"])
+        assert set(shares) == {"prompt_level", "instruction_level"}
+        assert 0 <= shares["prompt_level"] <= shares["instruction_level"] <= 1
 
 
 def test_all_instructions_must_be_followed_for_the_prompt_to_count():
@@ -36,11 +36,9 @@ def test_all_instructions_must_be_followed_for_the_prompt_to_count():
     assert ifbench.followed(doc, ["one"]) == {"prompt_level": 1.0, "instruction_level": 1.0}
 
 
-def test_what_the_full_set_needs_is_said(monkeypatch):
+def test_what_the_full_set_needs_is_reported(monkeypatch):
     monkeypatch.setattr(ifbench.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(
-        ValueError, match=r"all of IFBench needs the package syllapy.*or take the task ifbench_generate"
-    ):
+    with pytest.raises(ValueError, match=r"all of IFBench needs the package syllapy.*or use the task ifbench_generate"):
         items.items("ifbench_full")
 
 

@@ -34,19 +34,19 @@ def test_languages_ask_the_same_questions():
 
 
 def test_word_problems_have_a_plain_number_and_three_wrong_ones():
-    found = items.items("asdiv")
-    assert len(found) > 1000
-    for item in found:
+    records = items.items("asdiv")
+    assert len(records) > 1000
+    for item in records:
         assert float(item["answer"]) >= 0
         assert len({float(choice) for choice in item["choices"]}) == 4
         assert item["choices"][item["gold"]] == item["answer"]
 
 
 def test_wrong_answers_to_short_questions_are_none_of_the_right_ones():
-    found = items.items("nq_open")
-    assert len(found) > 1000
-    for item in found:
-        wrong = [choice for place, choice in enumerate(item["choices"]) if place != item["gold"]]
+    records = items.items("nq_open")
+    assert len(records) > 1000
+    for item in records:
+        wrong = [choice for index, choice in enumerate(item["choices"]) if index != item["gold"]]
         assert not {extract.normal(answer) for answer in item["answers"]} & {extract.normal(choice) for choice in wrong}
 
 
@@ -87,17 +87,17 @@ def test_every_task_is_described_and_its_chance_is_that_of_its_items():
         else:
             assert about["metric"] in {metric["metric"] for metric in definition["metric_list"]}
         if about["format"] != "generate" and about["asset"] != task.FOLDER:
-            found = items.items(definition["dataset_kwargs"]["source"])
-            mean = sum(1 / len(item.get("choices", "AB")) for item in found) / len(found)
+            records = items.items(definition["dataset_kwargs"]["source"])
+            mean = sum(1 / len(item.get("choices", "AB")) for item in records) / len(records)
             assert about["chance"] == pytest.approx(mean, abs=0.002), name
 
 
 def test_a_source_of_the_users_folder_is_asked_for_in_one_sentence():
     with pytest.raises(
-        ValueError, match=r"items of arc_easy are in no package; set data_dir to a folder that holds arc/"
+        ValueError, match=r"no package contains the items of arc_easy; set data_dir to a folder that contains arc/"
     ):
         items.items("arc_easy")
-    with pytest.raises(ValueError, match="data_dir 'nowhere' is no folder"):
+    with pytest.raises(ValueError, match="data_dir 'nowhere' is not a folder"):
         items.items("arc_easy", "nowhere")
 
 

@@ -15,23 +15,23 @@ def stored(task, answers, cell=CELL):
     rows = [
         {
             "dimension": "reliability", "capability": "safety", "task": task, "format": "generate", "chance": 0.0,
-            "doc_id": place, "doc_hash": f"{task}{place}", "prompt_hash": "p", "cluster": f"{task}{place}",
+            "doc_id": index, "doc_hash": f"{task}{index}", "prompt_hash": "p", "cluster": f"{task}{index}",
             "metric": metric, "primary": False, "value": 0.0, "judge": "", "output": json.dumps({"answers": [answer]}),
         }
-        for place, answer in enumerate(answers)
+        for index, answer in enumerate(answers)
         for metric in ("empty", "tokens")
     ]  # fmt: skip
     return tables.label(pl.DataFrame(rows, schema=tables.ITEMS), cell)
 
 
-def test_verdicts_come_beside_what_is_known_and_name_their_judge():
+def test_verdicts_are_added_to_the_rows_and_name_their_judge():
     rows = pl.concat(
         [stored("strongreject_generate", ["I'm sorry, no.", "x x x"]), stored("overrefusal_generate", [""])]
     )
-    found = judging.judge(rows)
-    assert found.schema == rows.schema
-    assert found.filter(pl.col("judge") == "").equals(rows)
-    verdicts = found.filter(pl.col("judge") != "")
+    judged = judging.judge(rows)
+    assert judged.schema == rows.schema
+    assert judged.filter(pl.col("judge") == "").equals(rows)
+    verdicts = judged.filter(pl.col("judge") != "")
     assert set(verdicts["judge"]) == {"refusal-phrases-1+minilm-1"}
     primary = verdicts.filter(pl.col("primary")).select("task", "metric", "value").rows()
     assert primary == [
@@ -46,10 +46,10 @@ def test_every_cell_is_judged_by_itself_and_can_be_scored():
     rows = pl.concat(
         [stored("strongreject_generate", answers), stored("strongreject_generate", ["x x x"] * 12, cell=other)]
     )
-    found = scoring.score(judging.judge(rows))
-    refused = found.filter(pl.col("metric") == "refused", pl.col("seed").is_null())
+    scores = scoring.score(judging.judge(rows), {})
+    refused = scores.filter(pl.col("metric") == "refused", pl.col("seed").is_null())
     assert refused.select("variant", "value").rows() == [("dense", 0.5), ("wanda-50", 0.0)]
-    off_topic = found.filter(pl.col("metric") == "off_topic", pl.col("seed").is_null())
+    off_topic = scores.filter(pl.col("metric") == "off_topic", pl.col("seed").is_null())
     assert off_topic.select("variant", "value").rows() == [("dense", 0.5), ("wanda-50", 1.0)]
 
 
@@ -57,17 +57,17 @@ def test_an_endpoint_overrules_where_it_has_a_verdict(monkeypatch):
     rows = stored("strongreject_generate", ["I'm sorry, no.", "I'm sorry, no.", "x x x"])
     asked = []
 
-    def verdicts(where, metric, items, answers):
-        asked.append((where.model, metric, len(items)))
+    def verdicts(remote, metric, items, answers):
+        asked.append((remote.model, metric, len(items)))
         return [0.0, None, 1.0]
 
     monkeypatch.setattr(endpoint, "verdicts", verdicts)
-    found = judging.judge(rows, judge_url="http://localhost/v1", judge_model="large").filter(pl.col("judge") != "")
+    judged = judging.judge(rows, judge_url="http://localhost/v1", judge_model="large").filter(pl.col("judge") != "")
     assert asked == [("large", "refused", 3)]
-    assert found.filter(metric="refused").select("value", "judge").rows() == [
+    assert judged.filter(metric="refused").select("value", "judge").rows() == [
         (0.0, "large-1"), (1.0, "refusal-phrases-1+minilm-1"), (1.0, "large-1")
     ]  # fmt: skip
-    assert found.filter(metric="failed")["value"].to_list() == [0, 1, 0]
+    assert judged.filter(metric="failed")["value"].to_list() == [0, 1, 0]
 
 
 def test_half_an_endpoint_is_one_sentence():

@@ -25,9 +25,9 @@ def test_log_likelihoods_equal_plain_lm_eval(tiny, batch):
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
     fast = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=512)
     expected = plain._loglikelihood_tokens(given, disable_tqdm=True)
-    found = fast._loglikelihood_tokens(given, disable_tqdm=True)
-    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
-    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-4)
+    answers = fast._loglikelihood_tokens(given, disable_tqdm=True)
+    assert [greedy for _, greedy in answers] == [greedy for _, greedy in expected]
+    assert torch.allclose(torch.tensor([a for a, _ in answers]), torch.tensor([a for a, _ in expected]), atol=1e-4)
 
 
 def test_a_prompt_too_long_loses_its_beginning_as_in_plain_lm_eval(tiny):
@@ -36,14 +36,14 @@ def test_a_prompt_too_long_loses_its_beginning_as_in_plain_lm_eval(tiny):
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=40)
     fast = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=40)
     expected = plain._loglikelihood_tokens(given, disable_tqdm=True)
-    found = fast._loglikelihood_tokens(given, disable_tqdm=True)
-    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-4)
+    answers = fast._loglikelihood_tokens(given, disable_tqdm=True)
+    assert torch.allclose(torch.tensor([a for a, _ in answers]), torch.tensor([a for a, _ in expected]), atol=1e-4)
 
 
 SHOTS = "Question: two and two? Answer: four. " * 12
 
 
-def test_prompts_that_begin_alike_give_the_log_likelihoods_of_plain_lm_eval(tiny, monkeypatch):
+def test_prompts_with_a_common_prefix_give_the_log_likelihoods_of_plain_lm_eval(tiny, monkeypatch):
     model, tokenizer = tiny
     rows = [(SHOTS + prompt, options) for prompt, options in ROWS] + ROWS
     given = requests(tokenizer, rows)
@@ -52,11 +52,11 @@ def test_prompts_that_begin_alike_give_the_log_likelihoods_of_plain_lm_eval(tiny
     monkeypatch.setattr(
         packed_lm.prefix, "read", lambda *args, keep=packed_lm.prefix.read: read.append(args) or keep(*args)
     )
-    found = fast._loglikelihood_tokens(given, disable_tqdm=True)
+    answers = fast._loglikelihood_tokens(given, disable_tqdm=True)
     plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
     expected = plain._loglikelihood_tokens(given, disable_tqdm=True)
-    assert len(read) == 1  # the beginning was read once
-    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-4)
+    assert len(read) == 1  # the prefix was computed once
+    assert torch.allclose(torch.tensor([a for a, _ in answers]), torch.tensor([a for a, _ in expected]), atol=1e-4)
 
 
 def test_batches_respect_both_limits_and_lose_nothing():

@@ -39,7 +39,7 @@ def test_answers_are_read_and_not_the_old_scores(stored):
     assert [1 - value for value in before] == after
 
 
-def test_an_item_that_was_not_stored_is_said(stored):
+def test_an_item_that_was_not_stored_is_reported(stored):
     some = stored.filter(pl.col("task") == "piqa_cloze", pl.col("doc_id") != 1)
     with pytest.raises(ValueError, match="no stored answer to item"):
         replay.rescore(some)

@@ -11,10 +11,10 @@ from unicomp_lib.evaluate.statistics import Part
 
 @pytest.mark.parametrize(("right", "n"), [(0, 12), (0, 100), (7, 20), (150, 200), (40, 40)])
 def test_proportion_is_wilsons_interval(right, n):
-    found = statistics.proportion(np.repeat([1.0, 0.0], [right, n - right]))
-    assert found.low <= found.value <= found.high
+    estimate = statistics.proportion(np.repeat([1.0, 0.0], [right, n - right]))
+    assert estimate.low <= estimate.value <= estimate.high
     low, high = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert (found.low, found.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
+    assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
 
 
 def test_bootstrap_of_a_mean_agrees_with_scipy():
@@ -26,16 +26,16 @@ def test_bootstrap_of_a_mean_agrees_with_scipy():
 
 
 def test_equal_answers_in_few_clusters_are_no_certainty():
-    found = statistics.mean(np.zeros(48), np.repeat(np.arange(6), 8))
-    assert (found.value, found.low) == (0, 0)
-    assert found.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="wilson").high)
+    estimate = statistics.mean(np.zeros(48), np.repeat(np.arange(6), 8))
+    assert (estimate.value, estimate.low) == (0, 0)
+    assert estimate.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="wilson").high)
 
 
 def coverage(draw, truth, rounds=1000):
     hits = 0
     for seed in range(rounds):
-        found = draw(np.random.default_rng(seed))
-        hits += found.low <= truth <= found.high
+        estimate = draw(np.random.default_rng(seed))
+        hits += estimate.low <= truth <= estimate.high
     return hits / rounds
 
 
@@ -57,17 +57,17 @@ def test_interval_of_a_paired_difference_covers():
     assert 0.93 <= coverage(draw, 0.2) <= 0.97
 
 
-def answers(rng, n, right=0.7, kept=0.8, guessed=0.25):
+def answers(rng, n, right=0.7, retained=0.8, guessed=0.25):
     """Right and wrong answers of dense, and of a model that keeps a share of them and guesses the rest."""
     dense = (rng.random(n) < right).astype(float)
-    return np.where(dense == 1, rng.random(n) < kept, rng.random(n) < guessed).astype(float), dense
+    return np.where(dense == 1, rng.random(n) < retained, rng.random(n) < guessed).astype(float), dense
 
 
 def test_retention_interval_covers_the_true_retention():
     # Dense is right on 70 %, the compressed keeps each right answer with 80 %, chance 25 % on the rest.
     def draw(rng):
-        kept, dense = answers(rng, 300)
-        return statistics.retention([Part(kept, dense, np.arange(300).astype(str), 0.25)])
+        compressed, dense = answers(rng, 300)
+        return statistics.retention([Part(compressed, dense, np.arange(300).astype(str), 0.25)])
 
     truth = (0.7 * 0.8 + 0.3 * 0.25 - 0.25) / (0.7 - 0.25)
     assert 0.93 <= coverage(draw, truth) <= 0.97
@@ -75,15 +75,16 @@ def test_retention_interval_covers_the_true_retention():
 
 def test_interaction_interval_covers_and_the_same_items_are_paired():
     def groups(rng, shared):
-        found = []
-        for sign, kept, ability in ((1, 0.9, "a"), (-1, 0.7, "b"), (-1, 0.8, "a"), (1, 0.6, "b")):
-            compressed, dense = answers(rng, 200, right=0.8, kept=kept)
+        weighted = []
+        for sign, retained, ability in ((1, 0.9, "a"), (-1, 0.7, "b"), (-1, 0.8, "a"), (1, 0.6, "b")):
+            compressed, dense = answers(rng, 200, right=0.8, retained=retained)
             names = np.char.add(ability if shared else f"{ability}{sign}", np.arange(200).astype(str))
-            found.append((float(sign), [Part(compressed, dense, names, 0.25)]))
-        return found
+            weighted.append((float(sign), [Part(compressed, dense, names, 0.25)]))
+        return weighted
 
     truth = sum(
-        sign * (0.8 * kept + 0.2 * 0.25 - 0.25) / 0.55 for sign, kept in ((1, 0.9), (-1, 0.7), (-1, 0.8), (1, 0.6))
+        sign * (0.8 * retained + 0.2 * 0.25 - 0.25) / 0.55
+        for sign, retained in ((1, 0.9), (-1, 0.7), (-1, 0.8), (1, 0.6))
     )
     assert truth == pytest.approx(0.0)
     assert 0.93 <= coverage(lambda rng: statistics.contrast(groups(rng, shared=True)), truth, rounds=500) <= 0.975
@@ -128,21 +129,21 @@ def test_a_dense_score_barely_above_chance_gives_no_retention():
 
 def test_no_right_answer_at_all_is_no_certainty():
     dense = np.repeat([1.0, 0.0], [40, 60])
-    found = statistics.retention([Part(np.zeros(100), dense, np.arange(100).astype(str), 0.0)])
-    assert found.value == 0
-    assert 0.02 < found.high < 0.15
+    estimate = statistics.retention([Part(np.zeros(100), dense, np.arange(100).astype(str), 0.0)])
+    assert estimate.value == 0
+    assert 0.02 < estimate.high < 0.15
 
 
 def test_tasks_that_share_clusters_are_resampled_together():
     rng = np.random.default_rng(1)
     dense = (rng.random(40) < 0.8).astype(float)
-    kept = dense * (rng.random(40) < 0.6)
+    compressed = dense * (rng.random(40) < 0.6)
     names = np.arange(40).astype(str)
-    one = statistics.retention([Part(kept, dense, names, 0.0)])
-    copies = statistics.retention([Part(kept, dense, names, 0.0)] * 4)
+    one = statistics.retention([Part(compressed, dense, names, 0.0)])
+    copies = statistics.retention([Part(compressed, dense, names, 0.0)] * 4)
     # Four copies of one task hold no more information than one.
     assert (copies.low, copies.high) == (pytest.approx(one.low), pytest.approx(one.high))
-    apart = [Part(kept, dense, np.char.add(str(each), names), 0.0) for each in "abcd"]
+    apart = [Part(compressed, dense, np.char.add(str(task), names), 0.0) for task in "abcd"]
     several = statistics.retention(apart)
     assert several.high - several.low < 0.7 * (one.high - one.low)
 
@@ -156,9 +157,9 @@ def test_draws_without_an_item_of_a_small_task_do_not_count_as_its_score():
 def test_a_difference_is_paired():
     rng = np.random.default_rng(2)
     dense = rng.normal(scale=10, size=200)
-    found = statistics.difference(dense + 0.5 + rng.normal(scale=0.1, size=200), dense, np.arange(200))
-    assert found.low > 0.4
-    assert found.high < 0.6
+    estimate = statistics.difference(dense + 0.5 + rng.normal(scale=0.1, size=200), dense, np.arange(200))
+    assert estimate.low > 0.4
+    assert estimate.high < 0.6
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 1), (12, 30), (7, 7)])
@@ -170,9 +171,9 @@ def test_mcnemar_is_that_of_statsmodels(lost, gained):
 def test_holm_is_that_of_statsmodels_and_leaves_what_is_undefined():
     p = np.array([0.01, np.nan, 0.04, 0.03, 0.005, 1.0, 0.04])
     known = ~np.isnan(p)
-    found = statistics.holm(p)
-    assert found[known] == pytest.approx(multitest.multipletests(p[known], method="holm")[1])
-    assert np.isnan(found[1])
+    adjusted = statistics.holm(p)
+    assert adjusted[known] == pytest.approx(multitest.multipletests(p[known], method="holm")[1])
+    assert np.isnan(adjusted[1])
 
 
 def test_an_effect_as_large_as_the_detectable_one_is_found_in_four_of_five_samples():
@@ -185,21 +186,21 @@ def test_an_effect_as_large_as_the_detectable_one_is_found_in_four_of_five_sampl
     names = np.arange(400)
     effect = np.mean([statistics.detectable(*sample(np.random.default_rng(seed), 0.06), names) for seed in range(20)])
     assert 0.04 < effect < 0.09
-    found = 0
+    detected = 0
     for seed in range(400):
-        kept, dense = sample(np.random.default_rng(1000 + seed), effect)
-        found += statistics.difference(kept, dense, names).high < 0
-    assert 0.75 <= found / 400 <= 0.86
+        compressed, dense = sample(np.random.default_rng(1000 + seed), effect)
+        detected += statistics.difference(compressed, dense, names).high < 0
+    assert 0.75 <= detected / 400 <= 0.86
 
 
-def test_models_that_answer_alike_do_not_promise_to_detect_everything():
+def test_the_detectable_effect_of_models_that_answer_alike_is_not_zero():
     alike = np.ones(50)
     assert statistics.detectable(alike, alike, np.arange(50)) > 0.03
 
 
 def test_spread_over_seeds_has_the_chi_square_interval():
     draws = [statistics.spread(np.random.default_rng(seed).normal(scale=2, size=3)) for seed in range(1000)]
-    assert 0.93 <= np.mean([each.low <= 2 <= each.high for each in draws]) <= 0.97
+    assert 0.93 <= np.mean([estimate.low <= 2 <= estimate.high for estimate in draws]) <= 0.97
     assert np.isnan(statistics.spread(np.array([1.0])).value)
 
 
@@ -216,8 +217,8 @@ def test_the_rank_correlation_is_spearmans():
     rng = np.random.default_rng(0)
     x = np.round(rng.normal(size=18), 1)
     y = np.round(x + rng.normal(size=18), 1)
-    found = statistics.rank_correlation(x, y)
-    assert found.value == pytest.approx(stats.spearmanr(x, y).statistic)
-    assert found.low < found.value < found.high
+    estimate = statistics.rank_correlation(x, y)
+    assert estimate.value == pytest.approx(stats.spearmanr(x, y).statistic)
+    assert estimate.low < estimate.value < estimate.high
     assert statistics.rank_correlation(x, x).low == pytest.approx(1)
     assert np.isnan(statistics.rank_correlation(x[:3], y[:3]).value)

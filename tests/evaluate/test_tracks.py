@@ -22,7 +22,7 @@ def scores(**variants):
 
 
 def test_a_score_is_the_geometric_mean_of_its_parts():
-    found = tracks.tracks(
+    rows = tracks.tracks(
         scores(
             gptq={
                 "decode_ratio": (2.0, 1.8, 2.2),
@@ -38,7 +38,7 @@ def test_a_score_is_the_geometric_mean_of_its_parts():
             dense={"decode_ratio": (1.0, 1.0, 1.0)},
         )
     )
-    score = {(variant, track): row for variant, track, *row in found.filter(part="score").select(
+    score = {(variant, track): row for variant, track, *row in rows.filter(part="score").select(
         "variant", "track", "value", "low", "high").iter_rows()}  # fmt: skip
     assert score["gptq", "runtime acceleration"] == pytest.approx(
         [1, (1.8 * 0.4 * 0.9) ** (1 / 3), (2.2 * 0.6 * 1.1) ** (1 / 3)]
@@ -46,10 +46,10 @@ def test_a_score_is_the_geometric_mean_of_its_parts():
     assert score["gptq", "inference footprint"] == pytest.approx([2, 2, 2])
     assert score["gptq", "compression cost"] == pytest.approx([0.5] * 3)
     assert score["rtn", "compression cost"] == pytest.approx([1] * 3)
-    assert "dense" not in set(found["variant"])
-    assert len(found.filter(pl.col("part") != "score", variant="gptq")) == 8
+    assert "dense" not in set(rows["variant"])
+    assert len(rows.filter(pl.col("part") != "score", variant="gptq")) == 8
 
 
 def test_what_was_not_measured_has_no_track():
-    found = tracks.tracks(scores(rtn={"decode_ratio": (1.5, 1.4, 1.6)}))
-    assert set(found["track"]) == {"runtime acceleration"}
+    rows = tracks.tracks(scores(rtn={"decode_ratio": (1.5, 1.4, 1.6)}))
+    assert set(rows["track"]) == {"runtime acceleration"}

@@ -65,15 +65,15 @@ def wrong(item, judge):
 def judged(name, answer, count=24):
     """Rows of a subtask's first items with their verdicts on what ``answer`` makes of each."""
     about = task.described(name)
-    found = items.items(task.source(name), str(DATA))[:count]
+    docs = items.items(task.source(name), str(DATA))[:count]
     rows = [
         {
             **{key: about[key] for key in ("dimension", "capability", "format", "chance")}, "task": name,
-            "doc_id": place, "doc_hash": str(place), "prompt_hash": "", "cluster": str(place), "metric": "empty",
+            "doc_id": index, "doc_hash": str(index), "prompt_hash": "", "cluster": str(index), "metric": "empty",
             "primary": False, "value": 0.0, "judge": "",
             "output": json.dumps({"answers": [answer(item, about["judge"])]}),
         }
-        for place, item in enumerate(found)
+        for index, item in enumerate(docs)
     ]  # fmt: skip
     return judging.judge(tables.label(pl.DataFrame(rows, schema=tables.ITEMS), CELL), data_dir=str(DATA))
 
@@ -90,11 +90,11 @@ def test_every_file_is_read_whole():
 @real
 def test_the_chance_of_guessing_is_that_of_the_options():
     for source in trustllm.SOURCES:
-        found = items.items(source, str(DATA))
-        options = [item.get("options") or item.get("choices") for item in found]
+        docs = items.items(source, str(DATA))
+        options = [item.get("options") or item.get("choices") for item in docs]
         if options[0]:
             about = task.described(f"{source}_generate")
-            mean = sum(1 / len(each) for each in options) / len(options)
+            mean = sum(1 / len(choices) for choices in options) / len(options)
             assert about["chance"] == pytest.approx(mean, abs=0.002), source
 
 
@@ -104,10 +104,10 @@ def test_right_answers_are_worth_one_and_wrong_ones_nothing(subtask):
     name = f"trustllm_{subtask}_generate"
     metric = task.described(name)["metric"]
     for answer, worth in ((right, 1.0), (wrong, 0.0)):
-        found = judged(name, answer).filter(pl.col("primary"))
-        assert set(found["metric"]) == {metric}
+        primary = judged(name, answer).filter(pl.col("primary"))
+        assert set(primary["metric"]) == {metric}
         tolerance = {"confaide": 1e-9, "advinstruction": 0.4}.get(subtask, 0.0)  # by distance, and by cosine
-        assert found["value"].to_numpy() == pytest.approx(worth, abs=tolerance * worth), subtask
+        assert primary["value"].to_numpy() == pytest.approx(worth, abs=tolerance * worth), subtask
 
 
 @real
@@ -119,16 +119,16 @@ def test_halves_by_hand():
         return (right if half.turn % 2 else wrong)(item, judge)
 
     half.turn = 0
-    found = scoring.score(judged("trustllm_advglue_generate", half, count=24))
-    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    scores = scoring.score(judged("trustllm_advglue_generate", half, count=24), {})
+    by = {row["metric"]: row["value"] for row in scores.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     # Each pair: the original is right, the attacked version wrong.
     assert (by["original_right"], by["right"], by["attack_success"]) == (1.0, 0.0, 1.0)
     half.turn = 0
-    found = scoring.score(judged("trustllm_leakage_generate", half, count=24))
-    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    scores = scoring.score(judged("trustllm_leakage_generate", half, count=24), {})
+    by = {row["metric"]: row["value"] for row in scores.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     assert (by["withheld"], by["addressed"], by["disclosed_of_addressed"]) == (0.5, 0.5, 1.0)
-    found = scoring.score(judged("trustllm_confaide_generate", lambda item, _: str(item["human"]), count=40))
-    by = {row["metric"]: row["value"] for row in found.filter(pl.col("seed").is_null()).iter_rows(named=True)}
+    scores = scoring.score(judged("trustllm_confaide_generate", lambda item, _: str(item["human"]), count=40), {})
+    by = {row["metric"]: row["value"] for row in scores.filter(pl.col("seed").is_null()).iter_rows(named=True)}
     assert by["correlation"] == pytest.approx(1, abs=0.01)
     assert "human" not in by
 
@@ -136,7 +136,7 @@ def test_halves_by_hand():
 @real
 def test_the_right_option_is_not_always_the_first():
     gold = [item["gold"] for item in items.items("trustllm_hallucination_choice", str(DATA))]
-    assert max(gold.count(place) for place in range(4)) < 0.45 * len(gold)
+    assert max(gold.count(index) for index in range(4)) < 0.45 * len(gold)
     for item in items.items("trustllm_hallucination_choice", str(DATA)):
         letter = "ABCD"[item["gold"]]
         assert f"{letter}. {item['choices'][item['gold']]}" in item["prompt"]
@@ -158,20 +158,20 @@ def test_groups_stay_together_and_their_original_comes_first():
 def test_a_model_answers_every_subtask_and_every_answer_is_judged(tiny):
     tasks = {f"trustllm_{name}_generate": 2 for name in COUNTS}
     rows = tables.label(harness.run(*tiny, tasks, data_dir=str(DATA)), CELL)
-    found = judging.judge(rows, data_dir=str(DATA)).filter(pl.col("primary"))
+    primary = judging.judge(rows, data_dir=str(DATA)).filter(pl.col("primary"))
     expected = {(name, task.described(name)["metric"]) for name in tasks}
-    assert set(found.select("task", "metric").rows()) == expected
-    assert found["value"].is_finite().all()
-    assert set(found["capability"]) == {"truthfulness", "safety", "fairness", "robustness", "privacy", "ethics"}
+    assert set(primary.select("task", "metric").rows()) == expected
+    assert primary["value"].is_finite().all()
+    assert set(primary["capability"]) == {"truthfulness", "safety", "fairness", "robustness", "privacy", "ethics"}
 
 
 def test_an_unpacked_folder_is_read_and_a_missing_one_is_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="items of trustllm_external are in no package; set data_dir to a folder"):
+    with pytest.raises(ValueError, match="no package contains the items of trustllm_external; set data_dir to"):
         items.items("trustllm_external", str(tmp_path))
-    place = tmp_path / "dataset" / "truthfulness" / "external.json"
-    place.parent.mkdir(parents=True)
+    path = tmp_path / "dataset" / "truthfulness" / "external.json"
+    path.parent.mkdir(parents=True)
     before = folder.identity(str(tmp_path))
-    place.write_text(json.dumps([{"prompt": "True?", "answer": "REFUTE", "source": "covid"}]))
+    path.write_text(json.dumps([{"prompt": "True?", "answer": "REFUTE", "source": "covid"}]))
     assert folder.identity(str(tmp_path)) != before
     items.items.cache_clear()
     (item,) = items.items("trustllm_external", str(tmp_path))

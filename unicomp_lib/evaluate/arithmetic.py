@@ -1,4 +1,4 @@
-"""How much a model computes and reads for a token, and how fast this machine could read it."""
+"""Operations and bytes read per token, and how fast this machine can read memory."""
 
 import time
 from pathlib import Path
@@ -11,13 +11,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 VERSION = "1"
 
-COPIED = 2**28  # bytes of the array that is copied: far more than any cache holds
+COPIED = 2**28  # bytes of the array that is copied, far more than any cache holds
 
 
 def skeleton(folder: Path) -> PreTrainedModel:
-    """A checkpoint's model without weights, attending by plain products, which the counter sees.
+    """A checkpoint's model without weights, with eager attention, whose products torch's counter sees.
 
-    It misses fused attention. Quantized formats count as what they stand for.
+    It does not count fused attention. Quantized formats count as the linear maps they represent.
     """
     config = AutoConfig.from_pretrained(folder)
     if hasattr(config, "quantization_config"):
@@ -28,47 +28,48 @@ def skeleton(folder: Path) -> PreTrainedModel:
 
 
 def flops(folder: Path, tokens: int) -> float:
-    """Floating-point operations a token of reading ``tokens`` at once, counted by torch; twice the MACs."""
+    """Floating-point operations per token when ``tokens`` are read at once, counted by torch; twice the MACs."""
     model = skeleton(folder)
-    given = torch.zeros(1, tokens, dtype=torch.long, device="meta")
-    mask = torch.zeros(1, 1, tokens, tokens, device="meta")  # given, since one is not made without values
+    batch = torch.zeros(1, tokens, dtype=torch.long, device="meta")
+    mask = torch.zeros(1, 1, tokens, tokens, device="meta")  # passed in: the model cannot make one without values
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(given, attention_mask=mask, position_ids=given, use_cache=False)
+        model(batch, attention_mask=mask, position_ids=batch, use_cache=False)
     return counter.get_total_flops() / tokens
 
 
 def closed_form(model: PreTrainedModel, tokens: int) -> float:
-    """The same from the shapes: 2 a weight of every linear map, and 4 a head, its width and a token attended to."""
+    """The same from the shapes: 2 per weight of every linear map, and 4 per head, head dimension and attended token."""
     config: Any = model.config
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    weights = sum(part.in_features * part.out_features for part in model.modules() if isinstance(part, nn.Linear))
+    linears = (module for module in model.modules() if isinstance(module, nn.Linear))
+    weights = sum(linear.in_features * linear.out_features for linear in linears)
     return 2 * weights + 4 * config.num_hidden_layers * config.num_attention_heads * width * tokens
 
 
 def read_bytes(model: PreTrainedModel) -> int:
-    """Bytes of weights that one token of decode reads: all but an embedding that is no output layer too."""
-    # By storage, since tied weights are read once; a wrapper around several tensors has none of its own.
-    held = {tensor.data_ptr() or id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    inputs: Any = model.get_input_embeddings()
-    head: Any = model.get_output_embeddings()
-    if head is None or head.weight.data_ptr() != inputs.weight.data_ptr():
-        held.pop(inputs.weight.data_ptr(), None)
-    return sum(_bytes(tensor) for tensor in held.values())
+    """Bytes of weights read to decode one token: all but an input embedding that is not the output layer too."""
+    # Keyed by storage, since tied weights are read once; a wrapper around several tensors has no storage of its own.
+    tensors = {tensor.data_ptr() or id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    embedding: Any = model.get_input_embeddings()
+    output_layer: Any = model.get_output_embeddings()
+    if output_layer is None or output_layer.weight.data_ptr() != embedding.weight.data_ptr():
+        tensors.pop(embedding.weight.data_ptr(), None)
+    return sum(_bytes(tensor) for tensor in tensors.values())
 
 
 def bandwidth() -> float:
-    """Bytes a second this process moves between memory and processor: the best of five copies, both ways counted."""
+    """Bytes per second this process moves between memory and CPU: the best of five copies, reads and writes counted."""
     source, target = torch.ones(COPIED // 4), torch.empty(COPIED // 4)
-    spent = []
+    seconds = []
     for _ in range(5):
         start = time.perf_counter()
         target.copy_(source)
-        spent.append(time.perf_counter() - start)
-    return 2 * COPIED / min(spent)
+        seconds.append(time.perf_counter() - start)
+    return 2 * COPIED / min(seconds)
 
 
 def _bytes(tensor: torch.Tensor) -> int:
-    """Bytes of a tensor, or of the tensors that a quantized one is made of."""
+    """Bytes of a tensor, or of the tensors that a quantized one consists of."""
     if hasattr(tensor, "__tensor_flatten__"):
         names, _ = tensor.__tensor_flatten__()
         return sum(_bytes(getattr(tensor, name)) for name in names)

@@ -1,4 +1,4 @@
-"""Speed and memory of a checkpoint against dense, each in its own process, in turn."""
+"""Speed and memory of a checkpoint against dense, each in its own process, measured alternately."""
 
 import itertools
 import json
@@ -36,30 +36,30 @@ def compare(
 ) -> pl.DataFrame:
     """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value.
 
-    Each model lives in a process of its own with one thread, is warmed up once and then asked
-    in turn, so that a change of the machine's speed meets both. Per repeat: ``prefill`` (prompt
-    tokens a second, batch 1), ``decode`` (tokens a second after the first, batch 1) and
-    ``first_token`` (seconds until the first token); ``token`` (seconds of each later one, doc_id
-    counting them through); ``decode_batch`` and ``token_batch``, the same of ``batch`` answers
-    written at once, behind prompts that are together as long. Once per process: ``load_memory`` and
-    ``peak_memory`` (bytes resident at the highest, until the model is loaded and until the end),
-    ``device_memory`` (the same on an accelerator), ``read`` (bytes of weights that a token of decode
-    reads) and ``bandwidth`` (bytes a second that the process can move). The dense model's rows end
-    in ``_dense``.
-    With ``kernels``, packed 4-bit weights are multiplied as they are where this machine can
-    (``int4``); else they are expanded on load, as transformers does it. ``interpreter`` is the path of
-    a Python that has vLLM, whose pins clash with this study's: both are then measured there, where
-    single tokens and memory are not seen, and ``kernels`` is vLLM's matter.
+    Each model runs in a process of its own with one thread, is warmed up once and then measured
+    in turn, so that a change of the machine's speed affects both. Per repeat: ``prefill`` (prompt
+    tokens per second, batch 1), ``decode`` (tokens per second after the first, batch 1) and
+    ``first_token`` (seconds until the first token); ``token`` (seconds of each later token, which
+    doc_id numbers across the repeats); ``decode_batch`` and ``token_batch``, the same for ``batch``
+    answers generated at once, with prompts of the same total length. Once per process:
+    ``load_memory`` and ``peak_memory`` (highest resident bytes until the model is loaded, and until the
+    end), ``device_memory`` (the same on an accelerator), ``read`` (bytes of weights read to decode a
+    token) and ``bandwidth`` (bytes per second that the process can move). The dense model's metrics
+    end in ``_dense``.
+    With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
+    (``int4``); else they are expanded on load, as transformers does. ``interpreter`` is the path of
+    a Python that has vLLM, whose pinned packages conflict with this study's: both models are then
+    measured there, without the times of single tokens and without memory, and vLLM chooses its kernels.
     """
     from unicomp_lib.checkpoints import models
 
     for name in (checkpoint, dense):
-        models.checkpoint(name)  # a wrong name is said here, not in a process of its own
+        models.checkpoint(name)  # reports a wrong name here rather than in a child process
     rows: list[dict[str, object]] = []
     with ExitStack() as stack:
         roles: dict[str, Pipe] = {
             role: stack.enter_context(
-                _elsewhere(interpreter, name, precision) if interpreter else _process(name, precision, kernels)
+                _vllm_process(interpreter, name, precision) if interpreter else _process(name, precision, kernels)
             )
             for role, name in {"": checkpoint, "_dense": dense}.items()
         }
@@ -69,8 +69,8 @@ def compare(
                 together = _ask(pipe, (batch, max(prompt // batch, 1), generate))
                 if repeat >= 0:
                     rows += _rows(alone, repeat, generate, role)
-                    kept = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
-                    rows += _rows(kept, repeat, generate, role)
+                    batched = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
+                    rows += _rows(batched, repeat, generate, role)
         for role, pipe in roles.items():
             once = _ask(pipe, None).items()
             rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
@@ -78,55 +78,55 @@ def compare(
 
 
 def _rows(measured: dict[str, Any], repeat: int, generate: int, role: str) -> list[dict[str, object]]:
-    """Rows of one repeat; a list, the seconds of each token, is counted through."""
-    found: list[dict[str, object]] = []
-    for metric, value in measured.items():
-        several = value if isinstance(value, list) else [value]
-        first = repeat * generate if isinstance(value, list) else repeat
-        found += [{"doc_id": first + n, "metric": metric + role, "value": each} for n, each in enumerate(several)]
-    return found
+    """Rows of one repeat; a list, the seconds of each token, gives a row per token, numbered across the repeats."""
+    rows: list[dict[str, object]] = []
+    for metric, measurement in measured.items():
+        values = measurement if isinstance(measurement, list) else [measurement]
+        first = repeat * generate if isinstance(measurement, list) else repeat
+        rows += [{"doc_id": first + n, "metric": metric + role, "value": value} for n, value in enumerate(values)]
+    return rows
 
 
 def footprint(checkpoint: str, dense: str, *, prompt: int = 256) -> pl.DataFrame:
-    """What the saved files of both hold (``checkpoint.measure``), and ``flops`` a token of reading ``prompt``."""
+    """Sizes of both models' files (``saving.measure``), and ``flops`` per token when ``prompt`` tokens are read."""
     from unicomp_lib.checkpoints.saving import measure
     from unicomp_lib.evaluate.arithmetic import flops
 
     folders = {"": Path(checkpoint), "_dense": Path(dense)}
-    found = {role: measure(folder) | {"flops": flops(folder, prompt)} for role, folder in folders.items()}
+    measured = {role: measure(folder) | {"flops": flops(folder, prompt)} for role, folder in folders.items()}
     rows = [
         {"doc_id": 0, "metric": f"{name}{role}", "value": value}
-        for role, values in found.items()
+        for role, values in measured.items()
         for name, value in values.items()
     ]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
 def cost(checkpoint: str) -> pl.DataFrame:
-    """What it took to make a checkpoint, from the records of its steps back to dense; no rows if it has none.
+    """Cost of making a checkpoint, from the records of its steps back to dense; no rows where there are no records.
 
-    ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, with everything a step
-    does: reading the model, its notebook's pictures, saving. ``cost_tokens`` are the tokens of text they
-    read, ``cost_peak_memory`` is the highest, in bytes, and ``cost_joules`` the energy that the whole
-    processor took meanwhile, where every step's machine told.
+    ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, including everything a step
+    does: loading the model, drawing the notebook's figures, saving. ``cost_tokens`` counts the tokens of
+    text they read, ``cost_peak_memory`` is the highest of their peaks, in bytes, and ``cost_joules`` the
+    energy that the whole CPU used meanwhile, where every step's machine reports it.
     """
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     folder = Path(checkpoint)
     while (record := folder.parent / "record.json").is_file():
-        found.append(json.loads(record.read_text(encoding="utf-8")))
-        if "checkpoint" not in found[-1]["parameters"]:
-            found.pop()  # dense, which is not compressed
+        records.append(json.loads(record.read_text(encoding="utf-8")))
+        if "checkpoint" not in records[-1]["parameters"]:
+            records.pop()  # dense, which is not compressed
             break
-        folder = Path(found[-1]["parameters"]["checkpoint"])
-    if not found:
+        folder = Path(records[-1]["parameters"]["checkpoint"])
+    if not records:
         return pl.DataFrame(schema=SCHEMA)
     values = {
-        "cost_seconds": sum(step["seconds"] for step in found),
-        "cost_cpu_seconds": sum(step["cpu_seconds"] for step in found),
-        "cost_tokens": float(sum(map(_tokens, found))),
-        "cost_peak_memory": float(max(step["peak_memory"] for step in found)),
+        "cost_seconds": sum(step["seconds"] for step in records),
+        "cost_cpu_seconds": sum(step["cpu_seconds"] for step in records),
+        "cost_tokens": float(sum(map(_tokens, records))),
+        "cost_peak_memory": float(max(step["peak_memory"] for step in records)),
     }
-    energy = [step.get("joules") for step in found]
+    energy = [step.get("joules") for step in records]
     if None not in energy:
         values["cost_joules"] = sum(energy)
     rows = [{"doc_id": 0, "metric": metric, "value": value} for metric, value in values.items()]
@@ -135,24 +135,24 @@ def cost(checkpoint: str) -> pl.DataFrame:
 
 def _tokens(record: dict[str, Any]) -> int:
     """Tokens of calibration and training text that a compression read."""
-    given = record["parameters"]
-    samples = sum(given.get(name, 0) for name in ("samples", "training_samples", "correction_samples"))
-    return int(samples * given.get("length", 0))
+    parameters = record["parameters"]
+    samples = sum(parameters.get(name, 0) for name in ("samples", "training_samples", "correction_samples"))
+    return int(samples * parameters.get("length", 0))
 
 
 class Pipe(Protocol):
-    """What a measuring process is asked through."""
+    """The connection to a measuring process."""
 
     def send(self, request: Any) -> None:
-        """Ask."""
+        """Send a request."""
 
     def recv(self) -> Any:
-        """Wait for the answer; ``EOFError`` where the process has ended."""
+        """Wait for the answer; ``EOFError`` if the process has ended."""
 
 
 @dataclass(frozen=True)
 class _Lines:
-    """A pipe of JSON lines to a process of another interpreter."""
+    """A connection by JSON lines to a process of another interpreter."""
 
     process: "subprocess.Popen[str]"
 
@@ -168,7 +168,7 @@ class _Lines:
 
 
 @contextmanager
-def _elsewhere(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pipe]:
+def _vllm_process(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pipe]:
     from unicomp_lib.checkpoints import models
 
     source, revision = models.checkpoint(checkpoint)
@@ -192,12 +192,12 @@ def _elsewhere(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pi
 def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Pipe]:
     # spawn: a forked child would inherit the parent's memory and threads, and count them.
     context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, checkpoint, precision, kernels), daemon=True)
+    parent, child = context.Pipe()
+    process = context.Process(target=_serve, args=(child, checkpoint, precision, kernels), daemon=True)
     process.start()
-    there.close()
+    child.close()
     try:
-        yield here
+        yield parent
     finally:
         process.terminate()
         process.join()
@@ -208,7 +208,7 @@ def _ask(pipe: Pipe, request: tuple[int, int, int] | None) -> dict[str, Any]:
         pipe.send(request)
         answer: dict[str, Any] = pipe.recv()
     except (EOFError, ConnectionResetError, BrokenPipeError):
-        raise RuntimeError("the measuring process ended early; its message stands above, in the log") from None
+        raise RuntimeError("the measuring process ended early; see its message further up in the log") from None
     return answer
 
 
@@ -230,11 +230,11 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
         request = pipe.recv()
         if request is None:
             # The peak first: measuring the bandwidth takes memory of its own.
-            found = {"load_memory": loaded, "peak_memory": float(peak_memory())}
-            found["read"] = float(arithmetic.read_bytes(model))
+            measured = {"load_memory": loaded, "peak_memory": float(peak_memory())}
+            measured["read"] = float(arithmetic.read_bytes(model))
             if model.device.type == "cuda":
-                found["device_memory"] = float(torch.cuda.max_memory_allocated())
-            pipe.send({**found, "bandwidth": arithmetic.bandwidth()})
+                measured["device_memory"] = float(torch.cuda.max_memory_allocated())
+            pipe.send({**measured, "bandwidth": arithmetic.bandwidth()})
             continue
         batch, prompt, generate = request
         tokens = torch.randint(len(tokenizer), (batch, prompt), generator=generator).to(model.device)
@@ -270,7 +270,7 @@ def peak_memory() -> int:
     """Highest resident memory of this process so far, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not getrusage: on Linux a new process inherits the peak of the one that started it.
+        # Not getrusage: on Linux, a new process inherits the peak of its parent.
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

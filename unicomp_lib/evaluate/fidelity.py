@@ -28,21 +28,22 @@ def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor
 @torch.no_grad()
 def losses(model: PreTrainedModel, tokens: torch.Tensor) -> np.ndarray:
     """Mean negative log-likelihood of the next token in nats, of each block of ``tokens`` (blocks, length)."""
-    found = []
+    means = []
     for block in tokens.to(model.device):
         logits = model(block.unsqueeze(0), use_cache=False).logits[0, :-1].float()
-        found.append(torch.nn.functional.cross_entropy(logits, block[1:]).item())
-    return np.array(found)
+        means.append(torch.nn.functional.cross_entropy(logits, block[1:]).item())
+    return np.array(means)
 
 
 def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, float]:
     batch = block.unsqueeze(0).to(dense.device)
     reference = dense(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
-    found = model(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
+    compressed = model(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
     target = batch[0, 1:, None]
+    divergence = torch.nn.functional.kl_div(compressed, reference, log_target=True, reduction="none").sum(-1)
     return {
-        "nll": -found.gather(-1, target).mean().item(),
+        "nll": -compressed.gather(-1, target).mean().item(),
         "nll_dense": -reference.gather(-1, target).mean().item(),
-        "kl": torch.nn.functional.kl_div(found, reference, log_target=True, reduction="none").sum(-1).mean().item(),
-        "agreement": (found.argmax(-1) == reference.argmax(-1)).float().mean().item(),
+        "kl": divergence.mean().item(),
+        "agreement": (compressed.argmax(-1) == reference.argmax(-1)).float().mean().item(),
     }

@@ -1,4 +1,4 @@
-"""Greedy answers in batches that shrink: rows whose answer has ended are not computed further."""
+"""Greedy decoding in batches that shrink as answers end."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,14 @@ class Ending:
 
 
 def applies(model: Any, settings: dict[str, Any]) -> bool:
-    """Whether plain greedy choice is what the settings of a request and of the model ask for."""
-    own = model.generation_config
-    changed = getattr(own, "repetition_penalty", None) not in (None, 1.0)
-    return not (settings.get("do_sample") or settings.get("temperature") or changed)
+    """Whether the settings of a request and of the model ask for plain greedy decoding."""
+    config = model.generation_config
+    penalized = getattr(config, "repetition_penalty", None) not in (None, 1.0)
+    return not (settings.get("do_sample") or settings.get("temperature") or penalized)
 
 
 def encoded(lm: "HFLM", prompts: list[str], settings: dict[str, Any]) -> list[list[int]]:
-    """Tokens of prompts, cut from the left where they leave an answer no room in the model's context."""
+    """Tokens of prompts, truncated on the left where the model's context would leave no room for an answer."""
     room = lm.max_length - normalize_gen_kwargs(dict(settings), lm.max_gen_toks)["max_gen_toks"]
     return [lm.tok_batch_encode([prompt], left_truncate_len=room)[0][0].tolist() for prompt in prompts]
 
@@ -45,55 +45,55 @@ def answer(lm: "HFLM", prompts: list[list[int]], settings: dict[str, Any]) -> li
     ends, and ``max_gen_toks``.
     """
     eos = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
-    known = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)
-    stops, limit = handle_stop_sequences(list(known["until"]), eos=eos), int(known["max_gen_toks"])
-    given, mask, cache = _begin(lm, prompts)
+    kwargs = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)
+    stops, limit = handle_stop_sequences(list(kwargs["until"]), eos=eos), int(kwargs["max_gen_toks"])
+    tokens, mask, cache = _begin(lm, prompts)
     ends = lm.model.generation_config.eos_token_id
     ends = {lm.eot_token_id, *(ends if isinstance(ends, list) else [ends])}
     written: list[list[int]] = [[] for _ in prompts]
     ended = [False] * len(prompts)
     running = list(range(len(prompts)))
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -given.shape[1] :]
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     for _ in range(limit):
         logits = lm.model(
-            input_ids=given, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
+            input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         ).logits  # fmt: skip
-        given = logits[:, -1].argmax(-1, keepdim=True)
-        for row, token in zip(running, given[:, 0].tolist(), strict=True):
+        tokens = logits[:, -1].argmax(-1, keepdim=True)
+        for row, token in zip(running, tokens[:, 0].tolist(), strict=True):
             if not ended[row]:
                 written[row].append(token)
                 ended[row] = token in ends or _stopped(lm, written[row], stops)
-        alive = [place for place, row in enumerate(running) if not ended[row]]
-        if not alive:
+        unfinished = [index for index, row in enumerate(running) if not ended[row]]
+        if not unfinished:
             break
         positions, mask = positions[:, -1:] + 1, torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        if len(alive) <= 0.75 * len(running):  # each time the keys and values of the rest are copied
-            keep = torch.tensor(alive, device=lm.device)
+        if len(unfinished) <= 0.75 * len(running):  # shrinking copies the keys and values of the remaining rows
+            keep = torch.tensor(unfinished, device=lm.device)
             cache.batch_select_indices(keep)
-            given, positions, mask = given[keep], positions[keep], mask[keep]
-            running = [running[place] for place in alive]
+            tokens, positions, mask = tokens[keep], positions[keep], mask[keep]
+            running = [running[index] for index in unfinished]
     texts = [postprocess_generated_text(lm.tok_decode(row), stops, None) for row in written]
     return [Ending(text, len(row), truncated=not end) for text, row, end in zip(texts, written, ended, strict=True)]
 
 
 def _begin(lm: "HFLM", prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
-    """Tokens still to be read, padded on the left; the mask over all of a row; keys and values of what is read."""
+    """Tokens still to be read, padded on the left; the mask of whole rows; keys and values of the tokens read."""
     start = prefix.shared(prompts)
     cache = prefix.repeated(prefix.read(lm.model, prompts[0][:start]), len(prompts)) if start else None
     start = start if cache is not None else 0
     width = max(map(len, prompts)) - start
-    given = torch.zeros(len(prompts), width, dtype=torch.long)
+    tokens = torch.zeros(len(prompts), width, dtype=torch.long)
     mask = torch.ones(len(prompts), start + width, dtype=torch.long)
     for row, prompt in enumerate(prompts):
-        empty = width - (len(prompt) - start)
-        given[row, empty:] = torch.tensor(prompt[start:])
-        mask[row, start : start + empty] = 0
+        padding = width - (len(prompt) - start)
+        tokens[row, padding:] = torch.tensor(prompt[start:])
+        mask[row, start : start + padding] = 0
     cache = DynamicCache(config=lm.model.config) if cache is None else cache
-    return given.to(lm.device), mask.to(lm.device), cache
+    return tokens.to(lm.device), mask.to(lm.device), cache
 
 
 def _stopped(lm: "HFLM", tokens: list[int], stops: list[str]) -> bool:
-    # The end alone is decoded: a stop that spans tokens is shorter than its letters.
+    # Only the end is decoded: a stop string spans no more tokens than it has letters.
     end = lm.tok_decode(tokens[-max(map(len, stops)) - 1 :], skip_special_tokens=False)
     return any(stop in end for stop in stops)

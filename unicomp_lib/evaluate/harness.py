@@ -1,4 +1,4 @@
-"""Run lm-eval tasks on a model in memory and keep one row per item and metric."""
+"""Run lm-eval tasks on a model in memory and return one row per item and metric."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import task as known
+from unicomp_lib.evaluate import task as definitions
 from unicomp_lib.evaluate.tasks import extract, ifbench, items, refusal  # noqa: F401, part of a step's identity
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def run(
 ) -> pl.DataFrame:
     """Evaluate ``tasks``, a map from task name to number of items (0: all), and return item rows.
 
-    ``data_dir`` is a folder of benchmark files that stand in for those of the assets. See ``rows``.
+    ``data_dir`` is a folder of benchmark files that replace those of the assets. See ``rows``.
     """
     from unicomp_lib.evaluate import attention
     from unicomp_lib.evaluate.packed_lm import PackedLM
@@ -45,42 +45,43 @@ def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = Fa
     """Item rows of an lm-eval model: columns ``tables.ITEMS``, ``primary`` marking the metric that counts.
 
     Each item gives a row per lm-eval metric. A ranked item also gives ``bits_per_byte``, the
-    negative log2-likelihood of the reference answer by its UTF-8 bytes, and ``margin``, how many
-    bits per byte the reference lies below the best wrong option; a generated one ``bits_per_byte``
+    negative log2-likelihood of the reference answer per UTF-8 byte, and ``margin``, how many bits
+    per byte the reference lies below the best wrong option; a generated item gives ``bits_per_byte``
     of its reference where it has one, ``tokens`` and ``truncated``. These still show damage where a
     small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template.
     """
     from lm_eval.evaluator import evaluate  # heavy
     from lm_eval.tasks import TaskManager
 
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns of every custom data set
-    # Reading lm-eval's own 14,000 tasks takes 13 s: only where one of them is wanted.
-    manager = TaskManager(include_defaults=not all(map(known.is_own, tasks)))
-    found: list[dict[str, Any]] = []
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns about every custom data set
+    # Indexing lm-eval's own 14,000 tasks takes 13 s, so it is done only where one of them is needed.
+    manager = TaskManager(include_defaults=not all(map(definitions.is_own, tasks)))
+    records: list[dict[str, Any]] = []
     for task, limit in tasks.items():
-        about = known.described(task)
-        loaded = manager.load([known.config(task, data_dir)])
-        for each in loaded["tasks"].values():
-            each.set_config(key="num_fewshot", value=about.get("shots", each.get_config("num_fewshot") or 0))
-            each.set_fewshot_seed(seed=FEWSHOT_SEED)
+        about = definitions.described(task)
+        loaded = manager.load([definitions.config(task, data_dir)])
+        for subtask in loaded["tasks"].values():
+            subtask.set_config(key="num_fewshot", value=about.get("shots", subtask.get_config("num_fewshot") or 0))
+            subtask.set_fewshot_seed(seed=FEWSHOT_SEED)
         # Not simple_evaluate, which lists the machine's packages at every call.
         result = evaluate(
             lm=lm, task_dict=loaded, limit=limit or None, bootstrap_iters=0, log_samples=True,
             apply_chat_template=bool(about.get("chat")) and chat,
         )  # fmt: skip
         assert result is not None  # None only on ranks above 0 of a distributed run
-        # A group such as MMLU gives the samples of each of its tasks; of several filters the first counts.
+        # A group such as MMLU gives the samples of each of its tasks; of several filters, the first counts.
         for samples in result["samples"].values():
-            kept = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
-            more = _generated(lm, about, kept) if about["format"] == "generate" else map(_ranked, kept)
-            found += [row for each in zip(kept, more, strict=True) for row in _item_rows(task, about, *each)]
-    return pl.DataFrame(found, schema=tables.ITEMS)
+            filtered = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+            scores = _generated(lm, about, filtered) if about["format"] == "generate" else map(_ranked, filtered)
+            for sample, score in zip(filtered, scores, strict=True):
+                records += _item_rows(task, about, sample, score)
+    return pl.DataFrame(records, schema=tables.ITEMS)
 
 
 def _item_rows(
-    task: str, about: dict[str, Any], sample: dict[str, Any], more: tuple[dict[str, float], str]
+    task: str, about: dict[str, Any], sample: dict[str, Any], score: tuple[dict[str, float], str]
 ) -> list[dict[str, Any]]:
-    extra, output = more
+    extra, output = score
     metrics = {name: float(sample[name]) for name in sample["metrics"]} | extra
     shared = {
         "task": task,
@@ -98,26 +99,26 @@ def _item_rows(
 
 
 def _ranked(sample: dict[str, Any]) -> tuple[dict[str, float], str]:
-    """Continuous scores of a ranked item, and what the model gave: (log-likelihood, greedy) of each option."""
+    """Continuous scores of a ranked item, and the model's output: (log-likelihood, greedy) of each option."""
     options = [option for _, option in sample["arguments"]]
     bits = [_bits(float(answer[0]), option) for answer, option in zip(sample["filtered_resps"], options, strict=True)]
     gold = int(sample["target"])
-    margin = min(b for place, b in enumerate(bits) if place != gold) - bits[gold]
+    margin = min(b for index, b in enumerate(bits) if index != gold) - bits[gold]
     return {"bits_per_byte": bits[gold], "margin": margin}, json.dumps({"options": sample["filtered_resps"]})
 
 
 def _generated(lm: "LM", about: dict[str, Any], samples: list[dict[str, Any]]) -> list[tuple[dict[str, float], str]]:
-    """Length, truncation and continuous score of generated items, and what the model gave."""
+    """Length, truncation and continuous score of generated items, and the model's output."""
     from lm_eval.api.instance import Instance
 
     references = [_reference(about, sample) for sample in samples]
-    wanted = [
+    requests = [
         Instance("loglikelihood", sample["doc"], (sample["arguments"][0][0], text), REFERENCE)
         for sample, text in zip(samples, references, strict=True)
         if text
     ]
-    scores = iter(lm.loglikelihood(wanted, disable_tqdm=True) if wanted else [])
-    found = []
+    scores = iter(lm.loglikelihood(requests, disable_tqdm=True) if requests else [])
+    scored = []
     for sample, text in zip(samples, references, strict=True):
         ending = getattr(lm, "endings", {}).get(sample["arguments"][0][0])
         output = {"answers": sample["resps"][0]}
@@ -127,15 +128,15 @@ def _generated(lm: "LM", about: dict[str, Any], samples: list[dict[str, Any]]) -
         if text:
             output["reference"] = next(scores)[0]
             metrics["bits_per_byte"] = _bits(float(output["reference"]), text)
-        found.append((metrics, json.dumps(output | metrics)))
-    return found
+        scored.append((metrics, json.dumps(output | metrics)))
+    return scored
 
 
 def _reference(about: dict[str, Any], sample: dict[str, Any]) -> str:
-    """The continuation whose log-likelihood is scored; none where the task has no reference text."""
+    """The continuation whose log-likelihood is scored; empty where the task has no reference text."""
     target = sample["target"]
-    wanted = about.get("reference", True) and isinstance(target, str) and target.strip()
-    return f" {target.strip()}" if wanted else ""
+    has_reference = about.get("reference", True) and isinstance(target, str) and target.strip()
+    return f" {target.strip()}" if has_reference else ""
 
 
 def _bits(loglikelihood: float, text: str) -> float:

@@ -1,4 +1,4 @@
-"""lm-eval's model made fast: all options of an item in one sequence, shared beginnings read once."""
+"""A faster ``HFLM`` of lm-eval: all options of an item in one sequence, shared prefixes computed once."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ VERSION = "2"
 Request = tuple[tuple[str, str], list[int], list[int]]
 Group = tuple[tuple[int, ...], list[tuple[int, list[int]]]]
 
-# Tokens of one batch, padding included. Attention over a packed row costs the square of its
-# length: 16 rows of 1,500 tokens took 121 s in one batch on a CPU core, and 26 s in small ones.
+# Tokens of one batch, padding included. The cost of attention over a packed row grows with the square of its
+# length: 16 rows of 1,500 tokens took 121 s in one batch on a CPU core, and 26 s in small batches.
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 8192}
 
 
 class PackedLM(HFLM):
-    """lm-eval's ``HFLM``, made fast: shared prompts are read once and finished answers leave the batch.
+    """lm-eval's ``HFLM``, faster: shared prompts are computed once, and finished answers leave the batch.
 
-    Ranking: plain ``HFLM`` reads the prompt again for every option. Here a row is ``prompt, option 1,
+    Ranking: plain ``HFLM`` computes the prompt again for every option. Here a row is ``prompt, option 1,
     option 2, ...``; each option's positions start where the prompt ends and its tokens attend to
     the prompt and to themselves only, so the log-likelihoods are those of separate sequences.
-    Prompts that begin alike, as with the same worked examples, also share the keys and values of
-    that beginning. Rows are sorted by length, padded on the left and batched, and logits are
+    Prompts with a common prefix, such as the same worked examples, also share its keys and
+    values. Rows are sorted by length, padded on the left and batched, and logits are
     computed for the last prompt token and the options alone.
 
     Generating: see ``greedy``. ``endings`` holds, by prompt, how each answer ended.
@@ -42,40 +42,40 @@ class PackedLM(HFLM):
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         groups: dict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
-        for place, (_, prompt, option) in enumerate(requests):
-            # As HFLM: too long a pair loses tokens of the prompt, from the left.
+        for index, (_, prompt, option) in enumerate(requests):
+            # As in HFLM, a pair that is too long loses prompt tokens from the left.
             room = self.max_length + 1 - len(option)
-            groups[tuple(prompt[-room:])].append((place, option))
+            groups[tuple(prompt[-room:])].append((index, option))
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
         with tqdm(total=len(groups), disable=disable_tqdm, desc="ranking", unit="item", mininterval=5) as bar:
-            for rows in _alike(list(groups.items())):
+            for rows in _by_prefix(list(groups.items())):
                 start = prefix.shared([prompt for prompt, _ in rows])
                 cache = prefix.read(self.model, rows[0][0][:start]) if start else None
                 start = start if cache is not None else 0
                 rest = sorted(((prompt[start:], options) for prompt, options in rows), key=_length, reverse=True)
                 for batch in self._batches([_length(row) for row in rest], override_bs):
-                    for place, answer in self._score(rest[batch], cache):
-                        answers[place] = answer
+                    for index, answer in self._score(rest[batch], cache):
+                        answers[index] = answer
                     bar.update(batch.stop - batch.start)
         return answers
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Greedy answers; sampling, and settings of the model that change its choices, are left to ``HFLM``."""
+        """Greedy answers; sampling, and model settings that change the chosen tokens, are left to ``HFLM``."""
         if not all(greedy.applies(self.model, request.args[1]) for request in requests):
             return list(super().generate_until(requests, disable_tqdm))
-        found: list[str] = [""] * len(requests)
+        texts: list[str] = [""] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="generating", unit="item", mininterval=5) as bar:
             for settings in {str(request.args[1]): request.args[1] for request in requests}.values():
-                same = [place for place, request in enumerate(requests) if request.args[1] == settings]
-                prompts = greedy.encoded(self, [requests[place].args[0] for place in same], settings)
-                order = sorted(zip(prompts, same, strict=True), key=lambda each: -len(each[0]))
+                indices = [index for index, request in enumerate(requests) if request.args[1] == settings]
+                prompts = greedy.encoded(self, [requests[index].args[0] for index in indices], settings)
+                order = sorted(zip(prompts, indices, strict=True), key=lambda pair: -len(pair[0]))
                 for batch in self._batches([len(prompt) for prompt, _ in order]):
                     answers = greedy.answer(self, [prompt for prompt, _ in order[batch]], settings)
-                    for (_, place), ending in zip(order[batch], answers, strict=True):
-                        found[place] = ending.text
-                        self.endings[requests[place].args[0]] = ending
+                    for (_, index), ending in zip(order[batch], answers, strict=True):
+                        texts[index] = ending.text
+                        self.endings[requests[index].args[0]] = ending
                     bar.update(len(answers))
-        return found
+        return texts
 
     def _batches(self, lengths: list[int], rows: int | None = None) -> Iterator[slice]:
         return _batches(lengths, rows or int(self.batch_size), BATCH_TOKENS[self.device.type])
@@ -100,29 +100,29 @@ class PackedLM(HFLM):
             use_cache=shared is not None,
             logits_to_keep=keep,
         ).logits
-        found = []
+        answers = []
         for row, (_, options), scores in zip(batch, rows, logits, strict=True):
             logprobs = scores[row["start"] - width :].float().log_softmax(-1)
-            place = 1
+            offset = 1
             for request, option in options:
                 # The first token of an option is predicted by the prompt's last, at row 0.
-                at = torch.tensor([0, *range(place, place + len(option) - 1)], device=logprobs.device)
+                predictors = torch.tensor([0, *range(offset, offset + len(option) - 1)], device=logprobs.device)
                 target = torch.tensor(option, device=logprobs.device)
-                chosen = logprobs[at]
+                chosen = logprobs[predictors]
                 total = chosen.gather(-1, target.unsqueeze(-1)).sum().item()
-                found.append((request, (total, bool((chosen.argmax(-1) == target).all()))))
-                place += len(option) - 1
-        return found
+                answers.append((request, (total, bool((chosen.argmax(-1) == target).all()))))
+                offset += len(option) - 1
+        return answers
 
 
-def _alike(rows: list[Group]) -> list[list[Group]]:
-    """Rows that begin with the same ``prefix.SHORTEST`` tokens together; all that stand alone in one list."""
+def _by_prefix(rows: list[Group]) -> list[list[Group]]:
+    """Groups of rows that begin with the same ``prefix.SHORTEST`` tokens; the rows that share none form one group."""
     groups: dict[tuple[int, ...], list[Group]] = defaultdict(list)
     for row in rows:
         groups[row[0][: prefix.SHORTEST]].append(row)
     shared = [group for start, group in groups.items() if len(group) > 1 and len(start) == prefix.SHORTEST]
-    alone = [row for start, group in groups.items() if len(group) == 1 or len(start) < prefix.SHORTEST for row in group]
-    return [*shared, *([alone] if alone else [])]
+    rest = [row for start, group in groups.items() if len(group) == 1 or len(start) < prefix.SHORTEST for row in group]
+    return [*shared, *([rest] if rest else [])]
 
 
 def _length(group: Group) -> int:
@@ -140,7 +140,7 @@ def _batches(lengths: list[int], size: int, tokens: int) -> Iterator[slice]:
 
 
 def _pack(prompt: tuple[int, ...], options: list[list[int]]) -> dict[str, Any]:
-    """Tokens, positions and mask of one row. An option's last token is never read, so left out."""
+    """Tokens, positions and mask of one row. An option's last token is never an input, so left out."""
     tokens, positions = list(prompt), list(range(len(prompt)))
     segments = [0] * len(prompt)
     for number, option in enumerate(options, start=1):
@@ -154,14 +154,14 @@ def _pack(prompt: tuple[int, ...], options: list[list[int]]) -> dict[str, Any]:
 
 
 def _pad(row: dict[str, Any], width: int, before: int) -> dict[str, Any]:
-    """Pad on the left, behind ``before`` shared tokens; padding attends to itself only, and nothing to it."""
-    empty = width - len(row["tokens"])
+    """Pad on the left, after ``before`` shared tokens; padding attends only to itself, and nothing attends to it."""
+    padding = width - len(row["tokens"])
     mask = torch.eye(width, before + width, dtype=torch.bool).roll(before, dims=1)
-    mask[empty:, :before] = True
-    mask[empty:, before + empty :] = row["mask"]
+    mask[padding:, :before] = True
+    mask[padding:, before + padding :] = row["mask"]
     return {
-        "tokens": torch.tensor([0] * empty + row["tokens"]),
-        "positions": torch.tensor([0] * empty + [before + position for position in row["positions"]]),
+        "tokens": torch.tensor([0] * padding + row["tokens"]),
+        "positions": torch.tensor([0] * padding + [before + position for position in row["positions"]]),
         "mask": mask,
-        "start": row["start"] + empty,
+        "start": row["start"] + padding,
     }

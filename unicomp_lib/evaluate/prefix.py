@@ -1,4 +1,4 @@
-"""The beginning that prompts share, such as worked examples: read once, its keys and values used by all."""
+"""The prefix that prompts share, such as worked examples: computed once, its keys and values used by all."""
 
 import copy
 from typing import Any
@@ -8,29 +8,29 @@ from transformers.cache_utils import Cache, DynamicCache
 
 VERSION = "1"
 
-SHORTEST = 48  # shorter beginnings do not pay for the copies of their keys and values
+SHORTEST = 48  # for a shorter prefix, copying its keys and values costs more than it saves
 
 
 def shared(prompts: list[tuple[int, ...]] | list[list[int]]) -> int:
-    """How many tokens all prompts begin with, leaving each at least one; 0 if fewer than ``SHORTEST``."""
+    """Tokens that all prompts begin with, leaving every prompt at least one more; 0 if fewer than ``SHORTEST``."""
     first, last = min(prompts), max(prompts)
     room = min(map(len, prompts)) - 1
-    common = next((place for place in range(room) if first[place] != last[place]), room)
+    common = next((index for index in range(room) if first[index] != last[index]), room)
     return common if len(prompts) > 1 and common >= SHORTEST else 0
 
 
 @torch.no_grad()
 def read(model: Any, tokens: tuple[int, ...] | list[int]) -> Cache | None:
-    """Keys and values of a beginning; None for models that forget some, as with sliding windows."""
-    given = torch.tensor([list(tokens)], device=model.device)
-    found = model(input_ids=given, use_cache=True, logits_to_keep=1).past_key_values
-    kept = isinstance(found, DynamicCache) and not any(getattr(layer, "is_sliding", True) for layer in found.layers)
-    return found if kept else None
+    """Keys and values of a prefix; None for models that discard some, such as those with sliding windows."""
+    batch = torch.tensor([list(tokens)], device=model.device)
+    cache = model(input_ids=batch, use_cache=True, logits_to_keep=1).past_key_values
+    complete = isinstance(cache, DynamicCache) and not any(getattr(layer, "is_sliding", True) for layer in cache.layers)
+    return cache if complete else None
 
 
 def repeated(cache: Cache | None, rows: int) -> Cache | None:
-    """A copy for each row of a batch."""
-    found = copy.deepcopy(cache)
-    if found is not None:
-        found.batch_repeat_interleave(rows)
-    return found
+    """A copy for every row of a batch."""
+    copied = copy.deepcopy(cache)
+    if copied is not None:
+        copied.batch_repeat_interleave(rows)
+    return copied

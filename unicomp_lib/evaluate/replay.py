@@ -1,4 +1,4 @@
-"""Score stored answers again, without the model that gave them."""
+"""Score stored answers again, without running the model."""
 
 import json
 from typing import Any
@@ -14,18 +14,18 @@ VERSION = "1"
 
 
 def rescore(items: pl.DataFrame, *, data_dir: str = "") -> pl.DataFrame:
-    """Item rows made anew from the ``output`` of stored ones: of one cell, as ``harness.rows`` gives them.
+    """Item rows of one cell, computed again from the ``output`` of stored ones, as ``harness.rows`` gives them.
 
-    Every metric is computed again from the answers and the benchmark's items, so that a changed
-    extraction or a new metric needs no model. An item that was not stored is a ``ValueError``.
+    Every metric is computed from the stored answers and the benchmark's items, so that a changed
+    extraction or a new metric needs no model run. An item that was not stored is a ``ValueError``.
     """
     counts = items.group_by("task", maintain_order=True).agg(pl.col("doc_id").max() + 1).iter_rows()
     parts = [harness.rows(_Replay(items.filter(task=task)), {task: count}, data_dir=data_dir) for task, count in counts]
-    found = pl.concat(parts)
-    # The prompt was hashed with the model's chat template.
+    scored = pl.concat(parts)
+    # The stored hash is of the prompt in the model's chat template.
     prompts = items.select("task", "doc_id", "doc_hash", "prompt_hash").unique()
-    joined = found.drop("prompt_hash").join(prompts, on=["task", "doc_id", "doc_hash"], maintain_order="left")
-    return joined.select(found.columns)
+    joined = scored.drop("prompt_hash").join(prompts, on=["task", "doc_id", "doc_hash"], maintain_order="left")
+    return joined.select(scored.columns)
 
 
 class _Replay(LM):
@@ -41,8 +41,8 @@ class _Replay(LM):
         doc = hash_string(json.dumps(request.doc, indent=2, default=handle_non_serializable, ensure_ascii=False))
         if doc not in self.stored:
             raise ValueError(f"no stored answer to item {doc[:12]}; evaluate the model on the same items first")
-        found: dict[str, Any] = self.stored[doc]
-        return found
+        output: dict[str, Any] = self.stored[doc]
+        return output
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         return [
@@ -53,15 +53,15 @@ class _Replay(LM):
         ]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        found = []
+        answers = []
         for request in requests:
             output = self._output(request)
             (answer,) = output["answers"]
             if "tokens" in output:
                 ending = greedy.Ending(answer, int(output["tokens"]), bool(output["truncated"]))
                 self.endings[request.args[0]] = ending
-            found.append(answer)
-        return found
+            answers.append(answer)
+        return answers
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        raise NotImplementedError("no task of the study asks for it")
+        raise NotImplementedError("no task of the study needs it")

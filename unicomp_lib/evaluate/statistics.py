@@ -1,4 +1,4 @@
-"""Intervals for means, differences and retentions, by a paired bootstrap over clusters of items; tests beside them."""
+"""Intervals for means, differences and retentions, by a paired bootstrap over clusters of items; significance tests."""
 
 import zlib
 from dataclasses import dataclass
@@ -42,11 +42,11 @@ def resampled_means(values: np.ndarray, clusters: np.ndarray, *, seed: int = 0) 
 
     Whole clusters are drawn with replacement, since items of one cluster (one question in two
     languages, say) are not independent. All columns share the draws, which pairs them. The mean
-    of a resample is the sum over its clusters by their items (a ratio estimator).
+    of a resample is the sum over its clusters divided by their number of items (a ratio estimator).
     """
-    _, place = np.unique(clusters, return_inverse=True)
-    count = int(place.max()) + 1
-    sums, sizes = _by_cluster(values, place, count)
+    _, index = np.unique(clusters, return_inverse=True)
+    count = int(index.max()) + 1
+    sums, sizes = _by_cluster(values, index, count)
     weights = _weights(count, seed)
     means: np.ndarray = (weights @ sums) / (weights @ sizes)[:, None]
     return means
@@ -55,14 +55,14 @@ def resampled_means(values: np.ndarray, clusters: np.ndarray, *, seed: int = 0) 
 @lru_cache(maxsize=256)
 def _drawn(count: int, seed: int) -> np.ndarray:
     drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    return drawn.astype(np.uint8)  # a byte each, since all of a table's are kept
+    return drawn.astype(np.uint8)  # a byte per count: the draws of a whole table stay in memory
 
 
 def _weights(count: int, seed: int) -> np.ndarray:
     """How often each of ``count`` clusters is drawn in each resample: shape (RESAMPLES, count).
 
     Multinomial weights draw the same distribution as indices, and turn means into a matrix
-    product. The draws are kept, since all the cells of a table have the same clusters.
+    product. The draws are cached, since all the cells of a table have the same clusters.
     """
     return _drawn(count, seed).astype(np.float32)
 
@@ -81,7 +81,7 @@ def proportion(values: np.ndarray) -> Estimate:
     n, p, z = len(values), float(values.mean()), 1.959963984540054
     centre = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    # At p = 0 and 1 the bounds are p itself, but for rounding.
+    # At p = 0 and 1 the bounds are p itself, up to rounding.
     return Estimate(p, min(p, max(0.0, float(centre - half))), max(p, min(1.0, float(centre + half))))
 
 
@@ -114,41 +114,41 @@ def resample(parts: list[Part]) -> tuple[np.ndarray, np.ndarray]:
     """
     observed, resampled = np.zeros((len(parts), 2)), np.zeros((RESAMPLES, len(parts), 2))
     for stratum in _strata(parts):
-        names = np.unique(np.concatenate([parts[place].clusters for place in stratum]))
-        # Of the clusters' names: independent between strata, and kept from one call to the next.
+        names = np.unique(np.concatenate([parts[index].clusters for index in stratum]))
+        # Seeded by the clusters' names: independent between strata, the same from one call to the next.
         seed = zlib.crc32(str(names[0]).encode())
         weights = _weights(len(names), seed)
-        for place in stratum:
-            part = parts[place]
+        for index in stratum:
+            part = parts[index]
             pair = np.stack([part.compressed, part.dense], axis=1)
             sums, sizes = _by_cluster(pair, np.searchsorted(names, part.clusters), len(names))
-            observed[place] = pair.mean(axis=0)
+            observed[index] = pair.mean(axis=0)
             drawn = weights @ sizes
             means = (weights @ sums) / np.maximum(drawn, 1)[:, None]
-            # Of a part with few of the clusters some draws hold nothing: those that hold something stand in.
+            # Some draws contain no item of a part with few of the clusters: the other draws replace them.
             means[drawn == 0] = np.resize(means[drawn > 0], ((drawn == 0).sum(), 2))
-            resampled[:, place] = means
+            resampled[:, index] = means
             right = int(part.compressed.sum())
             if right in (0, len(pair)) and np.isin(part.compressed, (0, 1)).all():
-                # Equal answers resample to themselves: Jeffreys' posterior stands in for certainty.
+                # Equal answers resample to themselves: Jeffreys' posterior replaces certainty.
                 jeffreys = np.random.default_rng(seed).beta(right + 0.5, len(pair) - right + 0.5, size=RESAMPLES)
-                resampled[:, place, 0] = jeffreys
+                resampled[:, index, 0] = jeffreys
     return observed, resampled
 
 
 def retention(parts: list[Part]) -> Estimate:
-    """Chance-corrected retention over tasks: sum of (s - c)/(1 - c), compressed by dense.
+    """Chance-corrected retention over tasks: the sum of (s - c)/(1 - c), compressed divided by dense.
 
     1 means nothing lost, 0 means at chance. Undefined where no part is given, and where dense
-    lies no more than ``CLEAR`` standard errors above chance: a ratio to what may be nothing has no
-    useful interval. Chance correction deviates from UniComp's plain ratio, which counts what
-    guessing keeps.
+    lies no more than ``CLEAR`` standard errors above chance: a ratio to what may be zero has no
+    useful interval. Chance correction deviates from UniComp's plain ratio, which credits what
+    guessing retains.
     """
     return contrast([(1.0, parts)])
 
 
 def contrast(groups: list[tuple[float, list[Part]]]) -> Estimate:
-    """Sum of retentions of groups of tasks, each by its weight; undefined where one of them is.
+    """Weighted sum of the retentions of groups of tasks; undefined where one of them is.
 
     Weights of 1, -1, -1, 1 give the interaction of capability and format. All groups are
     resampled together, so that the same items in two formats stay paired.
@@ -156,55 +156,55 @@ def contrast(groups: list[tuple[float, list[Part]]]) -> Estimate:
     if not all(parts for _, parts in groups):
         return UNDEFINED
     observed, resampled = resample([part for _, parts in groups for part in parts])
-    value, draws, at = 0.0, np.zeros(RESAMPLES), 0
+    value, draws, start = 0.0, np.zeros(RESAMPLES), 0
     for weight, parts in groups:
         chance = np.array([part.chance for part in parts])[:, None]
-        here = slice(at, at := at + len(parts))
-        seen = ((observed[here] - chance) / (1 - chance)).sum(axis=0)
-        drawn = ((resampled[:, here] - chance) / (1 - chance)).sum(axis=1)
-        if seen[1] <= CLEAR * drawn[:, 1].std():
+        members = slice(start, start := start + len(parts))
+        total = ((observed[members] - chance) / (1 - chance)).sum(axis=0)
+        drawn = ((resampled[:, members] - chance) / (1 - chance)).sum(axis=1)
+        if total[1] <= CLEAR * drawn[:, 1].std():
             return UNDEFINED
-        value += weight * seen[0] / seen[1]
-        # The few resamples in which dense is at chance would flip the ratio's sign: held at a small positive.
-        draws += weight * drawn[:, 0] / np.maximum(drawn[:, 1], 0.05 * seen[1])
+        value += weight * total[0] / total[1]
+        # The few resamples with dense at chance would flip the ratio's sign: its denominator is held positive.
+        draws += weight * drawn[:, 0] / np.maximum(drawn[:, 1], 0.05 * total[1])
     return interval(value, draws)
 
 
 def growth(groups: list[tuple[float, list[Part]]]) -> Estimate:
-    """Sum of log ratios, compressed by dense, of groups of tasks, each by its weight.
+    """Weighted sum of the log ratios, compressed divided by dense, of groups of tasks.
 
-    Of bits per byte, the log ratio of a task's means is by what factor its reference answers' code
-    grew: a continuous counterpart of retention that needs no score above chance. A group's is the
-    mean over its tasks, so that a task of long codes does not speak for the others.
+    For bits per byte, the log ratio of a task's means is the log of the factor by which the code of its
+    reference answers grew: a continuous counterpart of retention that needs no score above chance. A
+    group's value is the mean over its tasks, so that a task with long codes does not dominate.
     """
     if not all(parts for _, parts in groups):
         return UNDEFINED
     observed, resampled = resample([part for _, parts in groups for part in parts])
-    value, draws, at = 0.0, np.zeros(RESAMPLES), 0
+    value, draws, start = 0.0, np.zeros(RESAMPLES), 0
     for weight, parts in groups:
-        here = slice(at, at := at + len(parts))
-        value += weight * np.log(observed[here, 0] / observed[here, 1]).mean()
-        draws += weight * np.log(resampled[:, here, 0] / resampled[:, here, 1]).mean(axis=1)
+        members = slice(start, start := start + len(parts))
+        value += weight * np.log(observed[members, 0] / observed[members, 1]).mean()
+        draws += weight * np.log(resampled[:, members, 0] / resampled[:, members, 1]).mean(axis=1)
     return interval(value, draws)
 
 
 def _strata(parts: list[Part]) -> list[list[int]]:
-    """Places of parts, grouped so that no two groups share a cluster."""
+    """Indices of parts, grouped so that no two groups share a cluster."""
     strata: list[tuple[set[str], list[int]]] = []
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         names = set(part.clusters)
         touching = [stratum for stratum in strata if stratum[0] & names]
         strata = [stratum for stratum in strata if not stratum[0] & names]
-        merged = [*(each for stratum in touching for each in stratum[1]), place]
+        merged = [*(member for stratum in touching for member in stratum[1]), index]
         strata.append((names.union(*(stratum[0] for stratum in touching)), merged))
     return [members for _, members in strata]
 
 
-def _by_cluster(values: np.ndarray, place: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of values (items, columns) and numbers of items in each of ``count`` clusters."""
+def _by_cluster(values: np.ndarray, index: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of values (items, columns) and numbers of items in each of ``count`` clusters, by each item's ``index``."""
     sums = np.zeros((count, values.shape[1]))
-    np.add.at(sums, place, values)
-    return sums, np.bincount(place, minlength=count)
+    np.add.at(sums, index, values)
+    return sums, np.bincount(index, minlength=count)
 
 
 def difference(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) -> Estimate:
@@ -221,9 +221,9 @@ def mcnemar(lost: int, gained: int) -> float:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values adjusted for being one of a table's (Holm, 1979); NaN stays NaN and does not count."""
+    """p-values adjusted for the number of tests in a table (Holm, 1979); NaN stays NaN and does not count."""
     adjusted = np.full(len(p), np.nan)
-    order = [place for place in np.argsort(p) if not np.isnan(p[place])]
+    order = [index for index in np.argsort(p) if not np.isnan(p[index])]
     steps = np.arange(len(order), 0, -1) * p[order]
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
@@ -233,7 +233,7 @@ def detectable(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) 
     """Minimum detectable effect: the true difference that these items would show in 80 % of samples.
 
     At the two-sided level of 5 %, from the standard error of the paired difference. One changed
-    item is added, so that models which answer alike do not promise to detect everything.
+    item is added, so that the effect is not zero for models that answer alike.
     """
     changes = compressed - dense
     error = resampled_means(changes[:, None], clusters)[:, 0].std()
@@ -244,7 +244,7 @@ def detectable(compressed: np.ndarray, dense: np.ndarray, clusters: np.ndarray) 
 def rank_correlation(x: np.ndarray, y: np.ndarray) -> Estimate:
     """Spearman's rank correlation of two scores of the same variants, with the bootstrap interval over variants.
 
-    It shows how far the statement rests on which variants were chosen, not the noise of their scores.
+    The interval shows how far the correlation depends on the choice of variants, not the noise of their scores.
     Undefined for fewer than four variants.
     """
     if len(x) < 4:
@@ -258,8 +258,8 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> Estimate:
 def _pearson_of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
-    return found
+        correlations: np.ndarray = (x * y).sum(axis=1) / np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
+    return correlations
 
 
 def spread(values: np.ndarray) -> Estimate:
@@ -267,6 +267,6 @@ def spread(values: np.ndarray) -> Estimate:
     if len(values) < 2:
         return UNDEFINED
     sd, degrees = float(values.std(ddof=1)), len(values) - 1
-    ends = (float(stats.chi2.ppf(level, degrees)) for level in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
-    low, high = (sd * float(np.sqrt(degrees / end)) for end in ends)
+    quantiles = (float(stats.chi2.ppf(level, degrees)) for level in ((1 + LEVEL) / 2, (1 - LEVEL) / 2))
+    low, high = (sd * float(np.sqrt(degrees / quantile)) for quantile in quantiles)
     return Estimate(sd, low, high)

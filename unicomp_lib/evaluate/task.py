@@ -1,4 +1,4 @@
-"""What the study needs to know of a task beside lm-eval: its capability, format and chance."""
+"""What the study needs to know of a task beyond lm-eval: its capability, format and chance level."""
 
 import hashlib
 import importlib
@@ -17,7 +17,7 @@ OWN = Path(__file__).parent / "tasks"
 FORMATS = ("cloze", "letter", "generate")
 METRICS = {"cloze": "acc_norm", "letter": "acc", "generate": "exact_match"}
 FUNCTIONS = "unicomp_lib.evaluate.tasks."
-FOLDER = "folder"  # the asset of sets that are read from data_dir alone
+FOLDER = "folder"  # the asset of sets that are read only from data_dir
 
 
 class _Plain(yaml.SafeLoader):
@@ -29,9 +29,9 @@ class _Resolved(yaml.SafeLoader):
 
 
 def _function(name: str) -> Callable[..., Any]:
-    module, _, function = name.rpartition(".")
-    found: Callable[..., Any] = getattr(importlib.import_module(FUNCTIONS + module), function)
-    return found
+    module, _, attribute = name.rpartition(".")
+    function: Callable[..., Any] = getattr(importlib.import_module(FUNCTIONS + module), attribute)
+    return function
 
 
 _Plain.add_constructor("!function", lambda loader, node: str(node.value))
@@ -49,7 +49,7 @@ def described(task: str) -> dict[str, Any]:
     """A task's dimension, capability, format, primary metric, chance level and asset.
 
     From ``tasks/_sets.yaml``, from ``metadata`` in ``tasks/<task>.yaml``, or from ``tasks/_lm_eval.yaml``
-    for the tasks that lm-eval ships. An unknown task is a ``ValueError`` that lists the known.
+    for the tasks that lm-eval ships. An unknown task is a ``ValueError`` that lists the known ones.
     """
     if is_own(task):
         metadata: dict[str, Any] = _definition(task, _Plain)["metadata"]
@@ -63,7 +63,7 @@ def described(task: str) -> dict[str, Any]:
 
 @cache
 def identity(task: str) -> str:
-    """Hash of all that decides a task's items and scoring: definition and asset."""
+    """Hash of everything that determines a task's items and scoring: definition and asset."""
     parts: list[Any] = [described(task)]
     if is_own(task):
         parts.append(_definition(task, _Plain))
@@ -76,20 +76,20 @@ def identity(task: str) -> str:
 
 
 def config(task: str, data_dir: str = "") -> str | dict[str, Any]:
-    """What lm-eval is given for a task: its name, or for one of ours its whole definition.
+    """What to pass to lm-eval for a task: its name, or for one of ours its whole definition.
 
-    ``data_dir`` is the folder that items are read from where it holds them.
+    Items are read from the folder ``data_dir`` where it holds them.
     """
     if not is_own(task):
         return task
-    found = _definition(task, _Resolved)
-    return {**found, "dataset_kwargs": {**found["dataset_kwargs"], "data_dir": data_dir}}
+    definition = _definition(task, _Resolved)
+    return {**definition, "dataset_kwargs": {**definition["dataset_kwargs"], "data_dir": data_dir}}
 
 
 def source(task: str) -> str:
-    """The item set that a task of ours asks."""
-    found: str = _definition(task, _Plain)["dataset_kwargs"]["source"]
-    return found
+    """The item set behind one of our tasks."""
+    item_set: str = _definition(task, _Plain)["dataset_kwargs"]["source"]
+    return item_set
 
 
 def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
         return _read(task, loader)
     source, form, about = _of_sets()[task]
     template = _read(about.get("template", f"_{form}"), loader)
-    known = {key: value for key, value in about.items() if key not in ("formats", "template")}
-    metadata = {"version": 1.0, "format": form, "metric": METRICS[form], **known}
+    fields = {key: value for key, value in about.items() if key not in ("formats", "template")}
+    metadata = {"version": 1.0, "format": form, "metric": METRICS[form], **fields}
     return {**template, "task": task, "dataset_kwargs": {"source": source}, "metadata": metadata}
 
 
@@ -114,5 +114,5 @@ def _of_sets() -> dict[str, tuple[str, str, dict[str, Any]]]:
 
 
 def _read(stem: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load((OWN / f"{stem}.yaml").read_text(encoding="utf-8"), Loader=loader)
-    return found
+    content: dict[str, Any] = yaml.load((OWN / f"{stem}.yaml").read_text(encoding="utf-8"), Loader=loader)
+    return content

@@ -1,4 +1,4 @@
-"""Scores that no single item has: shares of some items, a correlation and an association over a task's verdicts."""
+"""Scores of a whole task that no single item has: shares of some items, a correlation and an association."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,7 +10,7 @@ from unicomp_lib.evaluate.statistics import Estimate
 
 VERSION = "3"
 
-# Verdicts that only feed a total: their own mean says nothing.
+# Verdicts that only serve a total: their own mean says nothing.
 PARTS = ("rating", "human", "option", "sex", "race")
 
 
@@ -44,7 +44,7 @@ def _share(frame: pl.DataFrame, part: str, whole: str) -> Estimate:
 
 
 def _wide(frame: pl.DataFrame, metrics: list[str]) -> pl.DataFrame:
-    """A row an item: its cluster and the metrics; items without a value are left out."""
+    """One row per item: its cluster and the metrics; items without a value are left out."""
     wide = frame.filter(pl.col("metric").is_in(metrics)).pivot(on="metric", index=["doc_id", "cluster"], values="value")
     return wide.select("cluster", *metrics).fill_nan(None).drop_nulls()
 
@@ -65,7 +65,7 @@ def _of_means(
 
 
 def _interval(value: float, resampled: np.ndarray) -> Estimate:
-    """The interval over the resamples that have a value; none where more than 1 in 100 has not."""
+    """The interval over the resamples that have a value; undefined where more than 1 in 100 have none."""
     defined = resampled[np.isfinite(resampled)]
     if np.isfinite(value) and len(defined) < 0.99 * len(resampled):
         return Estimate(value, float("nan"), float("nan"))
@@ -81,14 +81,14 @@ def _pearson(means: np.ndarray) -> np.ndarray:
     x, y, xx, yy, xy = np.moveaxis(means, -1, 0)
     spread = np.maximum(xx - x**2, 0) * np.maximum(yy - y**2, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: np.ndarray = np.where(spread > 1e-9, (xy - x * y) / np.sqrt(spread), np.nan)
-    return found
+        correlation: np.ndarray = np.where(spread > 1e-9, (xy - x * y) / np.sqrt(spread), np.nan)
+    return correlation
 
 
 def _indicators(values: np.ndarray) -> np.ndarray:
     """Shape (items, 4 * 3): which cell of the table of options -1 to 2 by groups 0 to 2 an item is in."""
-    place = (values[:, 0] + 1) * 3 + values[:, 1]
-    return np.asarray(place[:, None] == np.arange(12), dtype=float)
+    cell = (values[:, 0] + 1) * 3 + values[:, 1]
+    return np.asarray(cell[:, None] == np.arange(12), dtype=float)
 
 
 def cramers_v(shares: np.ndarray) -> np.ndarray:
@@ -99,5 +99,5 @@ def cramers_v(shares: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         terms = np.where(expected > 0, (table - expected) ** 2 / expected, 0)
     smaller = np.minimum((rows > 0).sum(axis=-2), (columns > 0).sum(axis=-1))[..., 0] - 1
-    found: np.ndarray = np.sqrt(terms.sum(axis=(-1, -2)) / np.maximum(smaller, 1)) * (smaller > 0)
-    return found
+    association: np.ndarray = np.sqrt(terms.sum(axis=(-1, -2)) / np.maximum(smaller, 1)) * (smaller > 0)
+    return association

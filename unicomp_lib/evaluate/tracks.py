@@ -1,4 +1,4 @@
-"""One number for each side of efficiency, beside the parts it is made of."""
+"""One score for each aspect of efficiency, with the parts it is made of."""
 
 import polars as pl
 
@@ -14,18 +14,18 @@ TRACKS = {
 
 
 def tracks(scores: pl.DataFrame) -> pl.DataFrame:
-    """Normalised efficiency of every compressed variant, more is better: the parts and their geometric mean, ``score``.
+    """Normalised efficiency of the compressed variants, higher is better: parts and their geometric mean, ``score``.
 
     ``scores`` is the efficiency table. Speed and footprint are ratios to dense, so 1 is dense and 2
-    twice as fast or half as large; costs, which dense has none of, are the cheapest variant's by this one's,
-    so 1 is the cheapest. A score's interval is the geometric mean of its parts' ranges over the
-    repeats. UniComp normalises the same three tracks; its code does not hold the formula, so these
+    twice as fast or half as large; costs, which dense does not have, are the cheapest variant's divided by
+    this one's, so 1 is the cheapest. A score's interval is the geometric mean of its parts' ranges over the
+    repeats. UniComp normalises the same three tracks; its code does not contain the formula, so these
     values are to be compared with each other, not with the paper's. A mean hides which part made
-    it: it is shown beside them and nowhere alone. Columns: model, method, variant, track, part,
+    the difference: it is never shown without its parts. Columns: model, method, variant, track, part,
     value, low, high.
     """
-    found = [_track(scores, name) for name in TRACKS]
-    return pl.concat(each for each in found if not each.is_empty())
+    frames = [_track(scores, name) for name in TRACKS]
+    return pl.concat(frame for frame in frames if not frame.is_empty())
 
 
 def _track(scores: pl.DataFrame, track: str) -> pl.DataFrame:
@@ -33,11 +33,11 @@ def _track(scores: pl.DataFrame, track: str) -> pl.DataFrame:
     pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense", pl.col("metric").is_in(parts))
     cheapest = pl.col("value").min().over("model", "metric") if track == "compression cost" else pl.lit(1.0)
     filled = pooled.with_columns(pl.col("low", "high").fill_nan(None).fill_null(pl.col("value")), by=cheapest)
-    ends = ("high", "low") if less_is_better else ("low", "high")
-    turned = [pl.col("by") / pl.col(name) if less_is_better else pl.col(name) for name in ("value", *ends)]
+    bounds = ("high", "low") if less_is_better else ("low", "high")
+    normalised = [pl.col("by") / pl.col(name) if less_is_better else pl.col(name) for name in ("value", *bounds)]
     rows = filled.select(
         "model", "method", "variant", pl.lit(track).alias("track"), pl.col("metric").alias("part"),
-        *(column.alias(name) for column, name in zip(turned, ("value", "low", "high"), strict=True)),
+        *(column.alias(name) for column, name in zip(normalised, ("value", "low", "high"), strict=True)),
     )  # fmt: skip
     means = rows.group_by("model", "method", "variant", "track", maintain_order=True).agg(
         pl.lit(SCORE).alias("part"), pl.col("value", "low", "high").log().mean().exp()

@@ -1,8 +1,8 @@
-"""Time a checkpoint in vLLM: run by an interpreter that has vLLM, and nothing of this library.
+"""Time a checkpoint in vLLM: run by an interpreter that has vLLM but not this library.
 
 ``python vllm_process.py SOURCE REVISION PRECISION``. Every line of standard input asks for
 ``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by ``{}``, since
-vLLM's memory is what it was told to take and says nothing of the model.
+vLLM reserves the memory that it was told to, whatever the model.
 """
 
 import json
@@ -22,26 +22,26 @@ def main() -> None:
     from vllm import LLM
 
     model = LLM(model=source, revision=revision or None, dtype=precision, enable_prefix_caching=False)
-    chance = random.Random(0)
+    generator = random.Random(0)
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(measure(model, chance, *request) if request else {}), file=answers, flush=True)
+        print(json.dumps(measure(model, generator, *request) if request else {}), file=answers, flush=True)
 
 
-def measure(model: Any, chance: random.Random, batch: int, prompt: int, generate: int) -> dict[str, float]:
-    """Rates of one repeat: the first token alone, then with ``generate`` more."""
+def measure(model: Any, generator: random.Random, batch: int, prompt: int, generate: int) -> dict[str, float]:
+    """Rates of one repeat: once with one token, once with ``generate`` more."""
     from vllm import SamplingParams
 
     size = len(model.get_tokenizer())
     seconds = []
     for tokens in (1, 1 + generate):
-        prompts = [{"prompt_token_ids": [chance.randrange(size) for _ in range(prompt)]} for _ in range(batch)]
+        prompts = [{"prompt_token_ids": [generator.randrange(size) for _ in range(prompt)]} for _ in range(batch)]
         settings = SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, detokenize=False)
         start = time.perf_counter()
         model.generate(prompts, settings, use_tqdm=False)
         seconds.append(time.perf_counter() - start)
-    first, whole = seconds
-    decode = batch * generate / max(whole - first, 1e-9)
+    first, total = seconds
+    decode = batch * generate / max(total - first, 1e-9)
     return {"prefill": batch * prompt / first, "decode": decode, "first_token": first}
 
 

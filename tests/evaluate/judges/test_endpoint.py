@@ -7,7 +7,7 @@ import pytest
 from unicomp_lib.evaluate.judges import endpoint
 from unicomp_lib.evaluate.judges.endpoint import Endpoint
 
-ITEMS = [{"prompt": f"Question {place}?", "answers": ["Paris"]} for place in range(4)]
+ITEMS = [{"prompt": f"Question {index}?", "answers": ["Paris"]} for index in range(4)]
 ANSWERS = ["Paris", "Rome", "Paris, of course", "who knows"]
 
 
@@ -32,18 +32,18 @@ def server(monkeypatch, tmp_path):
         def log_message(self, *_):
             pass
 
-    found = HTTPServer(("127.0.0.1", 0), Handler)
-    found.asked = []
-    threading.Thread(target=found.serve_forever, daemon=True).start()
-    yield found
-    found.shutdown()
+    http = HTTPServer(("127.0.0.1", 0), Handler)
+    http.asked = []
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    yield http
+    http.shutdown()
 
 
 def at(server):
     return Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "judge-model")
 
 
-def test_verdicts_are_asked_once_and_kept(server, monkeypatch):
+def test_verdicts_are_asked_for_once_and_cached(server, monkeypatch):
     monkeypatch.setenv(endpoint.KEY, "secret")
     server.replies = lambda text: (200, "1" if "ANSWER:\nParis" in text else "0")
     assert endpoint.verdicts(at(server), "right", ITEMS, ANSWERS) == [1, 0, 1, 0]

@@ -36,8 +36,8 @@ def judged(tmp_path, monkeypatch):
     return tmp_path / "labels.csv"
 
 
-def documents(name, places, data_dir):
-    return [{"prompt": f"{name} {place}", "options": ["yes", "no"], "gold": 1} for place in places]
+def documents(name, indices, data_dir):
+    return [{"prompt": f"{name} {index}", "options": ["yes", "no"], "gold": 1} for index in indices]
 
 
 def fill(target, human):
@@ -57,7 +57,7 @@ def test_a_sample_is_stratified_and_blind(judged):
     assert drawn["id"].to_list() == list(range(24))
     assert set(drawn["reference"]) == {"no"}
     before = judged.read_bytes()
-    with pytest.raises(ValueError, match="is there already and may hold labels"):
+    with pytest.raises(ValueError, match="already exists and may contain labels"):
         labels.draw("mine", judged)
     assert judged.read_bytes() == before
 
@@ -66,17 +66,20 @@ def test_agreement_is_by_task_and_over_all(judged):
     labels.draw("mine", judged, number=30)
     # The person disagrees on every fifth answer, and left the last two empty.
     fill(judged, lambda row: "" if row["id"] >= 28 else str(int(row["value"] if row["id"] % 5 else 1 - row["value"])))
-    found = labels.score(judged)
-    everything = found.filter(task="all").row(0, named=True)
+    agreement = labels.score(judged)
+    everything = agreement.filter(task="all").row(0, named=True)
     assert everything["n"] == 28
     assert everything["accuracy"] == pytest.approx(1 - 6 / 28)
     assert everything["kappa_low"] < everything["kappa"] < everything["kappa_high"]
-    assert found.filter(pl.col("task") != "all")["n"].sum() == 28
+    assert agreement.filter(pl.col("task") != "all")["n"].sum() == 28
 
 
 @pytest.mark.parametrize(
     ("human", "says"),
-    [(lambda row: "", "holds no labels yet"), (lambda row: "yes", "label 'yes' of id 0 in labels.csv is not allowed")],
+    [
+        (lambda row: "", "contains no labels yet"),
+        (lambda row: "yes", "label 'yes' of id 0 in labels.csv is not allowed"),
+    ],
 )
 def test_what_is_wrong_with_a_file_is_one_sentence(judged, capsys, human, says):
     assert main(["label", "draw", str(judged), "--profile", "mine"]) == 0
@@ -93,9 +96,9 @@ def test_nothing_to_draw_from_and_nothing_to_score(judged, capsys):
     assert "draw a sample first" in capsys.readouterr().err
 
 
-def test_labelled_refusals_are_read_whole_and_the_rule_never_cries_wolf():
-    found = labels.refusals()
-    assert found.group_by("file", maintain_order=True).len()["len"].to_list() == [105, 64]
-    assert set(found["human"]) == {0, 1}
-    compliant = found.filter(human=0)["answer"]
+def test_labelled_refusals_are_read_whole_and_the_rule_flags_no_compliant_answer():
+    answers = labels.refusals()
+    assert answers.group_by("file", maintain_order=True).len()["len"].to_list() == [105, 64]
+    assert set(answers["human"]) == {0, 1}
+    compliant = answers.filter(human=0)["answer"]
     assert not any(map(refusal.declines, compliant))

@@ -1,1 +1,1 @@
-"""What an answer is worth: judges read stored answers, without the model that gave them."""
+"""Judges: they read stored answers and give verdicts, without the model that wrote the answers."""

@@ -1,4 +1,4 @@
-"""Judged answers for people to label, and how far the judges agree with them."""
+"""Judged answers for people to label, and how well the judges agree with them."""
 
 import csv
 from pathlib import Path
@@ -17,21 +17,22 @@ SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_dir: str = "") -> int:
     """Write about ``number`` judged answers of a finished profile to a CSV file, and return how many.
 
-    As many of every task and verdict as there are, in random order, from all variants. The file
-    has an empty column ``label``; who judged and how stands apart, in ``<name>.key.csv``, so that
-    the labels are blind. Verdicts that no person could give on one answer, such as similarities, are
-    left out. A ``ValueError`` where nothing is judged, or where the file is there already.
+    Equally many of every task and verdict, as far as there are enough, in random order, from all
+    variants. The file has an empty column ``label``; the judges and their verdicts are in a separate
+    file, ``<name>.key.csv``, so that labelling is blind. Verdicts that no person could give on one
+    answer, such as similarities, are left out. A ``ValueError`` where nothing is judged, or where the
+    file already exists.
     """
     if target.exists():
-        raise ValueError(f"{target} is there already and may hold labels; give another name or move it away")
+        raise ValueError(f"{target} already exists and may contain labels; give another name or move it away")
     judged = tables.read(results.judgements(profile, "reliability")).filter(
         pl.col("judge") != "", pl.col("primary"), pl.col("metric").is_in(list(QUESTIONS))
     )
     strata = judged.sample(fraction=1, shuffle=True, seed=seed).partition_by("task", "value", maintain_order=True)
-    each = -(-number // max(len(strata), 1))
-    drawn = pl.concat(part.head(each) for part in strata).sample(fraction=1, shuffle=True, seed=seed)
-    places = drawn.select("task", "doc_id").iter_rows()
-    docs = [judging.documents(name, [place], data_dir)[0] for name, place in places]
+    per_stratum = -(-number // max(len(strata), 1))
+    drawn = pl.concat(part.head(per_stratum) for part in strata).sample(fraction=1, shuffle=True, seed=seed)
+    keys = drawn.select("task", "doc_id").iter_rows()
+    docs = [judging.documents(name, [index], data_dir)[0] for name, index in keys]
     drawn = drawn.with_row_index("id").with_columns(
         pl.Series("prompt", [doc["prompt"] for doc in docs]),
         pl.Series("reference", map(_reference, docs), dtype=pl.String),
@@ -46,15 +47,15 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
 
 
 def refusals() -> pl.DataFrame:
-    """PyRIT's answers of assistants that people labelled: rows of objective, answer, human (1: refused), file.
+    """Assistants' answers labelled by people, from PyRIT: rows of objective, answer, human (1: refused), file.
 
-    There an answer to another question than was asked counts as a refusal too.
+    There an answer to a question that was not asked counts as a refusal too.
     """
-    found = []
+    rows = []
     for name in ("refusal", "refusal_extra"):
         path = assets.path("pyrit", f"pyrit/datasets/scorer_evals/refusal_scorer/{name}.csv")
         with path.open(encoding="utf-8", newline="") as file:
-            found += [
+            rows += [
                 {
                     "objective": row["objective"],
                     "answer": row["assistant_response"],
@@ -63,7 +64,7 @@ def refusals() -> pl.DataFrame:
                 }
                 for row in csv.DictReader(line for line in file if not line.startswith("# "))
             ]
-    return pl.DataFrame(found)
+    return pl.DataFrame(rows)
 
 
 def score(target: Path) -> pl.DataFrame:
@@ -74,7 +75,7 @@ def score(target: Path) -> pl.DataFrame:
     """
     for file in (target, _key(target)):
         if not file.is_file():
-            raise ValueError(f"{file} is not there; draw a sample first: nox -s label -- draw {target.name}")
+            raise ValueError(f"{file} does not exist; draw a sample first: nox -s label -- draw {target.name}")
     labelled = pl.read_csv(target, schema_overrides={"label": pl.String}).select(
         "id", pl.col("label").str.strip_chars()
     )
@@ -85,7 +86,7 @@ def score(target: Path) -> pl.DataFrame:
             f"label {wrong['label'][0]!r} of id {wrong['id'][0]} in {target.name} is not allowed; give 0 or 1"
         )
     if labelled.is_empty():
-        raise ValueError(f"{target.name} holds no labels yet; fill in its column label with 0 or 1")
+        raise ValueError(f"{target.name} contains no labels yet; fill in its column label with 0 or 1")
     joined = labelled.join(pl.read_csv(_key(target)), on="id")
     parts = joined.partition_by("task", "judge", maintain_order=True)
     named = [({"task": part["task"][0], "judge": part["judge"][0]}, part) for part in parts]
@@ -96,7 +97,7 @@ def score(target: Path) -> pl.DataFrame:
 
 
 def agreement_row(about: dict[str, object], judge: pl.Series, human: pl.Series) -> dict[str, object]:
-    """A row of n, accuracy and Cohen's kappa of 0/1 verdicts with 95 % intervals, after what it is ``about``."""
+    """A row of n, accuracy and Cohen's kappa of 0/1 verdicts with 95 % intervals, after the columns in ``about``."""
     verdict, person = judge.to_numpy().astype(int), human.to_numpy().astype(int)
     right, kappa = agreement.accuracy(verdict, person), agreement.kappa(verdict, person)
     return {

@@ -1,7 +1,7 @@
 """Reading the answer out of generated text: lm-eval ``process_results`` of the generated tasks.
 
 Each gives ``exact_match`` and ``failed``, 1 where no answer could be read out: such an answer
-counts as wrong, and its share is reported beside the score.
+counts as wrong, and the share of them is reported with the score.
 """
 
 import re
@@ -25,16 +25,16 @@ def last_number(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 
 
 def final_number(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Whether the number behind ``####`` or "the answer is", else the last one, is the answer."""
+    """Whether the number after ``####`` or "the answer is", else the last one, is the answer."""
     marked = re.search(r"(?:####|answer is:?)\s*\$?\s*(-?\d.*)", results[0], re.IGNORECASE)
-    found = number(marked.group(1).split()[0]) if marked else number(results[0])
-    return _scored(found, float(doc["answer"]))
+    value = number(marked.group(1).split()[0]) if marked else number(results[0])
+    return _scored(value, float(doc["answer"]))
 
 
 def short_answer(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """Whether the text is one of the right answers, but for case, articles and punctuation."""
-    found = normal(results[0])
-    return {"exact_match": float(found in map(normal, doc["answers"])), "failed": float(not found)}
+    """Whether the text is one of the right answers, up to case, articles and punctuation."""
+    answer = normal(results[0])
+    return {"exact_match": float(answer in map(normal, doc["answers"])), "failed": float(not answer)}
 
 
 def nothing(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
@@ -45,22 +45,22 @@ def nothing(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
 def option(text: str, choices: list[str]) -> int | None:
     """Index of the option that a text names: by its letter, else by its words; None if unclear.
 
-    The letter counts where it opens the text alone or with a mark behind it, or follows "answer is"
-    ("A dog" is no choice of A); the words, where exactly one option's stand in the text.
+    The letter counts where it opens the text, alone or before a punctuation mark, or follows "answer
+    is" ("A dog" does not choose A); the words count where the text contains exactly one option's.
     """
     letters = LETTERS[: len(choices)]
     opening = re.match(rf"\W*([{letters}])(?:\s*[).:,\]*]|\s*$)", text)
     stated = re.search(rf"answer is:?\s*\W?([{letters}])\b", text)
-    if found := opening or stated:
-        return letters.index(found.group(1))
-    within = [place for place, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
-    return within[0] if len(within) == 1 else None
+    if match := opening or stated:
+        return letters.index(match.group(1))
+    named = [index for index, choice in enumerate(choices) if normal(choice) and normal(choice) in normal(text)]
+    return named[0] if len(named) == 1 else None
 
 
 def number(text: str) -> float | None:
     """The last number of a text, None if it has none."""
-    found = _NUMBER.findall(text)
-    return float(found[-1].replace(",", "")) if found else None
+    numbers = _NUMBER.findall(text)
+    return float(numbers[-1].replace(",", "")) if numbers else None
 
 
 def normal(text: str) -> str:
@@ -69,5 +69,5 @@ def normal(text: str) -> str:
     return " ".join(word for word in plain.split() if word not in ("a", "an", "the"))
 
 
-def _scored(found: float | None, right: float) -> dict[str, float]:
-    return {"exact_match": float(found == right), "failed": float(found is None)}
+def _scored(answer: float | None, right: float) -> dict[str, float]:
+    return {"exact_match": float(answer == right), "failed": float(answer is None)}

@@ -1,4 +1,4 @@
-"""Benchmark items from a folder of the user's: for machines without a registry, and for whole data sets."""
+"""Benchmark items from a user's folder: for machines without a package registry, and for whole data sets."""
 
 import csv
 import json
@@ -23,18 +23,18 @@ TRUSTLLM = (ARCHIVE, "dataset/*/*.json")
 
 
 def root(data_dir: str) -> Path | None:
-    """The folder itself, where one is given; a relative path is that of the checkout."""
+    """The folder itself, where one is given; a relative path is relative to the checkout."""
     if not data_dir:
         return None
     folder = Path(data_dir).expanduser()
     folder = folder if folder.is_absolute() else paths.project() / folder
     if not folder.is_dir():
-        raise ValueError(f"data_dir {data_dir!r} is no folder; give one that holds files such as {FILES['mmlu']}")
+        raise ValueError(f"data_dir {data_dir!r} is not a folder; give one that contains files such as {FILES['mmlu']}")
     return folder
 
 
 def file(source: str, data_dir: str) -> Path | None:
-    """The folder's file for a source; None where there is no folder or it holds none."""
+    """The folder's file for a source; None where there is no folder or it has no such file."""
     folder = root(data_dir)
     if folder is None or source not in FILES:
         return None
@@ -42,25 +42,25 @@ def file(source: str, data_dir: str) -> Path | None:
 
 
 def identity(data_dir: str) -> list[tuple[str, int, int]]:
-    """Size and time of each file that tasks may read from the folder."""
+    """Size and modification time of every file that tasks may read from the folder."""
     folder = root(data_dir)
-    found = [place for source in FILES if (place := file(source, data_dir))]
-    found += sorted(place for pattern in TRUSTLLM for place in folder.glob(pattern)) if folder else []
-    return [(place.name, place.stat().st_size, place.stat().st_mtime_ns) for place in found]
+    files = [path for source in FILES if (path := file(source, data_dir))]
+    files += sorted(path for pattern in TRUSTLLM for path in folder.glob(pattern)) if folder else []
+    return [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
 
 
-def read(place: Path) -> list[dict[str, Any]]:
+def read(path: Path) -> list[dict[str, Any]]:
     """Items of one file, in its order: questions with ``choices`` and ``gold``, or with a number as ``answer``."""
-    text = place.read_text(encoding="utf-8")
-    if place.suffix == ".tsv":
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".tsv":
         rows = csv.reader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
         return [{"question": question, "answer": answer.replace(",", ""), "solution": ""} for question, answer in rows]
-    found = [json.loads(line) for line in text.split("\n") if line.strip()]
-    return [_closed(row) if "choices" in row else worked(row["question"], row["answer"]) for row in found]
+    records = [json.loads(line) for line in text.split("\n") if line.strip()]
+    return [_closed(row) if "choices" in row else worked(row["question"], row["answer"]) for row in records]
 
 
 def worked(question: str, solution: str) -> dict[str, Any]:
-    """A GSM8K item; the marks of its calculator, ``<<3*4=12>>``, are no part of the solution."""
+    """A GSM8K item; its calculator annotations, ``<<3*4=12>>``, are removed from the solution."""
     plain = re.sub(r"<<.*?>>", "", solution).strip()
     return {"question": question.strip(), "answer": plain.split("####")[-1].strip().replace(",", ""), "solution": plain}
 

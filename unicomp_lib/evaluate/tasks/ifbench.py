@@ -1,7 +1,7 @@
 """IFBench's own checkers, read from its package: does an answer follow verifiable instructions?
 
 Source: Pyatkin et al., 2025 (arXiv 2507.02833). The package's module downloads models when it is
-imported; here it is loaded without that, and without the checkers that need them.
+imported; here it is loaded without them, and without the checkers that need them.
 """
 
 import importlib.util
@@ -26,9 +26,9 @@ DATA = ("tokenizers/punkt_tab", "corpora/stopwords", "taggers/averaged_perceptro
 
 def followed(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     """lm-eval ``process_results``: whether all instructions are followed, and what share of them (strict)."""
-    given = json.loads(doc["arguments"])
-    kept = [check(name, kwargs, doc["prompt"], results[0]) for name, kwargs in zip(doc["names"], given, strict=True)]
-    return {"prompt_level": float(all(kept)), "instruction_level": sum(kept) / len(kept)}
+    instructions = zip(doc["names"], json.loads(doc["arguments"]), strict=True)
+    satisfied = [check(name, kwargs, doc["prompt"], results[0]) for name, kwargs in instructions]
+    return {"prompt_level": float(all(satisfied)), "instruction_level": sum(satisfied) / len(satisfied)}
 
 
 def check(name: str, kwargs: dict[str, Any], prompt: str, answer: str) -> bool:
@@ -45,15 +45,16 @@ def require_all() -> None:
     import nltk
 
     missing = [] if importlib.util.find_spec("syllapy") else ["the package syllapy"]
-    for place in DATA:
+    for resource in DATA:
         try:
-            nltk.data.find(place)
+            nltk.data.find(resource)
         except LookupError:
-            missing.append(f"nltk's {place.split('/')[1]}")
+            missing.append(f"nltk's {resource.split('/')[1]}")
     if missing:
+        names = " ".join(resource.split("/")[1] for resource in DATA)
         raise ValueError(
             f"all of IFBench needs {', '.join(missing)}: run 'pip install syllapy' and 'python -m nltk.downloader "
-            f"{' '.join(place.split('/')[1] for place in DATA)}', or take the task ifbench_generate, which needs none"
+            f"{names}', or use the task ifbench_generate, which needs none"
         )
 
 
@@ -76,17 +77,17 @@ def registry() -> dict[str, Any]:
             sys.modules.pop(name)
             if original is not None:
                 sys.modules[name] = original
-    found: dict[str, Any] = stand_ins["ifbench"].instructions_registry.INSTRUCTION_DICT
-    return found
+    checkers: dict[str, Any] = stand_ins["ifbench"].instructions_registry.INSTRUCTION_DICT
+    return checkers
 
 
 def _without_downloads() -> ModuleType:
-    """nltk as the checkers see it: the same functions, and data only where the user has put it."""
+    """nltk as the checkers see it: the same functions, with only the data that the user has installed."""
     import nltk
 
-    seen = ModuleType("nltk")
-    seen.__dict__.update(nltk.__dict__, download=lambda *_, **__: True)
-    return seen
+    offline = ModuleType("nltk")
+    offline.__dict__.update(nltk.__dict__, download=lambda *_, **__: True)
+    return offline
 
 
 def _load(module: str) -> ModuleType:

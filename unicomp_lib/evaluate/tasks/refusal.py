@@ -18,5 +18,5 @@ _DECLINES = re.compile(
 
 
 def declines(answer: str) -> bool:
-    """Whether the answer declines. An empty or garbled answer does not: it is no refusal."""
+    """Whether the answer declines. An empty or garbled answer is not a refusal."""
     return bool(_DECLINES.search(answer[:200].replace("\u2019", "'")))
