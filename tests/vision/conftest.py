@@ -17,10 +17,10 @@ def held_out(image_folder):
 @pytest.fixture
 def model():
     """A GoogLeNet of three classes with random weights, its BatchNorm statistics off their defaults."""
-    found = network.new(3)
+    googlenet = network.new(3)
     generator = torch.Generator().manual_seed(0)
-    for part in found.modules():
+    for part in googlenet.modules():
         if isinstance(part, torch.nn.BatchNorm2d):
             part.running_mean.copy_(0.1 * torch.randn(part.running_mean.shape, generator=generator))
             part.bias.data.copy_(0.1 * torch.randn(part.bias.shape, generator=generator))
-    return found
+    return googlenet

@@ -6,22 +6,22 @@ from unicomp_lib.vision import exemplars, googlenet, masks, training
 def test_a_stream_keeps_the_same_as_sorting_all():
     activations = torch.randn(300, 7, generator=torch.Generator().manual_seed(0))
     activations[5], activations[200] = 0.25, 0.25  # ties: the earlier image stays
-    found = exemplars.Extremes(7, 9)
-    for places in torch.arange(300).split(64):
-        found.add(activations[places], places)
+    stream = exemplars.Extremes(7, 9)
+    for indices in torch.arange(300).split(64):
+        stream.add(activations[indices], indices)
     for side, descending in (("top", True), ("bottom", False)):
         order = activations.argsort(dim=0, descending=descending, stable=True)[:9].T
-        assert torch.equal(found.places[side], order)
-        assert found.values[side].shape == (7, 9)  # however many images have passed
+        assert torch.equal(stream.places[side], order)
+        assert stream.values[side].shape == (7, 9)  # however many images were added
 
 
 def test_units_are_spatial_means_of_the_convolutions(model, held_out):
-    found, constant = exemplars.extremes(model, held_out, 3)
+    seen, constant = exemplars.extremes(model, held_out, 3)
     assert not constant.any()
     batch = next(iter(held_out.batches(len(held_out))))[1]
     with torch.no_grad():
         means = model.conv1.conv(batch).mean(dim=(2, 3))
-    assert torch.equal(found.places["top"][:64], means.topk(3, dim=0).indices.T)
+    assert torch.equal(seen.places["top"][:64], means.topk(3, dim=0).indices.T)
     names = exemplars.units(model)
     assert len(names) == len(constant) == 7280
     assert names[64] == ("conv2.conv", 0)

@@ -39,10 +39,10 @@ def test_a_folder_of_classes_is_read(image_folder, squares):
 
 def test_large_sets_are_decoded_as_they_are_read(image_folder, squares, monkeypatch):
     monkeypatch.setattr(images, "IN_MEMORY", 0)
-    monkeypatch.setattr(images.Images, "kept", lambda *_: pytest.fail("was kept"))
-    found = images.load(str(image_folder), "train", size=32)
-    places = torch.tensor([3, 50])
-    assert torch.equal(found.pixels(places), squares.pixels(places))
+    monkeypatch.setattr(images.Images, "cached", lambda *_: pytest.fail("was cached"))
+    streamed = images.load(str(image_folder), "train", size=32)
+    indices = torch.tensor([3, 50])
+    assert torch.equal(streamed.pixels(indices), squares.pixels(indices))
 
 
 def test_transparency_is_white_and_the_middle_square_is_kept(tmp_path):
@@ -55,19 +55,19 @@ def test_transparency_is_white_and_the_middle_square_is_kept(tmp_path):
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda root: None, "has no folder 'train'; give 'emoji', or a folder that holds train and val"),
-        (lambda root: (root / "train" / "one").mkdir(parents=True), "holds no images; allowed are .png, .jpg"),
+        (lambda root: None, "has no folder 'train'; give 'emoji', or a folder that contains train and val"),
+        (lambda root: (root / "train" / "one").mkdir(parents=True), "contains no images; allowed are .png, .jpg"),
     ],
 )
-def test_a_wrong_folder_is_said(tmp_path, make, says):
+def test_a_wrong_folder_is_reported(tmp_path, make, says):
     make(tmp_path)
     with pytest.raises(ValueError, match=says):
         images.load(str(tmp_path), "train")
 
 
-def test_a_broken_image_and_an_unknown_split_are_said(tmp_path):
+def test_a_broken_image_and_an_unknown_split_are_reported(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"a.png is no readable image"):
+    with pytest.raises(ValueError, match=r"a.png is not a readable image"):
         images.decode(tmp_path / "a.png", 32)
     with pytest.raises(ValueError, match="split 'test' is not known; allowed are train, val"):
         images.load("emoji", "test")

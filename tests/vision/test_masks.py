@@ -10,10 +10,10 @@ DIMENSION = {"filters": 0, "connections": 1}
 @pytest.mark.parametrize("method", masks.METHODS)
 @pytest.mark.parametrize("criterion", masks.CRITERIA)
 def test_every_layer_loses_exactly_its_share(model, method, criterion):
-    found = masks.select(model, method=method, share=0.3, criterion=criterion)
+    selected = masks.select(model, method=method, share=0.3, criterion=criterion)
     layers = googlenet.convolutions(model)
-    assert ("conv1.conv" in found) == (method != "connections")
-    for name, mask in found.items():
+    assert ("conv1.conv" in selected) == (method != "connections")
+    for name, mask in selected.items():
         groups = mask if method == "unstructured" else mask.movedim(DIMENSION[method], 0).flatten(1)
         if method != "unstructured":
             assert (groups.any(1) == groups.all(1)).all()  # whole groups
@@ -26,24 +26,24 @@ def test_every_layer_loses_exactly_its_share(model, method, criterion):
 def test_l1_prunes_what_torch_prunes(method):
     layer = googlenet.Convolution(8, 12, 3)
     model = torch.nn.Sequential(googlenet.Convolution(3, 8, 3), layer)
-    found = masks.select(model, method=method, share=0.25)["1.conv"]
+    selected = masks.select(model, method=method, share=0.25)["1.conv"]
     reference = torch.nn.Conv2d(8, 12, 3, bias=False)
     reference.weight.data = layer.conv.weight.data.clone()
     if method == "unstructured":
         prune.l1_unstructured(reference, "weight", amount=0.25)
     else:
         prune.ln_structured(reference, "weight", amount=0.25, n=1, dim=DIMENSION[method])
-    assert torch.equal(found, reference.weight_mask.bool())
+    assert torch.equal(selected, reference.weight_mask.bool())
 
 
 def test_globally_the_smallest_weights_of_all_go(model):
-    found = masks.select(model, method="unstructured", share=0.9, scope="global")
+    selected = masks.select(model, method="unstructured", share=0.9, scope="global")
     sizes = torch.cat([layer.weight.abs().flatten() for layer in googlenet.convolutions(model).values()])
-    kept = torch.cat([mask.flatten() for mask in found.values()])
-    assert abs((~kept).sum().item() - round(0.9 * len(kept))) <= 0
-    # But for the best of each layer, which is never pruned, no pruned weight is larger than a kept one.
-    assert (sizes[kept] < sizes[~kept].max()).sum() <= 57
-    assert all(mask.any() for mask in found.values())
+    keep = torch.cat([mask.flatten() for mask in selected.values()])
+    assert abs((~keep).sum().item() - round(0.9 * len(keep))) <= 0
+    # Except for the best of each layer, which is never pruned, no pruned weight is larger than a kept one.
+    assert (sizes[keep] < sizes[~keep].max()).sum() <= 57
+    assert all(mask.any() for mask in selected.values())
 
 
 def test_a_later_step_keeps_what_an_earlier_one_pruned(model):
@@ -55,7 +55,7 @@ def test_a_later_step_keeps_what_an_earlier_one_pruned(model):
     assert masks.geometric(0.75, 1, 2) == pytest.approx(0.5)
 
 
-def test_a_filter_that_is_gone_is_silent_behind_its_norm(model):
+def test_a_pruned_filter_is_silent_after_its_norm(model):
     masks.apply(model, masks.select(model, method="filters", share=0.5))
     with torch.no_grad():
         out = model.conv1(torch.randn(2, 3, 32, 32))
@@ -74,6 +74,6 @@ def test_a_filter_that_is_gone_is_silent_behind_its_norm(model):
         ({"share": 1.0}, "rate 1.0 is not allowed; give a share from 0 to below 1"),
     ],
 )
-def test_what_is_not_known_is_said(model, given, says):
+def test_what_is_not_known_is_reported(model, given, says):
     with pytest.raises(ValueError, match=says):
         masks.select(model, **({"method": "filters", "share": 0.5} | given))

@@ -19,14 +19,14 @@ def test_torchvisions_weights_load_without_their_auxiliary_heads(model, tmp_path
     loaded = network.new(3, weights=str(tmp_path / "weights.pth"))
     assert torch.equal(loaded.fc.weight, model.fc.weight)
     with pytest.raises(
-        ValueError, match=r"weights.pth holds no GoogLeNet of 9 classes \(size mismatch .*; give another"
+        ValueError, match=r"weights.pth is not a GoogLeNet of 9 classes \(size mismatch .*; give another"
     ):
         network.new(9, weights=str(tmp_path / "weights.pth"))
 
 
-def test_a_folder_without_a_network_is_said(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"holds no network; run notebooks/vision/train.ipynb first"):
+def test_a_folder_without_a_network_is_reported(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"contains no network; run notebooks/vision/train.ipynb first"):
         network.load(str(tmp_path))
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
-    with pytest.raises(ValueError, match="vision-train/checkpoint holds no network"):
+    with pytest.raises(ValueError, match="vision-train/checkpoint contains no network"):
         network.load("")

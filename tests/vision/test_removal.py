@@ -22,6 +22,6 @@ def test_macs_are_those_of_the_formula():
 
 
 def test_latency_is_measured_in_turn(model):
-    found = removal.latency({"one": model, "other": model}, size=32, batch=2, repeats=3)
-    assert {name: len(times) for name, times in found.items()} == {"one": 3, "other": 3}
-    assert all(time > 0 for times in found.values() for time in times)
+    seconds = removal.latency({"one": model, "other": model}, size=32, batch=2, repeats=3)
+    assert {name: len(times) for name, times in seconds.items()} == {"one": 3, "other": 3}
+    assert all(time > 0 for times in seconds.values() for time in times)

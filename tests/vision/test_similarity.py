@@ -21,9 +21,9 @@ def test_dreamsim_gives_features_of_length_one_that_tell_the_colours_apart(held_
     package = ModuleType("dreamsim")
     package.dreamsim = lambda **given: (Colours(), None)
     monkeypatch.setitem(sys.modules, "dreamsim", package)
-    found = similarity.features(held_out, "dreamsim")
-    assert torch.allclose(found.norm(dim=1), torch.ones(len(held_out)))
-    alike = found @ found.T
+    features = similarity.features(held_out, "dreamsim")
+    assert torch.allclose(features.norm(dim=1), torch.ones(len(held_out)))
+    alike = features @ features.T
     same = held_out.labels[:, None] == held_out.labels
     assert alike[same].min() > alike[~same].max()
 
@@ -32,7 +32,7 @@ def test_the_default_is_the_packaged_network(held_out):
     assert torch.equal(similarity.features(held_out, similarity.OFFLINE), efficientnet.features(held_out))
 
 
-def test_what_is_not_there_is_said(held_out, home, monkeypatch):
+def test_a_missing_package_and_an_unknown_measure_are_reported(held_out, home, monkeypatch):
     monkeypatch.setitem(sys.modules, "dreamsim", None)
     with pytest.raises(ValueError, match=r"measure 'dreamsim' needs a package .* pip install dreamsim"):
         similarity.features(held_out, "dreamsim")

@@ -6,13 +6,13 @@ from unicomp_lib.vision import masks, training
 
 
 def test_it_learns_colours_and_pruned_weights_stay_zero(model, squares, held_out):
-    kept = masks.select(model, method="unstructured", share=0.5)
-    masks.apply(model, kept)
-    history = training.train(model, squares, epochs=4, rate=0.02, batch=12, masks=kept)
+    selected = masks.select(model, method="unstructured", share=0.5)
+    masks.apply(model, selected)
+    history = training.train(model, squares, epochs=4, rate=0.02, batch=12, masks=selected)
     layers = masks.convolutions(model)
-    assert all((layers[name].weight[~mask] == 0).all() for name, mask in kept.items())
-    assert masks.sparsity(model) == sum(int((~mask).sum()) for mask in kept.values()) / sum(
-        mask.numel() for mask in kept.values()
+    assert all((layers[name].weight[~mask] == 0).all() for name, mask in selected.items())
+    assert masks.sparsity(model) == sum(int((~mask).sum()) for mask in selected.values()) / sum(
+        mask.numel() for mask in selected.values()
     )
     assert history[-1]["loss"] < history[0]["loss"]
     training.recalibrate(model, squares)
@@ -25,9 +25,9 @@ def test_the_seed_alone_decides_and_not_what_was_drawn_before(model, squares):
     states = []
     for drawn in (1, 2):
         torch.manual_seed(drawn)
-        each = copy.deepcopy(model)
-        training.train(each, squares, epochs=1, rate=0.02, batch=12, seed=3)
-        states.append(each.state_dict())
+        trained = copy.deepcopy(model)
+        training.train(trained, squares, epochs=1, rate=0.02, batch=12, seed=3)
+        states.append(trained.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
@@ -55,8 +55,8 @@ def test_augmentation_mirrors_and_shifts_and_no_more():
     assert out.shape == pixels.shape
     assert out.min() >= -1
     assert out.max() <= 1
-    for found, image in zip(out, pixels.float() / 127.5 - 1, strict=True):
-        inside = found[:, 4:-4, 4:-4]
+    for moved, image in zip(out, pixels.float() / 127.5 - 1, strict=True):
+        inside = moved[:, 4:-4, 4:-4]
         candidates = [
             flipped[:, 4 + down : 28 + down, 4 + right : 28 + right]
             for flipped in (image, image.flip(-1))

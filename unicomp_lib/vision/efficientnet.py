@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 as a measure of how alike two images look, where DreamSim's weights cannot be had.
+"""EfficientNet-Lite0 as a measure of how alike two images look, where DreamSim's weights are not available.
 
 The parameters' names are those of the packaged weights, which were converted from TensorFlow's: hence the
-padding on the right and bottom alone where a stride of two halves an even size.
+padding only on the right and bottom where a stride of two halves an even size.
 """
 
 import math
@@ -32,14 +32,14 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Same(nn.Conv2d):
-    """Convolution without bias whose output has the input's size by the stride, rounded up."""
+    """Convolution without bias whose output has the input's size divided by the stride, rounded up."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, inputs, height, width) to (batch, outputs, height / stride, width / stride)."""
         edges: list[int] = []
         for size, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride, strict=True):
-            short = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
-            edges += [short // 2, short - short // 2]
+            padding = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
+            edges += [padding // 2, padding - padding // 2]
         return super().forward(functional.pad(x, edges))
 
 
@@ -75,8 +75,8 @@ class EfficientNetLite0(nn.Module):
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
         blocks, inputs = [], 32
         for repeats, kernel, stride, expansion, outputs in STAGES:
-            for place in range(repeats):
-                blocks.append(Block(inputs, outputs, kernel, 1 if place else stride, expansion))
+            for repeat in range(repeats):
+                blocks.append(Block(inputs, outputs, kernel, 1 if repeat else stride, expansion))
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = Same(inputs, FEATURES, 1, bias=False)
@@ -84,7 +84,7 @@ class EfficientNetLite0(nn.Module):
         self._fc = nn.Linear(FEATURES, 1000)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The features before the classifier, averaged over places."""
+        """The features before the classifier, averaged over positions."""
         x = functional.relu6(self._bn0(self._conv_stem(x)))
         for block in self._blocks:
             x = block(x)
@@ -102,18 +102,18 @@ def load() -> EfficientNetLite0:
 def features(images: Images, *, size: int = 128) -> torch.Tensor:
     """Features of all images, of length one, so that a product is the cosine: (images, 1280).
 
-    Images are enlarged to ``size`` pixels, near to what the network was trained on. Computed once, then read
+    Images are enlarged to ``size`` pixels, close to what the network was trained on. Computed once, then read
     from the cache.
     """
-    return images.kept(f"efficientnet-lite0-{VERSION}-{size}", lambda: _features(images, size))
+    return images.cached(f"efficientnet-lite0-{VERSION}-{size}", lambda: _features(images, size))
 
 
 @torch.no_grad()
 def _features(images: Images, size: int) -> torch.Tensor:
     model = load()
     mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
-    found = []
-    for places in torch.arange(len(images)).split(64):
-        pixels = functional.interpolate(images.pixels(places).float() / 255, size=size, mode="bilinear")
-        found.append(functional.normalize(model((pixels - mean) / deviation)))
-    return torch.cat(found)
+    vectors = []
+    for indices in torch.arange(len(images)).split(64):
+        pixels = functional.interpolate(images.pixels(indices).float() / 255, size=size, mode="bilinear")
+        vectors.append(functional.normalize(model((pixels - mean) / deviation)))
+    return torch.cat(vectors)

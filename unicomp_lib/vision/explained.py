@@ -1,4 +1,4 @@
-"""Interpretability of a network: a row for each unit, with its null and what became of its explanations."""
+"""Interpretability of a network: one row per unit, with its null and the change of its explanations."""
 
 import polars as pl
 from torch import nn
@@ -15,37 +15,37 @@ def explain(
     model: nn.Module, dense: nn.Module, images: Images, *, alpha: float, measure: str = similarity.OFFLINE,
     tasks: int = mis.TASKS, explanations: int = mis.EXPLANATIONS,
 ) -> pl.DataFrame:  # fmt: skip
-    """Rows of layer, channel, constant, mis, hard, margin, null, overlap, top and bottom, one a unit.
+    """Rows of layer, channel, constant, mis, hard, margin, null, overlap, top and bottom, one per unit.
 
     ``null`` is the MIS of the same number of units with shuffled activations. ``overlap`` is the share of the
-    ``tasks`` most exciting images of the dense network's same unit that are among this one's; ``top`` and
-    ``bottom`` are the most extreme images' places. Constant units have no scores. ``measure`` names what says
-    how alike images look, see ``similarity``.
+    ``tasks`` images that most activate the same unit of the dense network that are among this one's; ``top``
+    and ``bottom`` are the indices of the most extreme images. Constant units have no scores. ``measure`` names
+    the measure of how alike images look, see ``similarity``.
     """
-    each = tasks * (explanations + 1)
-    if 2 * each > len(images):
+    per_side = tasks * (explanations + 1)
+    if 2 * per_side > len(images):
         raise ValueError(
-            f"{tasks} tasks of {explanations} explanations and a query take {2 * each} images, and there are "
+            f"{tasks} tasks of {explanations} explanations and a query need {2 * per_side} images, but there are "
             f"{len(images)}; give more images, or fewer tasks or explanations"
         )
     features = similarity.features(images, measure)
-    found, constant = exemplars.extremes(model, images, each)
-    reference, _ = exemplars.extremes(dense, images, tasks)
-    scores = mis.score(found.places["top"], found.places["bottom"], features, alpha=alpha, tasks=tasks)
-    null = mis.null(len(constant), each, features, alpha=alpha, tasks=tasks)
-    same = found.places["top"][:, :tasks, None] == reference.places["top"][:, None, :]
-    places = exemplars.units(model)
+    own, constant = exemplars.extremes(model, images, per_side)
+    of_dense, _ = exemplars.extremes(dense, images, tasks)
+    scores = mis.score(own.places["top"], own.places["bottom"], features, alpha=alpha, tasks=tasks)
+    null = mis.null(len(constant), per_side, features, alpha=alpha, tasks=tasks)
+    same = own.places["top"][:, :tasks, None] == of_dense.places["top"][:, None, :]
+    units = exemplars.units(model)
     rows = pl.DataFrame(
         {
-            "layer": [layer for layer, _ in places],
-            "channel": [channel for _, channel in places],
+            "layer": [layer for layer, _ in units],
+            "channel": [channel for _, channel in units],
             "constant": constant.tolist(),
             "mis": scores.mis.tolist(),
             "hard": scores.hard.tolist(),
             "margin": scores.margin.tolist(),
             "null": null.mis.tolist(),
             "overlap": same.any(2).float().mean(1).tolist(),
-            **{side: found.places[side][:, :SHOWN].tolist() for side in ("top", "bottom")},
+            **{side: own.places[side][:, :SHOWN].tolist() for side in ("top", "bottom")},
         }
     )
     empty = [pl.when("constant").then(None).otherwise(pl.col(name)).alias(name) for name in SCORED]

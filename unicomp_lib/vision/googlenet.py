@@ -1,7 +1,7 @@
 """GoogLeNet with BatchNorm, as torchvision builds it, without its auxiliary heads.
 
-The names of parameters and buffers are torchvision's, so that its ImageNet weights load. It is here since
-torchvision's build for processors cannot be imported beside the pinned torch.
+The names of parameters and buffers are torchvision's, so that its ImageNet weights load. It is rebuilt here
+because torchvision's CPU build cannot be imported with the pinned torch.
 """
 
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What is pruned: scores of weights, filters or connections, and the masks made of them."""
+"""What is pruned: scores of weights, filters or connections, and the masks made from them."""
 
 import torch
 from torch import nn
@@ -28,19 +28,19 @@ def select(
 
     ``unstructured`` prunes single weights, ``filters`` whole output channels (dimension 0), ``connections``
     an output's whole input channels (dimension 1), but not those of the first convolution, which are the
-    image's colours. ``layerwise`` prunes the same share of each convolution, ``global`` the lowest scores of
-    all; a group's score is the mean of its weights' sizes, so that large and small kernels compare.
-    Exactly ``round(share * n)`` of n are pruned, those of ``before`` first, and at least one is left in
+    image's colour channels. ``layerwise`` prunes the same share of each convolution, ``global`` the lowest
+    scores of all; a group's score is the mean magnitude of its weights, so that kernel sizes are comparable.
+    Exactly ``round(share * n)`` of n are pruned, those of ``before`` first, and at least one remains in
     each convolution.
     """
     _check(method=method, criterion=criterion, scope=scope, share=share)
     scores = _scores(model, method, criterion, seed)
     if before:
-        gone = {name: ~_grouped(before[name].float(), method).bool() for name in scores}
-        scores = {name: score.masked_fill(gone[name], -1.0) for name, score in scores.items()}
-    kept = _lowest_globally(scores, share) if scope == "global" else _lowest_by_layer(scores, share)
+        pruned = {name: ~_grouped(before[name].float(), method).bool() for name in scores}
+        scores = {name: score.masked_fill(pruned[name], -1.0) for name, score in scores.items()}
+    masks = _lowest_globally(scores, share) if scope == "global" else _lowest_by_layer(scores, share)
     shapes = {name: layer.weight.shape for name, layer in convolutions(model).items()}
-    return {name: _spread(keep, method).expand(shapes[name]).clone() for name, keep in kept.items()}
+    return {name: _spread(keep, method).expand(shapes[name]).clone() for name, keep in masks.items()}
 
 
 def apply(model: nn.Module, masks: Masks) -> None:
@@ -62,7 +62,7 @@ def apply(model: nn.Module, masks: Masks) -> None:
 
 
 def geometric(rate: float, step: int, steps: int) -> float:
-    """Share pruned after ``step`` of ``steps`` when every step prunes the same share of what is left."""
+    """Share pruned after ``step`` of ``steps`` when every step prunes the same share of what remains."""
     return 1 - (1 - rate) ** (step / steps)
 
 
@@ -83,13 +83,13 @@ def _check(*, share: float, **given: str) -> None:
 
 def _scores(model: nn.Module, method: str, criterion: str, seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for place, (name, layer) in enumerate(convolutions(model).items()):
-        if method == "connections" and place == 0:
+    scores = {}
+    for index, (name, layer) in enumerate(convolutions(model).items()):
+        if method == "connections" and index == 0:
             continue
-        sizes = _grouped(layer.weight.detach().abs(), method)
-        found[name] = torch.rand(sizes.shape, generator=generator) if criterion == "random" else sizes.cpu()
-    return found
+        magnitudes = _grouped(layer.weight.detach().abs(), method)
+        scores[name] = torch.rand(magnitudes.shape, generator=generator) if criterion == "random" else magnitudes.cpu()
+    return scores
 
 
 def _grouped(weight: torch.Tensor, method: str) -> torch.Tensor:
@@ -108,10 +108,10 @@ def _lowest_by_layer(scores: dict[str, torch.Tensor], share: float) -> dict[str,
 
 
 def _lowest_globally(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
-    # The best of each layer is out of reach, so that no layer is cut through.
+    # The best of each layer is never pruned, so that no layer is lost entirely.
     spared = {name: score.flatten().index_fill(0, score.argmax(), torch.inf) for name, score in scores.items()}
-    kept = _without_lowest(torch.cat(list(spared.values())), round(share * sum(map(len, spared.values()))))
-    parts = kept.split([len(score) for score in spared.values()])
+    mask = _without_lowest(torch.cat(list(spared.values())), round(share * sum(map(len, spared.values()))))
+    parts = mask.split([len(score) for score in spared.values()])
     return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
 
 

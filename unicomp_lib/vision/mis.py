@@ -1,4 +1,4 @@
-"""Machine Interpretability Score: can a unit's extreme images tell which of two others excites it more?
+"""Machine Interpretability Score: do a unit's extreme images tell which of two others activates it more?
 
 Zimmermann, Klein and Brendel (2024), as arXiv 2409.19727 uses it.
 """
@@ -9,16 +9,16 @@ import torch
 
 VERSION = "1"
 
-TASKS = 20  # N, tasks a unit
-EXPLANATIONS = 9  # K, images a side of a task
+TASKS = 20  # N, tasks per unit
+EXPLANATIONS = 9  # K, images per side of a task
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of every unit, (units,) each."""
+    """Scores of every unit, (units,) each."""
 
     mis: torch.Tensor
-    hard: torch.Tensor  # share of tasks that are decided rightly, ties half
+    hard: torch.Tensor  # share of tasks decided correctly, ties count half
     margin: torch.Tensor  # mean Delta
 
 
@@ -33,14 +33,14 @@ def score(
 ) -> Scores:
     """MIS of units from their extreme images.
 
-    ``top`` and ``bottom`` (units, tasks * (K + 1)) hold places in ``features`` (images, dimensions; rows of
-    length one) of the most and least exciting images, most extreme first. They are cut into K + 1 bins of
+    ``top`` and ``bottom`` (units, tasks * (K + 1)) are the indices in ``features`` (images, dimensions; rows of
+    length one) of the most and least activating images, most extreme first. They are cut into K + 1 bins of
     ``tasks`` images; every task gets one of each bin, the query from the most extreme, the explanations E
     from the others. With the mean cosine s(q, E),
 
         D(q) = s(q, E+) - s(q, E-),  Delta = D(q+) - D(q-),  MIS = mean over tasks of sigmoid(alpha * Delta).
 
-    A ``ValueError`` where the number of images is no multiple of the number of tasks.
+    A ``ValueError`` where the number of images is not a multiple of the number of tasks.
     """
     if top.shape != bottom.shape or top.shape[1] % tasks or top.shape[1] < 2 * tasks:
         raise ValueError(
@@ -57,26 +57,26 @@ def score(
     return Scores((alpha * margins).sigmoid().mean(1), hard.mean(1), margins.mean(1))
 
 
-def null(units: int, each: int, features: torch.Tensor, *, alpha: float, tasks: int = TASKS) -> Scores:
-    """MIS of ``units`` units whose activations are shuffled over the images: 0.5 but for chance.
+def null(units: int, per_side: int, features: torch.Tensor, *, alpha: float, tasks: int = TASKS) -> Scores:
+    """MIS of ``units`` units whose activations are shuffled over the images: 0.5 up to chance.
 
-    Extremes of shuffled activations are images drawn at random, ``each`` a side, none twice.
+    Extremes of shuffled activations are images drawn at random, ``per_side`` on each side, none twice.
     """
     generator = torch.Generator().manual_seed(1)
-    drawn = torch.stack([torch.randperm(len(features), generator=generator)[: 2 * each] for _ in range(units)])
-    return score(drawn[:, :each], drawn[:, each:], features, alpha=alpha, tasks=tasks)
+    drawn = torch.stack([torch.randperm(len(features), generator=generator)[: 2 * per_side] for _ in range(units)])
+    return score(drawn[:, :per_side], drawn[:, per_side:], features, alpha=alpha, tasks=tasks)
 
 
-def _shuffled(places: torch.Tensor, tasks: int, generator: torch.Generator) -> torch.Tensor:
+def _shuffled(indices: torch.Tensor, tasks: int, generator: torch.Generator) -> torch.Tensor:
     """(units, images) to (units, tasks, K + 1): within each bin, images are dealt to the tasks at random."""
-    bins = places.reshape(len(places), -1, tasks)
+    bins = indices.reshape(len(indices), -1, tasks)
     order = torch.rand(bins.shape, generator=generator).argsort(dim=2)
     return bins.gather(2, order).transpose(1, 2)
 
 
 def _margins(top: torch.Tensor, bottom: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Delta of every task: (units, tasks) from places (units, tasks, K + 1), the query first."""
+    """Delta of every task: (units, tasks) from indices (units, tasks, K + 1), the query first."""
     high, low = features[top], features[bottom]
     # s is linear in E: the difference of the two means compares a query with both at once.
-    apart = high[:, :, 1:].mean(2) - low[:, :, 1:].mean(2)
-    return ((high[:, :, 0] - low[:, :, 0]) * apart).sum(2)
+    difference = high[:, :, 1:].mean(2) - low[:, :, 1:].mean(2)
+    return ((high[:, :, 0] - low[:, :, 0]) * difference).sum(2)

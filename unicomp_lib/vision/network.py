@@ -1,4 +1,4 @@
-"""Networks on disk: safetensors beside a small description."""
+"""Networks on disk: safetensors and a small description."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ WEIGHTS, ABOUT = "model.safetensors", "network.json"
 
 
 def new(classes: int, *, weights: str = "", seed: int = 0) -> GoogLeNet:
-    """A GoogLeNet with random weights, or with those of a state dict of torchvision's in the file ``weights``."""
+    """A GoogLeNet with random weights, or with those of a torchvision state dict in the file ``weights``."""
     torch.manual_seed(seed)
     model = GoogLeNet(classes)
     if weights:
@@ -26,7 +26,7 @@ def new(classes: int, *, weights: str = "", seed: int = 0) -> GoogLeNet:
         except RuntimeError as error:
             first = str(error).splitlines()[1].strip()
             raise ValueError(
-                f"{weights} holds no GoogLeNet of {classes} classes ({first}); give another file"
+                f"{weights} is not a GoogLeNet of {classes} classes ({first}); give another file"
             ) from error
     return _ready(model)
 
@@ -40,11 +40,12 @@ def save(model: GoogLeNet, folder: Path) -> Path:
 
 
 def load(checkpoint: str) -> GoogLeNet:
-    """The network in the folder ``checkpoint``; an empty name is what ``vision/train`` left when run by hand."""
+    """The network in the folder ``checkpoint``; an empty name is what ``vision/train`` saved when run by hand."""
     folder = Path(checkpoint) if checkpoint else paths.home() / "scratch" / "vision-train" / "checkpoint"
     if not (folder / ABOUT).is_file():
         raise ValueError(
-            f"{folder} holds no network; run notebooks/vision/train.ipynb first, or give the checkpoint folder of a run"
+            f"{folder} contains no network; run notebooks/vision/train.ipynb first, or give the checkpoint folder of "
+            "a run"
         )
     model = GoogLeNet(json.loads((folder / ABOUT).read_text(encoding="utf-8"))["classes"])
     model.load_state_dict(load_file(folder / WEIGHTS))
@@ -52,5 +53,5 @@ def load(checkpoint: str) -> GoogLeNet:
 
 
 def _ready(model: GoogLeNet) -> GoogLeNet:
-    # Processors convolve a quarter faster with the channels last.
+    # CPUs convolve a quarter faster with the channels last.
     return model.to(hardware.device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

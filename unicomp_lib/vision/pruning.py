@@ -29,19 +29,17 @@ def prune(
 ) -> tuple[masking.Masks, list[dict[str, float]]]:
     """Prune ``model`` in place to ``rate`` and return the masks and the retraining's history.
 
-    ``iterative`` reaches the rate in ``steps`` that prune the same share of what is left, and retrains after
-    each for its part of the ``epochs``: unlike in the paper both schedules retrain equally long, so that
-    what differs is the schedule alone. With ``recalibrate``, BatchNorm's statistics are estimated anew after
-    pruning; with no epochs beside, that is the control for what retraining does. ``precision`` is that of
+    ``iterative`` reaches the rate in ``steps`` that prune the same share of what remains, and retrains after
+    each for its part of the ``epochs``: unlike in the paper, both schedules retrain equally long, so that
+    only the schedule differs. With ``recalibrate``, BatchNorm's statistics are estimated again after
+    pruning; without epochs, that is the control for the effect of retraining. ``precision`` is that of
     ``training.train``.
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"schedule {schedule!r} is not known; allowed are {', '.join(SCHEDULES)}")
     steps = steps if schedule == "iterative" else 1
     if steps < 1 or epochs % steps:
-        raise ValueError(
-            f"epochs {epochs} cannot be shared out equally over {steps} steps; give a multiple of the steps"
-        )
+        raise ValueError(f"epochs {epochs} cannot be divided equally among {steps} steps; give a multiple of the steps")
     masks: masking.Masks | None = None
     history: list[dict[str, float]] = []
     for step in range(1, steps + 1):

@@ -1,4 +1,4 @@
-"""Take out what is pruned, and count what is left."""
+"""Remove what is pruned, and count what remains."""
 
 import copy
 import time
@@ -34,33 +34,33 @@ class Gathered(nn.Module):
 def removed(model: nn.Module, *, size: int = 64) -> nn.Module:
     """A copy without silent filters and unread input channels, which gives the same outputs.
 
-    Silent filters go with all that reads them (torch-pruning's dependency graph). Input channels that one
-    convolution does not read may be read by another: they are not made smaller but passed over. Single
+    Silent filters are removed with everything that reads them (torch-pruning's dependency graph). Input
+    channels that one convolution does not read may be read by another: that convolution skips them. Single
     zeros stay: without a kernel for them they save nothing.
     """
-    found = copy.deepcopy(model).eval()
-    for name, layer in convolutions(found).items():
+    small = copy.deepcopy(model).eval()
+    for name, layer in convolutions(small).items():
         silent = (layer.weight.flatten(1) == 0).all(1).nonzero().flatten().tolist()
         if silent:
-            graph = torch_pruning.DependencyGraph().build_dependency(found, torch.zeros(1, 3, size, size))
-            target = convolutions(found)[name]
+            graph = torch_pruning.DependencyGraph().build_dependency(small, torch.zeros(1, 3, size, size))
+            target = convolutions(small)[name]
             graph.get_pruning_group(target, torch_pruning.prune_conv_out_channels, idxs=silent).prune()
-    for name, layer in convolutions(found).items():
+    for name, layer in convolutions(small).items():
         read = (layer.weight.transpose(0, 1).flatten(1) != 0).any(1).nonzero().flatten()
         if len(read) < layer.in_channels:
             holder, _, last = name.rpartition(".")
-            setattr(found.get_submodule(holder), last, Gathered(layer, read))
-    return found.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            setattr(small.get_submodule(holder), last, Gathered(layer, read))
+    return small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of weights that a file would hold."""
+    """Number of weights that a file would contain."""
     return sum(weight.numel() for weight in model.parameters())
 
 
 @torch.no_grad()
 def macs(model: nn.Module, *, size: int = 64) -> int:
-    """Multiply-accumulates of one image."""
+    """Multiply-accumulate operations per image."""
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(1, 3, size, size))
     return counter.get_total_flops() // 2
@@ -70,13 +70,13 @@ def macs(model: nn.Module, *, size: int = 64) -> int:
 def latency(
     models: dict[str, nn.Module], *, size: int = 64, batch: int = 16, repeats: int = 5
 ) -> dict[str, list[float]]:
-    """Seconds of a batch for each model, measured in turn; a first round warms up."""
+    """Seconds per batch of each model, measured in turn; a first round warms up."""
     images = torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
-    found: dict[str, list[float]] = {name: [] for name in models}
+    seconds: dict[str, list[float]] = {name: [] for name in models}
     for repeat in range(-1, repeats):
         for name, model in models.items():
             start = time.perf_counter()
             model(images)
             if repeat >= 0:
-                found[name].append(time.perf_counter() - start)
-    return found
+                seconds[name].append(time.perf_counter() - start)
+    return seconds

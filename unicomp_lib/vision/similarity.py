@@ -1,4 +1,4 @@
-"""How alike images look: the measure that stands behind the Machine Interpretability Score."""
+"""How alike images look: the measure behind the Machine Interpretability Score."""
 
 from typing import Any
 
@@ -18,14 +18,14 @@ SIZE = 224  # pixels, what DreamSim was trained on
 def features(images: Images, measure: str) -> torch.Tensor:
     """Features of all images, of length one, so that a product is how alike two look: (images, dimensions).
 
-    ``efficientnet-lite0`` needs no network beside the package registry; ``dreamsim`` (Fu et al., 2023, arXiv
+    ``efficientnet-lite0`` needs no network beyond the package registry; ``dreamsim`` (Fu et al., 2023, arXiv
     2306.09344), which the MIS was defined with, needs its package, and fetches its weights at first use. Computed
     once, then read from the cache. A ``ValueError`` names a measure that is not known or not installed.
     """
     if measure == OFFLINE:
         return efficientnet.features(images)
     if measure == DREAMSIM:
-        return images.kept(f"dreamsim-{VERSION}", lambda: _dreamsim(images))
+        return images.cached(f"dreamsim-{VERSION}", lambda: _dreamsim(images))
     raise ValueError(f"measure {measure!r} is not known; allowed are {OFFLINE}, {DREAMSIM}")
 
 
@@ -33,11 +33,11 @@ def features(images: Images, measure: str) -> torch.Tensor:
 def _dreamsim(images: Images) -> torch.Tensor:
     device = hardware.device()
     model = _load(device)
-    found = []
-    for places in torch.arange(len(images)).split(64):
-        pixels = functional.interpolate(images.pixels(places).float() / 255, size=SIZE, mode="bicubic", antialias=True)
-        found.append(functional.normalize(model.embed(pixels.clamp(0, 1).to(device))).cpu())
-    return torch.cat(found)
+    vectors = []
+    for indices in torch.arange(len(images)).split(64):
+        pixels = functional.interpolate(images.pixels(indices).float() / 255, size=SIZE, mode="bicubic", antialias=True)
+        vectors.append(functional.normalize(model.embed(pixels.clamp(0, 1).to(device))).cpu())
+    return torch.cat(vectors)
 
 
 def _load(device: torch.device) -> Any:
@@ -45,8 +45,8 @@ def _load(device: torch.device) -> Any:
         from dreamsim import dreamsim
     except ImportError as error:
         raise ValueError(
-            f"measure {DREAMSIM!r} needs a package that does not import here ({error}); pip install dreamsim, "
-            f"or take {OFFLINE}"
+            f"measure {DREAMSIM!r} needs a package that cannot be imported here ({error}); pip install dreamsim, "
+            f"or use {OFFLINE}"
         ) from error
     model, _ = dreamsim(pretrained=True, device=str(device), cache_dir=str(paths.home() / "dreamsim"))
     return model.eval()

@@ -1,4 +1,4 @@
-"""Train a network, or retrain a pruned one with its masks held."""
+"""Train a network, or retrain a pruned one with its masks fixed."""
 
 import math
 
@@ -29,7 +29,7 @@ def train(
 
     ``rate`` is the highest learning rate. ``masks`` are applied after every step, so that what was pruned
     stays exactly zero. Images are mirrored and shifted by up to a sixteenth at random. With the ``precision``
-    ``bfloat16`` products are computed in it, and weights are kept and updated in float32. ``seed`` decides
+    ``bfloat16``, products are computed in it, and weights are stored and updated in float32. ``seed`` sets
     the order of the images, their augmentation and dropout, for which torch's own generator is seeded.
     """
     if not epochs:
@@ -45,9 +45,9 @@ def train(
         model.train()
         loss_sum, right = 0.0, 0
         order = torch.randperm(len(images), generator=generator)
-        for places in tqdm(order.split(batch), desc=f"epoch {epoch + 1}/{epochs}", leave=False, mininterval=5):
-            labels = images.labels[places].to(device)
-            shown = augmented(images.pixels(places), generator).contiguous(memory_format=torch.channels_last)
+        for indices in tqdm(order.split(batch), desc=f"epoch {epoch + 1}/{epochs}", leave=False, mininterval=5):
+            labels = images.labels[indices].to(device)
+            shown = augmented(images.pixels(indices), generator).contiguous(memory_format=torch.channels_last)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 scores = model(shown.to(device))
             loss = functional.cross_entropy(scores.float(), labels, label_smoothing=0.1)
@@ -57,7 +57,7 @@ def train(
             schedule.step()
             if masks:
                 masking.apply(model, masks)
-            loss_sum += loss.item() * len(places)
+            loss_sum += loss.item() * len(indices)
             right += int((scores.argmax(1) == labels).sum())
         history.append({"epoch": epoch + 1, "loss": loss_sum / len(images), "accuracy": right / len(images)})
     model.eval()
@@ -80,25 +80,25 @@ def augmented(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 @torch.no_grad()
 def recalibrate(model: nn.Module, images: Images, *, number: int = 2048, seed: int = 0) -> None:
-    """Estimate the BatchNorm statistics anew, from ``number`` images, and change nothing else."""
+    """Estimate the BatchNorm statistics again, from ``number`` images, and change nothing else."""
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
     model.train()
     device = next(model.parameters()).device
-    places = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number]
-    for part in places.split(256):
+    indices = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:number]
+    for part in indices.split(256):
         model(scaled(images.pixels(part)).contiguous(memory_format=torch.channels_last).to(device))
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.eval()
 
 
 @torch.no_grad()
 def correct(model: nn.Module, images: Images) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whether each image's class comes first, and the log-probability of its class: (images,) each."""
+    """Whether each image's class is ranked first, and its log-probability: (images,) each."""
     model.eval()
     device = next(model.parameters()).device
     scores = torch.cat([model(batch.to(device)).cpu() for _, batch in images.batches()])
