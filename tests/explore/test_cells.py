@@ -4,7 +4,7 @@ import sys
 from checkout import copied, environment
 
 CODE = """
-from unicomp_lib import cells
+from unicomp_lib.explore import cells
 model, tokenizer = cells.load({given})
 weight = model.model.layers[0].mlp.up_proj.weight
 print(round((weight == 0).float().mean().item(), 2), len(tokenizer))

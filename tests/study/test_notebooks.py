@@ -29,10 +29,14 @@ QUICK = {
     "vision/prune": {"number": "60"},
     "vision/accuracy": {"number": "60"},
     "vision/interpretability": {"number": "60", "tasks_per_unit": "3", "explanations": "2"},
-    "learn/less_model_same_teacher": {"steps": "4"},
-    "learn/what_pruning_does_to_a_neuron": {"epochs": "1"},
+    "learn/3_less_model_same_teacher": {"steps": "4"},
+    "learn/7_what_pruning_does_to_a_neuron": {"epochs": "1"},
     "explore/chat": {"profile": "tiny", "limit": "4"},
 }
+
+
+def test_what_is_made_quick_is_there():
+    assert set(QUICK) <= set(NAMES)
 
 
 def cells(name, kind):

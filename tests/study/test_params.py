@@ -6,7 +6,7 @@ from unicomp_lib.study import notebooks, params, plan
 from unicomp_lib.study.steps import keys
 
 FILES = (paths.project() / "params").glob("*.yaml")
-PROFILES = [file.stem for file in FILES if file.stem not in ("assets", "published")]
+PROFILES = [file.stem for file in FILES if file.stem not in params.NOT_PROFILES]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -41,6 +41,13 @@ def wanda(**values):
     return lambda content: content["compressions"]["wanda-2-4"].update(values)
 
 
+TINY, MORE = "tiny-random-llama", {"method": "magnitude", "sparsity": 0.3}
+
+
+def renamed(section, old, new):
+    return lambda content: content[section].update({new: content[section].pop(old)})
+
+
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -52,7 +59,10 @@ def wanda(**values):
         (wanda(sparsity=1.5), "compressions.wanda-2-4 of mine.yaml gives sparsity=1.5, .*less than 1"),
         (wanda(sparsity="half"), "gives sparsity='half'"),
         (wanda(pattern="two"), "gives pattern='two'"),
-        (wanda(base="wanda-50"), "has base 'wanda-50', which is not above it; allowed are dense, magnitude-50; mend"),
+        (
+            wanda(base="wanda-50"),
+            "has base 'wanda-50', which is not above it; allowed are dense, magnitude-50; correct",
+        ),
         (wanda(base="quanto-int8"), "has base .quanto-int8., which is not above it"),
         (wanda(seeds=[]), "compressions.wanda-2-4.seeds"),
         (wanda(calibration=3), "gives calibration=3, a int; compress/wanda.ipynb takes a str"),
@@ -67,6 +77,29 @@ def wanda(**values):
         (lambda c: c.update(figures=["pie"]), "notebook 'figures/pie' is not there"),
         (lambda c: c["evaluations"]["fidelity"].update(seeds="some"), "evaluations.fidelity.seeds='some'"),
         (lambda c: c.update(precision="fp8"), "gives precision='fp8'"),
+        (
+            renamed("compressions", "magnitude-50", "wanda/60"),
+            "compressions of mine.yaml has the name 'wanda/60'; a name",
+        ),
+        (renamed("compressions", "magnitude-50", ".."), "compressions of mine.yaml has the name '..'"),
+        (renamed("compressions", "magnitude-50", "50 %"), "compressions of mine.yaml has the name '50 %'"),
+        (renamed("compressions", "magnitude-50", "a<b>"), "compressions of mine.yaml has the name 'a<b>'"),
+        (
+            renamed("compressions", "magnitude-50", "dense-rerun"),
+            "'dense-rerun', which the study uses itself; change it",
+        ),
+        (renamed("models", "tiny", "../tiny"), "models of mine.yaml has the name '../tiny'"),
+        (lambda c: c.update(name="../../precious"), "name of mine.yaml has the name '../../precious'"),
+        (lambda c: c.update(figures=["../size"]), "figures of mine.yaml has the name '../size'"),
+        (lambda c: c.update(vision={"prunings": {"dense": {}}}), "vision.prunings of mine.yaml has the name 'dense'"),
+        (
+            lambda c: (
+                c.update(models={"a": TINY, "a.b": TINY})
+                or c["compressions"].update(c=MORE)
+                or c["compressions"].update({"b.c": MORE})
+            ),
+            "items/a.b.c.fidelity.parquet twice; give its models and variants other",
+        ),
     ],
 )
 def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
@@ -119,13 +152,13 @@ def test_a_combination_reads_its_base_and_a_student_its_teacher(tmp_path):
 
 def test_the_noise_floor_is_dense_a_second_time_with_other_parameters(tmp_path):
     edit = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
-    edit["evaluations"]["performance"]["again"] = {"batch_size": 3}
+    edit["evaluations"]["performance"]["rerun"] = {"batch_size": 3}
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(edit))
     by_name = {step.name: step for step in plan.plan(params.load(str(path)))}
-    first, again = (by_name[f"evaluate/tiny/{name}/performance"] for name in ("dense", "dense-again"))
-    assert again.parameters["cell"]["variant"] == "dense-again"
-    assert again.parameters["batch_size"] == 3
-    assert first.reads == again.reads
-    assert "evaluate/tiny/dense-again/performance" in by_name["scores/performance"].parents
-    assert "evaluate/tiny/dense-again/fidelity" not in by_name
+    first, rerun = (by_name[f"evaluate/tiny/{name}/performance"] for name in ("dense", "dense-rerun"))
+    assert rerun.parameters["cell"]["variant"] == "dense-rerun"
+    assert rerun.parameters["batch_size"] == 3
+    assert first.reads == rerun.reads
+    assert "evaluate/tiny/dense-rerun/performance" in by_name["scores/performance"].parents
+    assert "evaluate/tiny/dense-rerun/fidelity" not in by_name

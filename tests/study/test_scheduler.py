@@ -8,13 +8,19 @@ from distributed import Client
 
 from unicomp_lib import files, paths
 from unicomp_lib.study import progress, publish, records, scheduler, worker
-from unicomp_lib.study.progress import Took
+from unicomp_lib.study.progress import Duration
 from unicomp_lib.study.scheduler import Outcome
-from unicomp_lib.study.steps import Output, Step
+from unicomp_lib.study.steps import Output, Stage, Step
 
 
 def step(name, *parents, exclusive=False, notebook="n"):
-    return Step(name, notebook, {}, {parent: Output(parent, "") for parent in parents}, exclusive)
+    """A step that is called ``name``, or ``stage/topic``; one of another stage computes nothing."""
+    stage, _, topic = name.rpartition("/")
+    reads = {parent: Output(parent, "") for parent in parents}
+    computes = stage in (Stage.COMPRESS, Stage.EVALUATE)
+    return Step(
+        stage or topic, notebook, {}, reads, topic=topic if stage else "", computes=computes, exclusive=exclusive
+    )
 
 
 def started(steps, places, devices=False):
@@ -66,6 +72,7 @@ def cluster(monkeypatch, outcomes):
 
     monkeypatch.setattr(scheduler, "_client", client)
     monkeypatch.setattr(scheduler, "run_job", job)
+    monkeypatch.setattr(scheduler, "resolved", lambda *_: {})  # there is no such notebook
 
 
 def test_a_step_is_blocked_by_what_it_reads_but_not_by_what_it_follows(monkeypatch):
@@ -150,7 +157,7 @@ def test_time_left_counts_workers_and_what_runs_alone():
     steps = [step("a"), step("b"), step("t", exclusive=True, notebook="slow")]
     assert progress.remaining(steps, [], {}, 2) is None
     assert progress.remaining([], [], {}, 2) == 0
-    seen = [Took("c", "n", 10.0), Took("d", "n", 30.0), Took("e", "slow", 7.0)]
+    seen = [Duration("c", "n", 10.0), Duration("d", "n", 30.0), Duration("e", "slow", 7.0)]
     assert progress.remaining(steps, seen, {}, 2) == 20 + 7
     assert progress.remaining([step("u", notebook="new")], seen[:2], {}, 1) == 20
     assert progress.clock(59.6) == "1:00"
@@ -162,9 +169,9 @@ def test_time_left_follows_the_run_behind_the_figures_at_this_machines_pace():
     elsewhere = {"a": 30.0, "b": 50.0, "t": 5.0, "c": 10_000.0}
     assert progress.remaining(steps, [], elsewhere, 2) == 40 + 5
     assert progress.remaining([*steps, step("u")], [], elsewhere, 2) is None
-    cold = progress.remaining(steps, [Took("c", "n", 40.0)], elsewhere | {"c": 10.0}, 2)
+    cold = progress.remaining(steps, [Duration("c", "n", 40.0)], elsewhere | {"c": 10.0}, 2)
     assert 45 < cold < 50  # four times as long, but only for seconds: believed a little
-    slow = progress.remaining(steps, [Took("c", "n", 20_000.0)], elsewhere, 2)
+    slow = progress.remaining(steps, [Duration("c", "n", 20_000.0)], elsewhere, 2)
     assert slow == pytest.approx(2 * (40 + 5), rel=0.1)
 
 

@@ -98,3 +98,29 @@ def test_a_task_or_an_asset_counts_where_it_is_read(copy):
     assert {name for name in found if name.startswith("evaluate/")} == {
         f"evaluate/tiny/{cell}/reliability" for cell in ("dense", "magnitude-50", "wanda-2-4/seed-0", "quanto-int8")
     }
+
+
+def test_a_module_that_moves_to_another_package_changes_no_key(copy):
+    def move():
+        library = copy / "unicomp_lib"
+        (library / "methods").mkdir()
+        (library / "methods" / "__init__.py").write_text('"""Moved."""\n')
+        (library / "compress" / "wanda.py").rename(library / "methods" / "wanda.py")
+        notebook = copy / "notebooks" / "compress" / "wanda.ipynb"
+        text = notebook.read_text()
+        assert "from unicomp_lib.compress import wanda" in text
+        notebook.write_text(
+            text.replace("from unicomp_lib.compress import wanda", "from unicomp_lib.methods import wanda")
+        )
+
+    assert changed(copy, move) == set()
+
+
+def test_another_module_under_the_same_name_changes_its_steps(copy):
+    def swap():
+        notebook = copy / "notebooks" / "compress" / "wanda.ipynb"
+        text = notebook.read_text()
+        assert "import wanda\\n" in text
+        notebook.write_text(text.replace("import wanda\\n", "import sparsegpt as wanda\\n"))
+
+    assert {name for name in changed(copy, swap) if name.startswith("compress/")} == {"compress/tiny/wanda-2-4/seed-0"}

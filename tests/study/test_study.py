@@ -46,7 +46,7 @@ def test_the_run_leaves_tables_figures_and_records(study):
     scores = tables.read(study / "results" / "tiny" / "scores.parquet")
     assert scores.schema == pl.Schema(tables.SCORES)
     assert set(scores["dimension"]) == DIMENSIONS
-    assert set(scores["variant"]) == {"dense", "dense-again", "magnitude-50", "wanda-2-4", "quanto-int8"}
+    assert set(scores["variant"]) == {"dense", "dense-rerun", "magnitude-50", "wanda-2-4", "quanto-int8"}
     for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency"):
         for suffix in ("png", "svg", "csv"):
             assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200

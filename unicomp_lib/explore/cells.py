@@ -9,7 +9,7 @@ from unicomp_lib import paths
 from unicomp_lib.checkpoints import models
 from unicomp_lib.study import params, records
 from unicomp_lib.study.plan import plan, precision
-from unicomp_lib.study.steps import keys
+from unicomp_lib.study.steps import Cell, Stage, keys, step_name
 
 VERSION = "1"
 
@@ -25,19 +25,23 @@ def load(
     known = params.load(profile)
     steps = plan(known)
     model = model or next(iter(known.models))
-    stem = f"compress/{model}/{variant}"
-    names = [step.name for step in steps if step.name == stem or step.name.startswith(f"{stem}/seed-")]
-    if seed is not None:
-        names = [name for name in names if name == f"{stem}/seed-{seed}"]
-    if not names:
+    asked = Cell(model, variant, "", seed=seed or 0, seeded=seed is not None)
+    matching = [step for step in steps if step.stage == Stage.COMPRESS and step.cell and _is(step.cell, asked)]
+    if not matching:
         raise ValueError(
-            f"profile {profile} has no cell {stem}{'' if seed is None else f'/seed-{seed}'}; its models are "
+            f"profile {profile} has no cell {step_name(Stage.COMPRESS, asked)}; its models are "
             f"{', '.join(known.models)}, its variants {', '.join(known.compressions)}"
         )
-    run = records.folder(names[0], keys(steps)[names[0]])
+    name = matching[0].name
+    run = records.folder(name, keys(steps)[name])
     if not records.finished(run):
-        _make(profile, names[0])
+        _make(profile, name)
     return models.load(str(run / "checkpoint"), precision=precision(known))
+
+
+def _is(cell: Cell, asked: Cell) -> bool:
+    same = (cell.model, cell.variant) == (asked.model, asked.variant)
+    return same and (not asked.seeded or (cell.seeded and cell.seed == asked.seed))
 
 
 def _make(profile: str, name: str) -> None:

@@ -1,7 +1,6 @@
 """Executed notebooks as pages."""
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ def write(run: Path, target: Path, *, heading: str = "", folded: bool = False, c
     page cannot use (their pictures stay), what went to the error stream, and the folders of the machine.
     """
     text = (run / records.NOTEBOOK).read_text(encoding="utf-8")
-    for place in (paths.project(), paths.home()):
-        text = text.replace(json.dumps(f"{place}/")[1:-1], "")
+    for folder in (paths.project(), paths.home()):
+        text = text.replace(json.dumps(f"{folder}/")[1:-1], "")
     notebook: Any = nbformat.reads(text, as_version=4)
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
@@ -40,14 +39,6 @@ def write(run: Path, target: Path, *, heading: str = "", folded: bool = False, c
     if closing:
         notebook.cells.append(nbformat.v4.new_markdown_cell(closing))
     files.write_text(target, nbformat.writes(notebook))
-
-
-def title(notebook: str) -> str:
-    """The title of a notebook, its first heading."""
-    path = paths.project() / "notebooks" / f"{notebook}.ipynb"
-    first = nbformat.read(path, as_version=4).cells[0].source
-    name = re.sub(r"^# (Figures?: )?", "", first.splitlines()[0])
-    return name[0].upper() + name[1:]
 
 
 def provenance(record: dict[str, Any], parameters: dict[str, Any], reads: dict[str, str]) -> str:

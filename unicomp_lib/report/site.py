@@ -9,13 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib import files, paths, tables
-from unicomp_lib.figures import networks, panels
+from unicomp_lib import files, paths, results, tables
 from unicomp_lib.inputs import assets
 from unicomp_lib.report import front, pages
-from unicomp_lib.study import publish, records
-from unicomp_lib.study.params import Profile, profile_path
-from unicomp_lib.study.steps import Step
+from unicomp_lib.study import notebooks, publish, records, variants
+from unicomp_lib.study.params import DENSE, UNTRAINED, Profile, profile_path
+from unicomp_lib.study.steps import Stage, Step
 
 # Settings of Sphinx. All that a page needs lies beside it: formulas are drawn by a copy of MathJax.
 SETTINGS = """project = "What compression really does to a model"
@@ -54,7 +53,8 @@ WIDE = """.bd-header { display: none; }
 """
 
 SECTIONS = {
-    "figures": "Figures", "compress": "Methods", "vision": "GoogLeNet", "learn": "Learn", "explore": "Explore",
+    Stage.FIGURES: "Figures", Stage.COMPRESS: "Methods", Stage.VISION: "GoogLeNet", Stage.LEARN: "Learn",
+    Stage.EXPLORE: "Explore",
 }  # fmt: skip
 VISION = {"train": "training", "prune": "pruning and retraining", "interpretability": "what its units see"}
 
@@ -65,17 +65,17 @@ def teaching(profile: Profile, given: str) -> list[Step]:
     ``given`` is what the profile was asked for by: its name, or the path of its file.
     """
     folder = paths.project() / "notebooks"
-    chapters = [f"learn/{file.stem}" for file in sorted((folder / "learn").glob("*.ipynb"))]
-    each: dict[str, str] = {}
+    chapters = [file.stem for file in sorted((folder / "learn").glob("*.ipynb"))]
+    of_method: dict[str, str] = {}
     for name, compression in profile.compressions.items():
-        each.setdefault(compression.method, name)
+        of_method.setdefault(compression.method, name)
     where = str(profile_path(given).resolve()) if given.endswith((".yaml", ".yml")) else given
-    talk = {"profile": where, "variants": list(each.values())[:4]}
+    talk = {"profile": where, "variants": list(of_method.values())[:4]}
     explore = [
-        Step("explore/results", "explore/results", {"profile": profile.name}),
-        Step("explore/chat", "explore/chat", talk),
+        Step(Stage.EXPLORE, f"explore/{name}", given, topic=name)
+        for name, given in (("results", {"profile": profile.name}), ("chat", talk))
     ]
-    return [*(Step(name, name, {}) for name in chapters), *explore]
+    return [*(Step(Stage.LEARN, f"learn/{name}", {}, topic=name) for name in chapters), *explore]
 
 
 def build(profile: Profile, steps: list[Step], keys: dict[str, str], target: Path) -> Path:
@@ -84,12 +84,12 @@ def build(profile: Profile, steps: list[Step], keys: dict[str, str], target: Pat
     The folder appears whole or not at all, and replaces the one before. Raises a ``ValueError`` where no
     figure has been drawn yet, and a ``RuntimeError`` where Sphinx fails.
     """
-    done = {step.name: step for step in steps if records.finished(records.folder(step.name, keys[step.name]))}
-    if not any(name.startswith("figures/") for name in done):
+    done = [step for step in steps if records.finished(records.folder(step.name, keys[step.name]))]
+    if not any(step.stage == Stage.FIGURES for step in done):
         raise ValueError(f"profile {profile.name} has no figure yet; run the study first: nox -s reproduce")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as place:
-        source, built = Path(place) / "source", Path(place) / "built"
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        source, built = Path(scratch) / "source", Path(scratch) / "built"
         _lay_out(profile, done, keys, source)
         command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-j", "auto", str(source), str(built)]
         ran = subprocess.run(command, capture_output=True, text=True)
@@ -105,21 +105,21 @@ def build(profile: Profile, steps: list[Step], keys: dict[str, str], target: Pat
     return target / "index.html"
 
 
-def _lay_out(profile: Profile, done: dict[str, Step], keys: dict[str, str], source: Path) -> None:
-    figures, results = (paths.project() / name / profile.name for name in ("figures", "results"))
-    scores = tables.read(results / "scores.parquet")
+def _lay_out(profile: Profile, done: list[Step], keys: dict[str, str], source: Path) -> None:
+    figures = paths.project() / "figures" / profile.name
+    scores = tables.read(results.folder(profile.name) / publish.SCORES)
     files.write_text(source / "conf.py", SETTINGS)
     files.write_text(source / "static" / "wide.css", WIDE)
     formulas = assets.fetch("mathjax") / "package" / "es5" / "tex-svg.js"
     files.write_whole(source / "static" / "tex-svg.js", lambda part: part.write_bytes(formulas.read_bytes()))
-    shutil.copytree(figures, source / "files", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(figures, source / "files", ignore=shutil.ignore_patterns(".*", "*.md"))
     sections: dict[str, list[str]] = {caption: [] for caption in SECTIONS.values()}
     for step, heading in _shown(profile, done):
         run = records.folder(step.name, keys[step.name])
         page = step.name.replace("+", "-and-")
-        folded = not page.startswith(("learn/", "explore/"))  # elsewhere the pictures speak, and code is a click away
+        folded = step.stage not in (Stage.LEARN, Stage.EXPLORE)  # elsewhere pictures speak, and code is a click away
         pages.write(run, source / f"{page}.ipynb", heading=heading, folded=folded, closing=_closing(run, step, keys))
-        sections[SECTIONS[page.split("/")[0]]].append(f"{heading or pages.title(step.notebook)} <{page}>")
+        sections[SECTIONS[step.stage]].append(f"{heading or notebooks.heading(step.notebook)[0]} <{page}>")
     files.write_text(
         source / "learn" / "README.md", (paths.project() / "notebooks" / "learn" / "README.md").read_text()
     )
@@ -132,21 +132,40 @@ def _lay_out(profile: Profile, done: dict[str, Step], keys: dict[str, str], sour
     files.write_text(source / "index.md", front.index(scores, shown, ", ".join(profile.models)))
 
 
-def _shown(profile: Profile, done: dict[str, Step]) -> list[tuple[Step, str]]:
+def _shown(profile: Profile, done: list[Step]) -> list[tuple[Step, str]]:
     """The steps with a page of their own, in the site's order, and a heading where the notebook's is not enough."""
-    model = next(iter(profile.models))
-    found = [(done[name], "") for name in done if name.startswith("figures/")]
-    for variant in profile.compressions:
-        stem = f"compress/{model}/{variant}"
-        seeds = [step for name, step in done.items() if name == stem or name.startswith(f"{stem}/seed-")]
-        found += [(step, panels.name(variant)) for step in seeds[:1]]
-    for name, step in done.items():
-        _, variant, *kind = name.split("/") if name.startswith("vision/") else ("", "")
-        if kind in (["train"], ["prune"]) or (kind == ["interpretability"] and variant in ("dense", "untrained")):
-            found.append((step, f"{networks.name(variant)}: {VISION[kind[0]]}"))
+    figures = [(step, "") for step in done if step.stage == Stage.FIGURES]
+    return [*figures, *_shown_methods(profile, done), *_shown_networks(profile, done), *_shown_teaching(done)]
+
+
+def _shown_methods(profile: Profile, done: list[Step]) -> list[tuple[Step, str]]:
+    """Every variant of the first model, of several seeds the first."""
+    facts, model = variants.facts(profile), next(iter(profile.models))
+    first: dict[str, Step] = {}
+    for step in done:
+        if step.stage == Stage.COMPRESS and step.cell and step.cell.model == model:
+            first.setdefault(step.cell.variant, step)
+    return [(step, facts[variant]["label"]) for variant, step in first.items()]
+
+
+def _shown_networks(profile: Profile, done: list[Step]) -> list[tuple[Step, str]]:
+    """Every network's training or pruning, and what the units of the two that are not pruned see."""
+    facts = variants.vision_facts(profile) if profile.vision else {}
+    shown = []
+    for step in done:
+        if step.stage == Stage.VISION and step.cell and step.topic in VISION:
+            not_pruned = step.cell.variant in (DENSE, UNTRAINED)
+            if step.topic != "interpretability" or not_pruned:
+                shown.append((step, f"{facts[step.cell.variant]['label']}: {VISION[step.topic]}"))
+    return shown
+
+
+def _shown_teaching(done: list[Step]) -> list[tuple[Step, str]]:
+    """The chapters in the order of their page, then what explores the results."""
     text = (paths.project() / "notebooks" / "learn" / "README.md").read_text(encoding="utf-8")
-    chapters = [f"learn/{chapter}" for chapter in re.findall(r"\((\w+)\.ipynb\)", text)]
-    return found + [(done[name], "") for name in (*chapters, "explore/results", "explore/chat") if name in done]
+    order = [*re.findall(r"\((\w+)\.ipynb\)", text), "results", "chat"]
+    by_topic = {step.topic: step for step in done if step.stage in (Stage.LEARN, Stage.EXPLORE)}
+    return [(by_topic[topic], "") for topic in order if topic in by_topic]
 
 
 def _closing(run: Path, step: Step, keys: dict[str, str]) -> str:
@@ -155,7 +174,7 @@ def _closing(run: Path, step: Step, keys: dict[str, str]) -> str:
     assert record is not None  # done, or it would not be shown
     up = "../" * step.name.count("/")
     data = [file.name for file in sorted(run.iterdir()) if file.suffix in (".csv", ".png", ".svg")]
-    links = ", ".join(f"{{download}}`{name} <{up}files/{name}>`" for name in data if step.name.startswith("figures/"))
+    links = ", ".join(f"{{download}}`{name} <{up}files/{name}>`" for name in data if step.stage == Stage.FIGURES)
     downloads = f"Data and pictures to download: {links}.\n\n" if links else ""
     reads = {name: keys[name] for name in step.parents}
     return f"## Data and provenance\n\n{downloads}{pages.provenance(record, step.parameters, reads)}"

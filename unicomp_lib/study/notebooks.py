@@ -3,31 +3,33 @@
 import ast
 import difflib
 import hashlib
+import re
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import nbformat
 
 from unicomp_lib import paths
-
-# Draws inside an executed notebook; no table or figure file depends on it.
-PICTURES = "unicomp_lib.figures.diagnostics"
+from unicomp_lib.study import code
 
 
 class NotebookError(ValueError):
     """A notebook or its parameters are wrong; the text says what was given and what is allowed."""
 
 
-@cache
-def _cells(notebook: str) -> tuple[str, list[str]]:
-    """Source of the cell tagged ``parameters``, and of the other code cells."""
+def _read(notebook: str) -> nbformat.NotebookNode:
     path = paths.project() / "notebooks" / f"{notebook}.ipynb"
     if not path.is_file():
         folder = path.parent
         known = ", ".join(sorted(file.stem for file in folder.glob("*.ipynb")))
         raise NotebookError(f"notebook {notebook!r} is not there; {folder.name}/ holds {known or 'none'}")
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return nbformat.read(path, as_version=4)
+
+
+@cache
+def _cells(notebook: str) -> tuple[str, list[str]]:
+    """Source of the cell tagged ``parameters``, and of the other code cells."""
+    cells = [cell for cell in _read(notebook).cells if cell.cell_type == "code"]
     tagged = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         raise NotebookError(f"notebook {notebook} has {len(tagged)} cells tagged 'parameters'; it must have one")
@@ -36,13 +38,21 @@ def _cells(notebook: str) -> tuple[str, list[str]]:
 
 def defaults(notebook: str) -> dict[str, Any]:
     """Names and default values of a notebook's parameters. Values must be plain literals."""
-    found = {}
-    for node in ast.parse(_cells(notebook)[0]).body:
+    values = {}
+    for node in _parsed(_cells(notebook)[0], notebook).body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if not isinstance(target, ast.Name):
             raise NotebookError(f"the parameters cell of {notebook} holds more than assignments of literals")
-        found[target.id] = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-    return found
+        values[target.id] = ast.literal_eval(node.value)  # type: ignore[attr-defined]
+    return values
+
+
+def heading(notebook: str) -> tuple[str, str]:
+    """Title of a notebook, and the question below it; an empty question where it asks none."""
+    first = _read(notebook).cells[0].source
+    title = re.sub(r"^# (Figures?: )?", "", first.splitlines()[0])
+    question = re.search(r"^\*\*Question\.\*\* (.*)$", first, flags=re.MULTILINE)
+    return title[0].upper() + title[1:], question[1] if question else ""
 
 
 def check(notebook: str, parameters: dict[str, Any], where: str) -> None:
@@ -51,7 +61,7 @@ def check(notebook: str, parameters: dict[str, Any], where: str) -> None:
     for name, value in parameters.items():
         if name not in allowed:
             near = difflib.get_close_matches(name, allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "mend the name or leave it out"
+            hint = f"did you mean {near[0]!r}?" if near else "correct the name or leave it out"
             raise NotebookError(
                 f"{where} gives parameter {name!r}, which {notebook}.ipynb does not have; "
                 f"allowed are {', '.join(sorted(set(allowed) - {'output'}))}; {hint}"
@@ -68,54 +78,19 @@ def check(notebook: str, parameters: dict[str, Any], where: str) -> None:
 def fingerprint(notebook: str) -> str:
     """Hash of the code a notebook runs: its code cells and the versions of the library it calls.
 
-    Of the syntax tree, so that a comment or a blank line changes nothing; markdown, outputs and
-    the parameters cell, whose values are part of a step's key, do not count.
+    See ``code.text`` for what does not count; neither do markdown, outputs and the parameters cell, whose
+    values are part of a step's key.
     """
-    trees = [ast.parse(source) for source in _cells(notebook)[1]]
-    versions = sorted(set().union(*(_versions_of_imports(tree) for tree in trees)))
-    text = "\n".join([ast.dump(tree) for tree in trees] + versions)
-    return hashlib.sha256(text.encode()).hexdigest()
+    trees = [_parsed(source, notebook) for source in _cells(notebook)[1]]
+    versions = sorted(set().union(*map(code.of_imports, trees)))
+    return hashlib.sha256("\n".join([*map(code.text, trees), *versions]).encode()).hexdigest()
 
 
-def _versions_of_imports(tree: ast.AST) -> set[str]:
-    """``module=VERSION`` of the library modules a piece of code imports, and of those they import."""
-    found: set[str] = set()
-    seen = {PICTURES}
-    waiting = set(_imports(tree))
-    while waiting:
-        module = waiting.pop()
-        if module in seen or (inside := _source(module)) is None:
-            continue
-        seen.add(module)
-        found |= {f"{module}={version}" for version in _declared(inside)}
-        waiting |= _imports(inside)
-    return found
-
-
-@cache
-def _imports(tree: ast.AST) -> frozenset[str]:
-    modules: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            modules |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
-        elif isinstance(node, ast.Import):
-            modules |= {name.name for name in node.names}
-    return frozenset(module for module in modules if module.split(".")[0] == "unicomp_lib")
-
-
-@cache
-def _source(module: str) -> ast.Module | None:
-    """Syntax tree of a library module, read without importing it; None if the name is no module."""
-    path = paths.project() / Path(*module.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return ast.parse(file.read_text(encoding="utf-8"))
-    return None
-
-
-def _declared(tree: ast.Module) -> list[str]:
-    return [
-        ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "VERSION"
-    ]
+def _parsed(source: str, notebook: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except SyntaxError as error:
+        raise NotebookError(
+            f"a code cell of {notebook}.ipynb is no valid Python ({error.msg}: {(error.text or '').strip()!r}); "
+            "correct it"
+        ) from error

@@ -1,5 +1,6 @@
 """Profiles: ``params/<profile>.yaml``, validated before anything runs."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from unicomp_lib import paths
 
 Count = Annotated[int, Field(ge=1)]
+
+# Variants that the study makes itself: the model as it is, the same evaluated a second time, random weights.
+DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
+RESERVED = (RERUN, "all")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
+NOT_PROFILES = ("assets", "published")  # files of params/ that are no profile
 
 
 class ParamsError(ValueError):
@@ -44,13 +51,17 @@ class Vocabulary(BaseModel):
 class Compression(BaseModel):
     """One entry of ``compressions``: a method, its calibration seeds, and its notebook's parameters.
 
-    ``base`` is the entry whose checkpoint it compresses further, such as a pruned one to quantize.
+    ``base`` is the entry whose checkpoint it compresses further, such as a pruned one to quantize. ``label`` is
+    its name in figures, and ``sibling`` the entry it is compared with: the same method, calibrated otherwise.
+    Both follow from method and parameters where they are not given.
     """
 
     model_config = ConfigDict(extra="allow")
 
     method: str
-    base: str = "dense"
+    base: str = DENSE
+    label: str = ""
+    sibling: str = ""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     @property
@@ -62,7 +73,7 @@ class Compression(BaseModel):
 class Evaluation(BaseModel):
     """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters.
 
-    ``again`` are parameters with which dense is evaluated a second time, as ``dense-again``: how
+    ``rerun`` are parameters with which dense is evaluated a second time, as ``dense-rerun``: how
     far its scores then move is the noise below which no difference means anything. ``judge`` are the
     parameters of the notebook that judges the answers, such as ``judge_url``.
     """
@@ -70,7 +81,7 @@ class Evaluation(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     seeds: Literal["all", "first"] = "all"
-    again: dict[str, Any] = {}
+    rerun: dict[str, Any] = {}
     judge: dict[str, Any] = {}
 
     @property
@@ -80,9 +91,11 @@ class Evaluation(BaseModel):
 
 
 class Pruning(BaseModel):
-    """One entry of ``vision.prunings``: the parameters of ``notebooks/vision/prune.ipynb``, and its seeds."""
+    """One entry of ``vision.prunings``: the parameters of ``notebooks/vision/prune.ipynb``, seeds, name in figures."""
 
     model_config = ConfigDict(extra="allow")
+
+    label: str = ""
 
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
 
@@ -147,7 +160,7 @@ def profile_path(profile: str) -> Path:
     else:
         path = paths.project() / "params" / f"{profile}.yaml"
     if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml") if file.stem not in ("assets", "published"))
+        known = sorted(file.stem for file in path.parent.glob("*.yaml") if file.stem not in NOT_PROFILES)
         raise ParamsError(f"profile {profile!r} is not there; allowed are {', '.join(known)}, or a YAML file's path")
     return path
 
@@ -162,20 +175,43 @@ def load(profile: str) -> Profile:
     if not isinstance(content, dict):
         raise ParamsError(f"{path.name} must be a mapping with models, compressions, evaluations and figures")
     try:
-        found = Profile.model_validate({"name": path.stem, **content})
+        profile = Profile.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise ParamsError(_sentence(error, path.name)) from error
-    if "dense" not in found.compressions:
-        raise ParamsError(f"{path.name} has no compression 'dense', which all others are compared with; add it")
-    for name, compression in found.compressions.items():
+    if DENSE not in profile.compressions:
+        raise ParamsError(f"{path.name} has no compression {DENSE!r}, which all others are compared with; add it")
+    _check_names(profile, path.name)
+    for name, compression in profile.compressions.items():
         check_ranges(compression.parameters, f"compressions.{name} of {path.name}")
-    for name, evaluation in found.evaluations.items():
+    for name, evaluation in profile.evaluations.items():
         check_ranges(evaluation.parameters, f"evaluations.{name} of {path.name}")
-        check_ranges(evaluation.again, f"evaluations.{name}.again of {path.name}")
-    check_ranges(found.calibration, f"calibration of {path.name}")
-    for name, given in _vision(found).items():
+        check_ranges(evaluation.rerun, f"evaluations.{name}.rerun of {path.name}")
+    check_ranges(profile.calibration, f"calibration of {path.name}")
+    for name, given in _vision(profile).items():
         check_ranges(given, f"{name} of {path.name}")
-    return found
+    return profile
+
+
+def _check_names(profile: Profile, where: str) -> None:
+    """Names become parts of paths and of tables: refuse what is no name, and what the study itself uses."""
+    prunings = profile.vision.prunings if profile.vision else {}
+    sections = {
+        "name": [profile.name], "models": profile.models, "compressions": profile.compressions,
+        "evaluations": profile.evaluations, "vision.prunings": prunings, "figures": profile.figures,
+    }  # fmt: skip
+    for section, names in sections.items():
+        for name in names:
+            if not re.fullmatch(NAME, name):
+                raise ParamsError(
+                    f"{section} of {where} has the name {name!r}; a name is made of letters, digits and . _ - +, and "
+                    "begins with a letter or digit; change it"
+                )
+    for section, names, reserved in (
+        ("compressions", profile.compressions, RESERVED),
+        ("vision.prunings", prunings, (*RESERVED, DENSE, UNTRAINED)),
+    ):
+        if taken := [name for name in names if name in reserved]:
+            raise ParamsError(f"{section} of {where} has the name {taken[0]!r}, which the study uses itself; change it")
 
 
 def _vision(profile: Profile) -> dict[str, dict[str, Any]]:
@@ -199,8 +235,8 @@ def _sentence(error: ValidationError, where: str) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         allowed = ", ".join(sorted(set(Profile.model_fields) - {"name"}))
-        return f"{where} has an unknown key {name!r}; allowed are {allowed}; mend or remove it"
+        return f"{where} has an unknown key {name!r}; allowed are {allowed}; correct or remove it"
     if first["type"] == "missing":
         return f"{where} lacks {name!r}; add it"
     rule = first["msg"][0].lower() + first["msg"][1:]
-    return f"{where} gives {name}={first['input']!r}, which is not allowed ({rule}); mend it"
+    return f"{where} gives {name}={first['input']!r}, which is not allowed ({rule}); correct it"

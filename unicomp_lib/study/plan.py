@@ -1,17 +1,22 @@
 """From a profile to the list of steps, parents first."""
 
 import fnmatch
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from unicomp_lib import hardware
 from unicomp_lib.evaluate import task
-from unicomp_lib.study import notebooks
-from unicomp_lib.study.params import Compression, ParamsError, Profile, Vision
-from unicomp_lib.study.steps import Output, Step
+from unicomp_lib.study import notebooks, variants
+from unicomp_lib.study.params import DENSE, RERUN, UNTRAINED, Compression, ParamsError, Profile, Vision
+from unicomp_lib.study.steps import Cell, Output, Stage, Step, step_name
 
+ITEMS, UNITS, TABLE, CHECKPOINT = "items.parquet", "units.parquet", "scores.parquet", "checkpoint"
 EXCLUSIVE = ("efficiency",)
-AGAIN = "dense-again"
 JUDGED = ("reliability",)  # dimensions whose answers are judged in a step of its own
+NETWORK = "googlenet"  # the model of the vision study
+
+Reads = dict[str, Output | list[Output]]
 
 
 def plan(profile: Profile) -> list[Step]:
@@ -24,12 +29,13 @@ def plan(profile: Profile) -> list[Step]:
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
     judged = {name: _judge(profile, name, evaluations) for name in profile.evaluations if name in JUDGED}
-    scores = [_score(name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
+    scores = [_score(profile, name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
     vision = _vision(profile, profile.vision) if profile.vision else []
     figures = [_figure(profile, name) for name in profile.figures]
     steps = [*compressions, *evaluations, *judged.values(), *vision, *scores, *figures]
     for step in steps:
         notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
+    _check_names(profile, steps)
     return steps
 
 
@@ -37,8 +43,8 @@ def select(steps: list[Step], pattern: str) -> list[Step]:
     """The steps whose name matches a glob, with all they read; no match is a ``ParamsError``."""
     wanted = {step.name for step in steps if fnmatch.fnmatch(step.name, pattern)}
     if not wanted:
-        kinds = ", ".join(sorted({step.name.split("/")[0] + "/*" for step in steps}))
-        raise ParamsError(f"no step matches {pattern!r}; try one of {kinds}, or --dry-run to see all names")
+        stages = ", ".join(sorted({f"{step.stage}/*" for step in steps}))
+        raise ParamsError(f"no step matches {pattern!r}; try one of {stages}, or --dry-run to see all names")
     for step in reversed(steps):
         if step.name in wanted:
             wanted |= set(step.parents)
@@ -54,47 +60,66 @@ def _check_bases(profile: Profile) -> None:
     """A base must stand above the compression that reads it, so that parents come first."""
     above: list[str] = []
     for name, compression in profile.compressions.items():
-        if name != "dense" and compression.base not in above:
+        if name != DENSE and compression.base not in above:
             raise ParamsError(
                 f"compressions.{name} of profile {profile.name} has base {compression.base!r}, which is not above it; "
-                f"allowed are {', '.join(above)}; mend the name or change the order"
+                f"allowed are {', '.join(above)}; correct the name or change the order"
             )
         above.append(name)
 
 
+def _check_names(profile: Profile, steps: list[Step]) -> None:
+    """No two steps may share a name or the file of a cell's items: dots join names there."""
+    files = [target for step in steps for target in step.publishes.values() if step.cell]
+    for name, count in Counter([step.name for step in steps] + files).items():
+        if count > 1:
+            raise ParamsError(f"profile {profile.name} gives {name} twice; give its models and variants other names")
+
+
 def _compress(profile: Profile, model: str) -> list[Step]:
-    found = []
+    steps = []
     for variant, compression in profile.compressions.items():
         allowed = notebooks.defaults(f"compress/{compression.method}")
-        seeds = compression.seeds or [0]
         if compression.seeds and "seed" not in allowed:
             raise ParamsError(
                 f"compressions.{variant} of profile {profile.name} gives seeds, but {compression.method} "
                 "draws nothing at random; remove them"
             )
-        for seed in seeds:
-            name = f"compress/{model}/{variant}" + (f"/seed-{seed}" if compression.seeds else "")
-            found.append(_compress_step(profile, model, name, compression, seed))
-    return found
+        steps += [_compress_step(profile, model, variant, seed) for seed in compression.seeds or [None]]
+    return steps
 
 
-def _compress_step(profile: Profile, model: str, name: str, compression: Compression, seed: int) -> Step:
+def _compress_step(profile: Profile, model: str, variant: str, seed: int | None) -> Step:
+    compression = profile.compressions[variant]
     notebook = f"compress/{compression.method}"
     allowed = notebooks.defaults(notebook)
-    shared: dict[str, Any] = {**profile.calibration, "seed": seed}
-    parameters = {key: value for key, value in shared.items() if key in allowed} | compression.parameters
-    if compression.method == "dense":
-        return Step(name, notebook, {**parameters, "model": profile.models[model]})
-    reads: dict[str, Output | list[Output]] = {"checkpoint": Output(_base(profile, model, compression), "checkpoint")}
+    shared: dict[str, Any] = {**profile.calibration, "seed": seed or 0}
+    parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters
+    reads: Reads = {}
+    if compression.method == DENSE:
+        parameters["model"] = profile.models[model]
+    else:
+        reads["checkpoint"] = Output(_base(profile, model, compression), CHECKPOINT)
     if "teacher" in allowed:
-        reads["teacher"] = Output(f"compress/{model}/dense", "checkpoint")
-    return Step(name, notebook, parameters, reads)
+        reads["teacher"] = Output(_dense(model), CHECKPOINT)
+    cell = Cell(
+        model, variant, compression.method, calibration=parameters.get("calibration", ""),
+        seed=parameters.get("seed", 0), seeded=seed is not None,
+    )  # fmt: skip
+    return Step(Stage.COMPRESS, notebook, parameters, reads, cell=cell, computes=True)
+
+
+def _dense(model: str) -> str:
+    """Name of the step of the dense model."""
+    return step_name(Stage.COMPRESS, Cell(model, DENSE, DENSE))
 
 
 def _base(profile: Profile, model: str, compression: Compression) -> str:
     """Name of the step whose checkpoint a compression starts from; of several seeds, the first."""
-    seeds = profile.compressions[compression.base].seeds
-    return f"compress/{model}/{compression.base}" + (f"/seed-{seeds[0]}" if seeds else "")
+    base = profile.compressions[compression.base]
+    seed = base.seeds[0] if base.seeds else 0
+    cell = Cell(model, compression.base, base.method, seed=seed, seeded=bool(base.seeds))
+    return step_name(Stage.COMPRESS, cell)
 
 
 def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> list[Step]:
@@ -110,41 +135,37 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
                 f"evaluations.{dimension} of profile {profile.name} lists task {name!r}, which belongs "
                 f"to {task.described(name)['dimension']}; move it there"
             )
-    found = []
+    steps = []
     for step in compressions:
-        variant = step.name.split("/")[2]
-        first = (profile.compressions[variant].seeds or [0])[0]
-        if evaluation.seeds == "first" and step.parameters.get("seed", first) != first:
+        assert step.cell is not None
+        seeds = profile.compressions[step.cell.variant].seeds
+        if evaluation.seeds == "first" and seeds and step.cell.seed != seeds[0]:
             continue
-        found.append(_evaluate_step(profile, dimension, step, variant))
-        if variant == "dense" and evaluation.again:
-            found.append(_evaluate_step(profile, dimension, step, AGAIN, evaluation.again))
-    return found
+        steps.append(_evaluate_step(profile, dimension, step, step.cell))
+        if step.cell.variant == DENSE and evaluation.rerun:
+            rerun = replace(step.cell, variant=RERUN)
+            steps.append(_evaluate_step(profile, dimension, step, rerun, evaluation.rerun))
+    return steps
 
 
 def _evaluate_step(
-    profile: Profile, dimension: str, compression: Step, label: str, changed: dict[str, Any] | None = None
+    profile: Profile, dimension: str, compression: Step, cell: Cell, changed: dict[str, Any] | None = None
 ) -> Step:
-    """The evaluation of one checkpoint under the name ``label``, with the profile's parameters but for ``changed``."""
-    _, model, variant, *seed = compression.name.split("/")
+    """The evaluation of a checkpoint as ``cell``, with the profile's parameters but for ``changed``."""
     notebook = f"evaluate/{dimension}"
     allowed = notebooks.defaults(notebook)
-    cell = {
-        "model": model,
-        "method": profile.compressions[variant].method,
-        "variant": label,
-        "calibration": compression.parameters.get("calibration", ""),
-        "seed": compression.parameters.get("seed", 0),
-    }
+    sources = {"checkpoint": compression.name, "dense": _dense(cell.model)}
+    reads: Reads = {name: Output(source, CHECKPOINT) for name, source in sources.items() if name in allowed}
     given = profile.evaluations[dimension].parameters | (changed or {})
-    wired: dict[str, Output | list[Output]] = {
-        name: Output(source, "checkpoint")
-        for name, source in {"checkpoint": compression.name, "dense": f"compress/{model}/dense"}.items()
-        if name in allowed
-    }
-    parameters = {"cell": cell, "precision": precision(profile), **given}
-    name = "/".join(["evaluate", model, label, *seed, dimension])
-    return Step(name, notebook, parameters, wired, exclusive=dimension in EXCLUSIVE)
+    return Step(
+        Stage.EVALUATE, notebook, {"cell": cell.columns, "precision": precision(profile), **given}, reads, cell=cell,
+        topic=dimension, publishes={ITEMS: _item_file(cell, dimension)}, computes=True,
+        exclusive=dimension in EXCLUSIVE,
+    )  # fmt: skip
+
+
+def _item_file(cell: Cell, dimension: str) -> str:
+    return "items/" + ".".join([*cell.parts, dimension, "parquet"])
 
 
 def _judge(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
@@ -152,78 +173,87 @@ def _judge(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
     evaluation = profile.evaluations[dimension]
     given = {name: value for name, value in evaluation.parameters.items() if name == "data_dir"}
     return Step(
-        f"judge/{dimension}", "evaluate/judge", given | evaluation.judge, {"items": _items(dimension, evaluations)}
-    )
+        Stage.JUDGE, "evaluate/judge", given | evaluation.judge, {"items": _items(dimension, evaluations)},
+        topic=dimension, publishes={ITEMS: f"judged.{dimension}.parquet"},
+    )  # fmt: skip
 
 
-def _score(dimension: str, evaluations: list[Step]) -> Step:
+def _score(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
     return Step(
-        f"scores/{dimension}", "evaluate/scores", {"dimension": dimension}, {"items": _items(dimension, evaluations)}
-    )
+        Stage.SCORES, "evaluate/scores", {"dimension": dimension, "variants": variants.facts(profile)},
+        {"items": _items(dimension, evaluations)}, topic=dimension, publishes={TABLE: TABLE},
+    )  # fmt: skip
 
 
 def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
-    return [Output(step.name, "items.parquet") for step in steps if step.name.endswith(f"/{dimension}")]
+    return [Output(step.name, ITEMS) for step in steps if step.topic == dimension]
 
 
 def _vision(profile: Profile, vision: Vision) -> list[Step]:
     """The study of GoogLeNet: train, prune, evaluate, and its scores."""
+    seed = vision.train.get("seed", 0)
     networks = [
-        _seen(profile, "vision/dense/train", vision.train),
-        _seen(profile, "vision/untrained/train", vision.train | {"epochs": 0, "weights": ""}),
+        _network(profile, Cell(NETWORK, kind, kind, seed=seed), "train", vision.train | changed)
+        for kind, changed in ((DENSE, {}), (UNTRAINED, {"epochs": 0, "weights": ""}))
     ]
-    dense = Output(networks[0].name, "checkpoint")
+    dense = Output(networks[0].name, CHECKPOINT)
     for variant, pruning in vision.prunings.items():
+        method = pruning.parameters.get("method", notebooks.defaults("vision/prune")["method"])
         for seed in pruning.seeds:
-            name = "/".join(["vision", variant, *([f"seed-{seed}"] if len(pruning.seeds) > 1 else []), "prune"])
-            networks.append(_seen(profile, name, pruning.parameters | {"seed": seed}, {"checkpoint": dense}))
-    judged: dict[str, list[Step]] = {"accuracy": [], "interpretability": []}
-    for network in networks:
-        variant = network.name.split("/")[1]
-        pruned = vision.prunings.get(variant)
-        method = network.parameters.get("method", "unstructured") if pruned else variant
-        seed = network.parameters.get("seed", 0)
-        cell = {"model": "googlenet", "method": method, "variant": variant, "calibration": "", "seed": seed}
-        reads: dict[str, Output | list[Output]] = {"checkpoint": Output(network.name, "checkpoint"), "dense": dense}
-        for kind, steps in judged.items():
-            if kind == "interpretability" and pruned and seed != pruned.seeds[0]:
-                continue
-            given = {"cell": cell} | (vision.interpretability if kind == "interpretability" else {})
-            steps.append(_seen(profile, network.name.rpartition("/")[0] + f"/{kind}", given, reads))
-    tables: dict[str, Output | list[Output]] = {
-        "images": [Output(step.name, "items.parquet") for step in judged["accuracy"]],
-        "units": [Output(step.name, "units.parquet") for step in judged["interpretability"]],
+            cell = Cell(NETWORK, variant, method, seed=seed, seeded=len(pruning.seeds) > 1)
+            networks.append(_network(profile, cell, "prune", pruning.parameters | {"seed": seed}, {CHECKPOINT: dense}))
+    evaluations = [step for network in networks for step in _evaluate_network(profile, vision, network, dense)]
+    accuracy, interpretability = (
+        [step for step in evaluations if step.topic == kind] for kind in ("accuracy", "interpretability")
+    )
+    tables: Reads = {
+        "images": [Output(step.name, ITEMS) for step in accuracy],
+        "units": [Output(step.name, UNITS) for step in interpretability],
     }
+    scores = Step(
+        Stage.SCORES, "vision/scores", {"variants": variants.vision_facts(profile)}, tables, topic="vision",
+        publishes={TABLE: TABLE, UNITS: "units.vision.parquet"},
+    )  # fmt: skip
+    return [*networks, *accuracy, *interpretability, scores]
+
+
+def _evaluate_network(profile: Profile, vision: Vision, network: Step, dense: Output) -> list[Step]:
+    """Accuracy of every network, and interpretability of all but the later seeds of a pruning."""
+    assert network.cell is not None
+    reads: Reads = {"checkpoint": Output(network.name, CHECKPOINT), "dense": dense}
+    cell = {"cell": network.cell.columns}
+    accuracy = _network(profile, network.cell, "accuracy", cell, reads)
+    pruning = vision.prunings.get(network.cell.variant)
+    if pruning and network.cell.seed != pruning.seeds[0]:
+        return [accuracy]
     return [
-        *networks,
-        *judged["accuracy"],
-        *judged["interpretability"],
-        Step("scores/vision", "vision/scores", {}, tables),
-    ]
+        accuracy, _network(profile, network.cell, "interpretability", cell | vision.interpretability, reads)
+    ]  # fmt: skip
 
 
-def _seen(
-    profile: Profile, name: str, parameters: dict[str, Any], reads: dict[str, Output | list[Output]] | None = None
-) -> Step:
-    notebook = "vision/" + name.rpartition("/")[2]
+def _network(profile: Profile, cell: Cell, topic: str, parameters: dict[str, Any], reads: Reads | None = None) -> Step:
+    """One step of the vision study: ``topic`` names its notebook."""
+    notebook = f"vision/{topic}"
     allowed = notebooks.defaults(notebook)
     shared = {"precision": precision(profile), **profile.vision.shared} if profile.vision else {}
-    known = {key: value for key, value in shared.items() if key in allowed}
-    return Step(name, notebook, known | parameters, reads or {})
+    known = {name: value for name, value in shared.items() if name in allowed}
+    publishes = {ITEMS: _item_file(cell, "vision")} if topic == "accuracy" else {}
+    return Step(
+        Stage.VISION, notebook, known | parameters, reads or {}, cell=cell, topic=topic, publishes=publishes,
+        computes=True,
+    )  # fmt: skip
 
 
 def _figure(profile: Profile, figure: str) -> Step:
     """A figure reads the scores of each dimension that its notebook has a parameter for."""
     notebook = f"figures/{figure}"
-    wanted = [name for name in notebooks.defaults(notebook) if name.endswith("_scores")]
+    wanted = {name: name.removesuffix("_scores") for name in notebooks.defaults(notebook) if name.endswith("_scores")}
     there = [*profile.evaluations, *(["vision"] if profile.vision else [])]
-    missing = [name for name in wanted if name.removesuffix("_scores") not in there]
+    missing = [dimension for dimension in wanted.values() if dimension not in there]
     if missing:
         raise ParamsError(
             f"figure {figure!r} of profile {profile.name} needs evaluation "
-            f"{missing[0].removesuffix('_scores')!r}; add it to evaluations or remove the figure"
+            f"{missing[0]!r}; add it to evaluations or remove the figure"
         )
-    reads: dict[str, Output | list[Output]] = {
-        name: Output(f"scores/{name.removesuffix('_scores')}", "scores.parquet") for name in wanted
-    }
-    return Step(f"figures/{figure}", notebook, {}, reads)
+    reads: Reads = {name: Output(step_name(Stage.SCORES, topic=dimension), TABLE) for name, dimension in wanted.items()}
+    return Step(Stage.FIGURES, notebook, {}, reads, topic=figure)

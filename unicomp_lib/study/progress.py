@@ -1,5 +1,6 @@
 """What the terminal shows of a run: every step as it ends, elapsed and remaining time."""
 
+import json
 import sys
 import time
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from unicomp_lib.study import scheduler
+from unicomp_lib.study import records, scheduler
 from unicomp_lib.study.steps import Step
 
 MARKS = {
@@ -19,11 +20,11 @@ MARKS = {
 }
 
 # The first steps of a fresh checkout pay for downloads and cold disks: a machine's pace shows after some minutes.
-ALIKE = 600.0
+PRIOR_SECONDS = 600.0
 
 
-class Took(NamedTuple):
-    """What a finished step took."""
+class Duration(NamedTuple):
+    """How long a finished step took."""
 
     name: str
     notebook: str
@@ -36,7 +37,7 @@ class Reporter:
     ``history`` is of runs that finished before, ``elsewhere`` the seconds by step behind the figures there are.
     """
 
-    def __init__(self, steps: list[Step], history: list[Took], elsewhere: Mapping[str, float]) -> None:
+    def __init__(self, steps: list[Step], history: list[Duration], elsewhere: Mapping[str, float]) -> None:
         self.outcomes: list[scheduler.Outcome] = []
         self._waiting = {step.name: step for step in steps}
         self._notebooks = {step.name: step.notebook for step in steps}
@@ -66,7 +67,7 @@ class Reporter:
         self.outcomes.append(outcome)
         self._waiting.pop(outcome.name)
         if outcome.state == scheduler.DONE:
-            self._seen.append(Took(outcome.name, self._notebooks[outcome.name], outcome.seconds))
+            self._seen.append(Duration(outcome.name, self._notebooks[outcome.name], outcome.seconds))
         passed, left = clock(time.monotonic() - self._start), self._left()
         count = f"{len(self.outcomes)}/{len(self._notebooks)}"
         tail = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.0f} s"
@@ -79,7 +80,7 @@ class Reporter:
         return "unknown" if seconds is None else clock(seconds)
 
 
-def remaining(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float], workers: int) -> float | None:
+def remaining(steps: list[Step], seen: list[Duration], elsewhere: Mapping[str, float], workers: int) -> float | None:
     """Seconds until ``steps`` are done.
 
     A step counts as much as it took in the run ``elsewhere``, at this machine's pace with its notebook. One
@@ -93,24 +94,38 @@ def remaining(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float
     return alone + sum(seconds for step, seconds in expected if not step.exclusive) / workers
 
 
-def _expected(steps: list[Step], seen: list[Took], elsewhere: Mapping[str, float]) -> list[tuple[Step, float]] | None:
+def _expected(
+    steps: list[Step], seen: list[Duration], elsewhere: Mapping[str, float]
+) -> list[tuple[Step, float]] | None:
     if not seen and any(step.name not in elsewhere for step in steps):
         return None
     notebooks = {step.notebook for step in steps}
-    here = {name: [each for each in seen if each.notebook == name] for name in notebooks}
+    here = {name: [finished for finished in seen if finished.notebook == name] for name in notebooks}
     overall = _pace(seen, elsewhere, 1.0)
     paces = {name: _pace(here[name], elsewhere, overall) for name in notebooks}
-    means = {name: fmean(each.seconds for each in here[name] or seen) for name in notebooks if seen}
+    means = {name: fmean(finished.seconds for finished in here[name] or seen) for name in notebooks if seen}
     return [
         (step, elsewhere[step.name] * paces[step.notebook] if step.name in elsewhere else means[step.notebook])
         for step in steps
     ]
 
 
-def _pace(seen: list[Took], elsewhere: Mapping[str, float], prior: float) -> float:
-    """Time taken here over time taken elsewhere by the same steps, as if ``ALIKE`` seconds more had shown ``prior``."""
-    both = [(each.seconds, elsewhere[each.name]) for each in seen if each.name in elsewhere]
-    return (prior * ALIKE + sum(ours for ours, _ in both)) / (ALIKE + sum(theirs for _, theirs in both))
+def _pace(seen: list[Duration], elsewhere: Mapping[str, float], prior: float) -> float:
+    """Time taken here over that taken elsewhere by the same steps, as if ``PRIOR_SECONDS`` more had shown ``prior``."""
+    both = [(finished.seconds, elsewhere[finished.name]) for finished in seen if finished.name in elsewhere]
+    return (prior * PRIOR_SECONDS + sum(ours for ours, _ in both)) / (PRIOR_SECONDS + sum(theirs for _, theirs in both))
+
+
+def history() -> list[Duration]:
+    """What all finished runs of this checkout took."""
+    durations = []
+    for path in records.runs().glob(f"*/{records.RECORD}"):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            durations.append(Duration(record["name"], record["notebook"], float(record["seconds"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return durations
 
 
 def clock(seconds: float) -> str:

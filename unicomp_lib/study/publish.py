@@ -3,110 +3,164 @@
 import io
 import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from unicomp_lib import files, paths, tables
-from unicomp_lib.study import records
-from unicomp_lib.study.steps import Step
+from unicomp_lib import files, paths, results, tables
+from unicomp_lib.study import notebooks, records
+from unicomp_lib.study.steps import Stage, Step
 
 PICTURES = (".png", ".svg", ".csv")
 PROVENANCE = "provenance.json"
+SCORES = "scores.parquet"  # the table that all dimensions share
+
+Provenance = dict[str, Any]
+
+
+class Run(NamedTuple):
+    """A finished step, its run folder and its record."""
+
+    step: Step
+    folder: Path
+    record: dict[str, Any]
 
 
 def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]:
     """Bring ``results/<profile>`` and ``figures/<profile>`` up to date and return the pictures.
 
-    Items of every finished evaluation, with verdicts where they have been judged, one
-    ``scores.parquet`` of all finished dimensions, and the figures with their tables and
-    ``provenance.json``. Files whose content stands are not touched.
+    Every finished step's files go where it ``publishes`` them. Of a table that several steps share, such as
+    ``scores.parquet``, the rows of the finished ones' topics are replaced and all others stay. Figures come
+    with their tables, ``provenance.json`` and a page that shows them. Files whose content is the same are not
+    touched, and none is removed.
     """
-    done = {step.name: records.folder(step.name, keys[step.name]) for step in steps}
-    done = {name: run for name, run in done.items() if records.finished(run)}
-    tables_folder, figures = results.folder(profile), paths.project() / "figures" / profile
-    _items(done, tables_folder / "items")
-    for name, run in done.items():
-        if name.startswith("judge/"):
-            _copy(run / "items.parquet", results.judgements(profile, name.removeprefix("judge/")))
-    if "scores/vision" in done:
-        _copy(done["scores/vision"] / "units.parquet", tables_folder / "units.vision.parquet")
-    scores = [tables.read(run / "scores.parquet") for name, run in done.items() if name.startswith("scores/")]
-    if scores:
-        content = io.BytesIO()
-        pl.concat(scores).write_parquet(content)
-        _put(content.getvalue(), tables_folder / "scores.parquet")
-    return _pictures(done, figures)
+    runs = [Run(step, *where) for step in steps if (where := _finished(step, keys))]
+    sources: dict[str, list[Run]] = {}
+    for run in runs:
+        for target in run.step.publishes.values():
+            sources.setdefault(target, []).append(run)
+    for target, of_target in sources.items():
+        path = results.folder(profile) / target
+        if target == SCORES:
+            _put(_merged(of_target, path), path)
+        else:
+            _put((of_target[0].folder / _file(of_target[0].step, target)).read_bytes(), path)
+    return _pictures(runs, [step.name for step in steps], paths.project() / "figures" / profile)
 
 
-def mixed(steps: list[Step], keys: dict[str, str]) -> list[str]:
+def several_machines(steps: list[Step], keys: dict[str, str]) -> list[str]:
     """A sentence for each property of the machine in which the finished steps differ."""
-    kept = [records.finished(records.folder(step.name, keys[step.name])) for step in steps]
-    found = []
+    finished = [records.finished(records.folder(step.name, keys[step.name])) for step in steps]
+    notes = []
     for name in ("device", "processor"):
-        kinds = sorted({record["hardware"][name] for record in kept if record})
-        if len(kinds) > 1:
-            found.append(f"these tables come from more than one {name}: {', '.join(kinds)}; see provenance.json")
-    return found
+        values = sorted({record["hardware"][name] for record in finished if record})
+        if len(values) > 1:
+            notes.append(f"these tables come from more than one {name}: {', '.join(values)}; see {PROVENANCE}")
+    return notes
 
 
 def costs(profile: str) -> dict[str, float]:
     """Seconds that each step took in the run behind the figures there are; empty where there are none."""
     try:
-        text = (paths.project() / "figures" / profile / PROVENANCE).read_text(encoding="utf-8")
-        return {name: float(step["seconds"]) for name, step in json.loads(text)["steps"].items()}
-    except (OSError, ValueError, KeyError):
+        steps = _read(paths.project() / "figures" / profile)["steps"]
+        return {name: float(step["seconds"]) for name, step in steps.items()}
+    except (ValueError, KeyError, TypeError):
         return {}
 
 
-def _items(done: dict[str, Path], folder: Path) -> None:
-    wanted = {
-        f"{name.removeprefix('evaluate/').replace('/', '.')}.parquet": run / "items.parquet"
-        for name, run in done.items()
-        if name.startswith("evaluate/")
-    } | {
-        f"googlenet.{name.split('/', 1)[1].removesuffix('/accuracy').replace('/', '.')}.vision.parquet": run
-        / "items.parquet"
-        for name, run in done.items()
-        if name.startswith("vision/") and name.endswith("/accuracy")
+def _finished(step: Step, keys: dict[str, str]) -> tuple[Path, dict[str, Any]] | None:
+    folder = records.folder(step.name, keys[step.name])
+    record = records.finished(folder)
+    return (folder, record) if record else None
+
+
+def _file(step: Step, target: str) -> str:
+    return next(name for name, published in step.publishes.items() if published == target)
+
+
+def _merged(runs: list[Run], path: Path) -> bytes:
+    """The scores of these runs, in place of what there was of their dimensions; other dimensions stay."""
+    parts = [tables.read(run.folder / _file(run.step, SCORES)) for run in runs]
+    new = pl.concat(parts)
+    if path.is_file():
+        others = tables.read(path).filter(~pl.col("dimension").is_in([run.step.topic for run in runs]))
+        new = pl.concat([others, new], how="diagonal") if len(others) else new
+    content = io.BytesIO()
+    new.write_parquet(content)
+    return content.getvalue()
+
+
+def _pictures(runs: list[Run], planned: list[str], folder: Path) -> list[Path]:
+    drawn: dict[str, list[str]] = {}
+    for run in runs:
+        if run.step.stage == Stage.FIGURES:
+            sources = [source for source in sorted(run.folder.iterdir()) if source.suffix in PICTURES]
+            drawn[run.step.notebook] = [source.name for source in sources]
+            for source in sources:
+                _put(source.read_bytes(), folder / source.name)
+    if not drawn:
+        return []
+    provenance = _provenance(runs, planned, drawn, _read(folder))
+    _put((json.dumps(provenance, indent=1) + "\n").encode(), folder / PROVENANCE)
+    _put(_page(provenance["figures"], folder.name).encode(), folder / "README.md")
+    return [folder / name for names in drawn.values() for name in names if name.endswith(".png")]
+
+
+def _provenance(runs: list[Run], planned: list[str], drawn: dict[str, list[str]], before: Provenance) -> Provenance:
+    """What the figures come from: commits, machines, packages, and each step's key, cost and commit.
+
+    Steps of earlier runs that have not been run again stay, with the machines and packages of those runs.
+    """
+    mine = {
+        run.step.name: {"key": run.record["key"], "seconds": run.record["seconds"], "commit": _commit(run.record)}
+        for run in runs
     }
-    for stale in set(folder.glob("*.parquet")) - {folder / name for name in wanted}:
-        stale.unlink()
-    for name, source in wanted.items():
-        _copy(source, folder / name)
-
-
-def _pictures(done: dict[str, Path], folder: Path) -> list[Path]:
-    found = []
-    for name, run in done.items():
-        if name.startswith("figures/"):
-            for source in sorted(run.iterdir()):
-                if source.suffix in PICTURES:
-                    _copy(source, folder / source.name)
-                    found.append(folder / source.name)
-    if found:
-        text = json.dumps(_provenance(done), indent=1) + "\n"
-        _put(text.encode(), folder / PROVENANCE)
-    return [picture for picture in found if picture.suffix == ".png"]
-
-
-def _provenance(done: dict[str, Path]) -> dict[str, object]:
-    """What the figures come from: commits, machine, packages, and the key and cost of each step."""
-    kept = {name: records.finished(run) or {} for name, run in done.items()}
-    each = list(kept.values())
+    steps = before.get("steps", {}) | mine
+    steps = {name: steps[name] for name in planned if name in steps}
+    earlier = before if len(steps) > len(mine) else {}
     return {
-        "commits": sorted({f"{record['commit']}{'+changes' if record['dirty'] else ''}" for record in each}),
-        "hardware": _distinct([record["hardware"] for record in each]),
-        "packages": _distinct([record["packages"] for record in each]),
-        "steps": {name: {"key": record["key"], "seconds": record["seconds"]} for name, record in kept.items()},
+        "commits": sorted({*earlier.get("commits", []), *(_commit(run.record) for run in runs)}),
+        **{
+            name: _distinct([*earlier.get(name, []), *(run.record[name] for run in runs)])
+            for name in ("hardware", "packages")
+        },
+        "steps": steps,
+        "figures": before.get("figures", {}) | drawn,
     }
 
 
-def _distinct(values: list[dict[str, object]]) -> list[dict[str, object]]:
+def _commit(record: dict[str, Any]) -> str:
+    return f"{record['commit']}{'+changes' if record['dirty'] else ''}"
+
+
+def _distinct(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
 
 
-def _copy(source: Path, target: Path) -> None:
-    _put(source.read_bytes(), target)
+def _page(figures: dict[str, list[str]], profile: str) -> str:
+    """Every figure with its question, its notebook and its table, for those who look at the folder on a code host."""
+    lines = [f"# Figures of the profile `{profile}`", "", "Written by the study; see `provenance.json` for its runs."]
+    for notebook, names in figures.items():
+        title, question = notebooks.heading(notebook)
+        lines += ["", f"## {title}", "", f"{question} ([notebook](../../notebooks/{notebook}.ipynb))"]
+        for name in names:
+            path = Path(name)
+            if path.suffix == ".png":
+                data = f" [data]({path.stem}.csv)," if f"{path.stem}.csv" in names else ""
+                lines += ["", f"![{title}: {path.stem.replace('_', ' ')}]({name})", ""]
+                lines += [f"*{path.stem.replace('_', ' ').capitalize()}:*{data} [vector graphics]({path.stem}.svg)"]
+            elif path.suffix == ".csv" and f"{path.stem}.png" not in names:
+                lines += ["", f"Table: [{path.stem.replace('_', ' ')}]({name})"]
+    return "\n".join(lines) + "\n"
+
+
+def _read(folder: Path) -> Provenance:
+    """The provenance there is; empty where there is none, or a damaged one."""
+    try:
+        content = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _put(content: bytes, target: Path) -> None:

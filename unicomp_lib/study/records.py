@@ -25,6 +25,12 @@ def folder(name: str, key: str) -> Path:
     return runs() / f"{name.replace('/', '.')}-{key}"
 
 
+def finished_before(name: str) -> bool:
+    """Whether a step has a record under any key, of whatever packages."""
+    digits = "?" * 12  # a key's
+    return any((run / RECORD).is_file() for run in runs().glob(f"{folder(name, digits).name}"))
+
+
 def finished(run: Path) -> dict[str, Any] | None:
     """The record of a finished run, or None.
 

@@ -15,7 +15,7 @@ from unicomp_lib import files, hardware
 from unicomp_lib.study import records, slurm
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
-from unicomp_lib.study.steps import Step, resolved
+from unicomp_lib.study.steps import Stage, Step, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ def run(
     steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
     jobs: Cluster | None = None, opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
-    """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they stand.
+    """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they are done.
 
     ``workers`` processes of this machine do the work, or those of the ``scheduler`` at an address, or SLURM
     ``jobs``. A step that fails blocks those that read it; all others go on. A worker that is lost is replaced
@@ -60,27 +60,27 @@ def run(
     running: dict[Future, Step] = {}
     states: dict[str, str] = {}
 
-    def over(outcome: Outcome) -> None:
+    def report(outcome: Outcome) -> None:
         states[outcome.name] = outcome.state
         ended(outcome)
 
     with _client(workers, scheduler, jobs) as client:
         opened(client.dashboard_link, _room(client, jobs).computing)
         while waiting or running:
-            while stopped := _stopped(waiting, states):
-                step, parent = stopped
-                over(Outcome(step.name, BLOCKED, reason=f"it reads {parent}, which did not finish"))
+            while blocked := _blocked(waiting, states):
+                step, parent = blocked
+                report(Outcome(step.name, BLOCKED, reason=f"it reads {parent}, which did not finish"))
                 waiting = [pair for pair in waiting if pair[0] != step]
             room = _room(client, jobs)
             for step in _startable(waiting, list(running.values()), room):
-                needs = {DEVICE: 1} if room.devices and _computes(step) else None
+                needs = {DEVICE: 1} if room.devices and step.computes else None
                 running[_submit(client, step, keys, step.name in forced, needs)] = step
             waiting = [pair for pair in waiting if pair[0] not in running.values()]
             for future in _first_ended(list(running)):
-                over(_outcome(future, running.pop(future).name))
+                report(_outcome(future, running.pop(future).name))
 
 
-def _stopped(waiting: list[tuple[Step, list[str]]], states: dict[str, str]) -> tuple[Step, str] | None:
+def _blocked(waiting: list[tuple[Step, list[str]]], states: dict[str, str]) -> tuple[Step, str] | None:
     """The first step that reads one that did not finish, and the name of that one."""
     pairs = ((step, parent) for step, _ in waiting for parent in step.parents)
     return next(((step, parent) for step, parent in pairs if states.get(parent, DONE) != DONE), None)
@@ -109,16 +109,16 @@ def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room:
     The line is kept here and not by Dask, which shares out all that could run at once. It takes a step it
     has not seen before for half a second's work, and one worker then stood idle while others had a queue.
     """
-    open_ = {step.name for step, _ in waiting} | {step.name for step in running}
-    found: list[Step] = []
+    unfinished = {step.name for step, _ in waiting} | {step.name for step in running}
+    chosen: list[Step] = []
     for step, after in waiting:
-        now = [*running, *found]
+        now = [*running, *chosen]
         if len(now) >= max(room.steps, 1):
             break
-        free = not _computes(step) or sum(map(_computes, now)) < max(room.computing, 1)
-        if free and not open_ & {*step.parents, *after}:
-            found.append(step)
-    return found
+        free = not step.computes or sum(other.computes for other in now) < max(room.computing, 1)
+        if free and not unfinished & {*step.parents, *after}:
+            chosen.append(step)
+    return chosen
 
 
 def _submit(client: "Client", step: Step, keys: dict[str, str], forced: bool, needs: dict[str, int] | None) -> "Future":
@@ -152,11 +152,6 @@ def _outcome(future: "Future", name: str) -> Outcome:
     return Outcome(name, FAILED, reason=f"its worker was lost: {error}") if error else future.result()
 
 
-def _computes(step: Step) -> bool:
-    """Whether a step runs a model: what only reads tables leaves the accelerators to others."""
-    return step.name.startswith(("compress/", "evaluate/", "vision/"))
-
-
 def run_job(job: dict[str, Any]) -> Outcome:
     """On a worker: run one step in a process of its own."""
     run = Path(job["run"])
@@ -170,9 +165,9 @@ def run_job(job: dict[str, Any]) -> Outcome:
             command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run)]
             code = subprocess.run(command, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
     except OSError as error:
-        from unicomp_lib.study.worker import sentence
+        from unicomp_lib.study.worker import explanation
 
-        return Outcome(job["name"], FAILED, reason=sentence(error, run.parent))
+        return Outcome(job["name"], FAILED, reason=explanation(error, run.parent))
     record = records.finished(run)
     if record:
         return Outcome(job["name"], DONE, record["seconds"])
@@ -193,20 +188,20 @@ def _own_device() -> dict[str, str]:
     """One accelerator a worker, where this machine has several; a cluster's scheduler sees to its own."""
     from distributed import get_worker
 
-    places = hardware.devices()
-    if len(places) < 2:
+    devices = hardware.devices()
+    if len(devices) < 2:
         return {}
     name = get_worker().name  # a LocalCluster counts its workers from 0
-    return {"CUDA_VISIBLE_DEVICES": places[name % len(places)]} if isinstance(name, int) else {}
+    return {"CUDA_VISIBLE_DEVICES": devices[name % len(devices)]} if isinstance(name, int) else {}
 
 
 def _priority(step: Step) -> int:
     """What people wait for comes first: figures, then all that the first figure needs."""
-    if step.name.startswith(("scores/", "figures/")):
+    if step.stage in (Stage.SCORES, Stage.FIGURES):
         return 3
-    if step.name.startswith("compress/") or step.name.endswith("/train"):
+    if step.stage == Stage.COMPRESS or step.topic == "train":
         return 2
-    return 1 if step.name.endswith("/fidelity") else 0
+    return 1 if step.topic == "fidelity" else 0
 
 
 def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
@@ -219,13 +214,13 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
         if step.exclusive or below & set(step.parents):
             below.add(step.name)
     free = [step.name for step in steps if step.name not in below]
-    found: list[tuple[Step, list[str]]] = []
+    pairs: list[tuple[Step, list[str]]] = []
     last: list[str] = []
     for step in steps:
-        found.append((step, [*free, *last] if step.exclusive else []))
+        pairs.append((step, [*free, *last] if step.exclusive else []))
         if step.exclusive:
             last = [step.name]
-    return sorted(found, key=lambda pair: -_priority(pair[0]))
+    return sorted(pairs, key=lambda pair: -_priority(pair[0]))
 
 
 @contextmanager

@@ -4,9 +4,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from unicomp_lib import paths
+from unicomp_lib import paths, tables
 from unicomp_lib.evaluate import task
 from unicomp_lib.evaluate.tasks import folder
 from unicomp_lib.inputs import assets, texts
@@ -14,6 +15,19 @@ from unicomp_lib.study import notebooks, records
 from unicomp_lib.vision import images
 
 OUTPUT = "output"
+
+
+class Stage(StrEnum):
+    """The parts of a study; learn and explore are run for the report alone."""
+
+    COMPRESS = "compress"
+    EVALUATE = "evaluate"
+    JUDGE = "judge"
+    SCORES = "scores"
+    FIGURES = "figures"
+    VISION = "vision"
+    LEARN = "learn"
+    EXPLORE = "explore"
 
 
 @dataclass(frozen=True)
@@ -25,18 +39,55 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What a result belongs to: one variant of one model, and the seed of what it draws.
+
+    ``seeded``: the profile lists seeds, so that the seed tells cells of one variant apart.
+    """
+
+    model: str
+    variant: str
+    method: str
+    calibration: str = ""
+    seed: int = 0
+    seeded: bool = False
+
+    @property
+    def parts(self) -> list[str]:
+        """Model, variant and, where it tells cells apart, seed: what names are made of."""
+        return [self.model, self.variant, *([f"seed-{self.seed}"] if self.seeded else [])]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns ``tables.CELL`` of its rows."""
+        return {name: getattr(self, name) for name in tables.CELL}
+
+
+@dataclass(frozen=True)
 class Step:
     """One run of a notebook.
 
-    ``parameters`` are plain values; ``reads`` names the parameters that are outputs of other
-    steps, and that alone is the graph. ``exclusive`` steps measure time, and run by themselves.
+    ``stage`` is the part of the study it belongs to and ``topic`` what it is about there: a dimension, a
+    figure, a chapter, or what is done with a network. ``parameters`` are plain values; ``reads`` names the
+    parameters that are outputs of other steps, and that alone is the graph. ``publishes`` are files of its run
+    folder and where they go in ``results/<profile>``. A step that ``computes`` runs a model and takes an
+    accelerator where there is one; an ``exclusive`` one measures time, and runs by itself.
     """
 
-    name: str
+    stage: Stage
     notebook: str
     parameters: dict[str, Any]
     reads: dict[str, Output | list[Output]] = field(default_factory=dict)
+    cell: Cell | None = None
+    topic: str = ""
+    publishes: dict[str, str] = field(default_factory=dict)
+    computes: bool = False
     exclusive: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name, made of its facts and never read back."""
+        return step_name(self.stage, self.cell, self.topic)
 
     @property
     def parents(self) -> list[str]:
@@ -45,12 +96,18 @@ class Step:
         return list(dict.fromkeys(out.step for out in outputs))
 
 
+def step_name(stage: Stage, cell: Cell | None = None, topic: str = "") -> str:
+    """``stage/model/variant/seed-N/topic``, without what there is not; the stage vision has one model alone."""
+    parts = cell.parts if cell else []
+    return "/".join([stage, *(parts[1:] if stage == Stage.VISION else parts), *([topic] if topic else [])])
+
+
 def keys(steps: list[Step]) -> dict[str, str]:
-    """The key of every step; ``steps`` must be in an order in which parents come first."""
-    found: dict[str, str] = {}
+    """The key of every step by name; ``steps`` must be in an order in which parents come first."""
+    known: dict[str, str] = {}
     for step in steps:
-        found[step.name] = key(step, found)
-    return found
+        known[step.name] = key(step, known)
+    return known
 
 
 def key(step: Step, parents: Mapping[str, str]) -> str:
@@ -70,17 +127,16 @@ def key(step: Step, parents: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def resolved(step: Step, found: Mapping[str, str]) -> dict[str, Any]:
+def resolved(step: Step, known: Mapping[str, str]) -> dict[str, Any]:
     """The parameters papermill is given, defaults included, with the paths of what the step reads and writes."""
 
-    def place(out: Output) -> str:
-        return str(records.folder(out.step, found[out.step]) / out.path)
+    def path(out: Output) -> str:
+        return str(records.folder(out.step, known[out.step]) / out.path)
 
     wired = {
-        name: [place(out) for out in read] if isinstance(read, list) else place(read)
-        for name, read in step.reads.items()
+        name: [path(out) for out in read] if isinstance(read, list) else path(read) for name, read in step.reads.items()
     }
-    output = str(records.folder(step.name, found[step.name]))
+    output = str(records.folder(step.name, known[step.name]))
     return notebooks.defaults(step.notebook) | step.parameters | wired | {OUTPUT: output}
 
 
@@ -91,12 +147,12 @@ def _read_keys(read: Output | list[Output], parents: Mapping[str, str]) -> list[
 def _source(name: str, value: Any) -> Any:
     """Identity of what a parameter names outside the notebook; None for a plain value."""
     if name == "tasks":
-        return {each: task.identity(each) for each in value}
+        return {name: task.identity(name) for name in value}
     if name == "model" and value in assets.catalogue():
         return assets.asset(value).files
-    if name == "model" and (folder_ := paths.checkpoint_folder(value)):
+    if name == "model" and (checkpoint := paths.checkpoint_folder(value)):
         # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
-        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder_.iterdir())]
+        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(checkpoint.iterdir())]
     if name == "data":
         return images.identity(value)
     if name == "data_dir" and value:

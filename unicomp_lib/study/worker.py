@@ -21,7 +21,7 @@ STARTS = 3  # kernels of steps that start together race for ports, and one may l
 
 
 def main(run: Path) -> int:
-    """Execute the step that ``step.json`` in ``run`` describes; 0 when its record stands."""
+    """Execute the step that ``step.json`` in ``run`` describes; 0 when it has been recorded as finished."""
     _leave_with_parent()
     # Held until the process ends, however it ends: a step that outlived a killed run is waited for.
     with FileLock(run / LOCK):
@@ -32,13 +32,13 @@ def main(run: Path) -> int:
         try:
             records.write(run, {**job, **_execute(run, job)})
         except Exception as error:  # whatever a notebook raises: the study goes on, and says why
-            files.write_text(run / records.FAILURE, json.dumps({"reason": sentence(error, run)}))
+            files.write_text(run / records.FAILURE, json.dumps({"reason": explanation(error, run)}))
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
             return 1
     return 0
 
 
-def sentence(error: BaseException, run: Path) -> str:
+def explanation(error: BaseException, run: Path) -> str:
     """One clear sentence for what stopped a step."""
     name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
     if "No space left on device" in text or getattr(error, "errno", None) == 28:

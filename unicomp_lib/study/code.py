@@ -1,0 +1,123 @@
+"""What code does, whatever its comments, its layout and its place: the part of a step's key that is code."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from unicomp_lib import paths
+
+LIBRARY = "unicomp_lib"
+# They draw inside an executed notebook or set its fonts: no result is another for it.
+DRAWING = ("diagnostics", "style")
+# Fields of the syntax tree that not every version of Python has, or that say nothing.
+SKIPPED = ("type_params", "type_comment", "type_ignores", "kind", "ctx")
+
+
+def of_imports(tree: ast.AST) -> list[str]:
+    """``module=VERSION`` of the library modules a piece of code imports, and of those they import.
+
+    By the module's own name, not its path: to move a file makes no result stale.
+    """
+    return sorted(f"{name(module)}={number}" for module in reached(tree) if (number := version(module)))
+
+
+def text(tree: ast.Module) -> str:
+    """What code does, as text: without comments, docstrings, formatting, and where in the library imports come from.
+
+    The same for all versions of Python, so that keys and records are too.
+    """
+    imports = sorted(binding for node in ast.walk(tree) for binding in _bindings(node))
+    return "\n".join([*imports, _dump(tree)])
+
+
+def reached(tree: ast.AST) -> set[str]:
+    """Paths of the library's modules that a piece of code imports, and of those that they import."""
+    modules: set[str] = set()
+    waiting = set(_imports(tree))
+    while waiting:
+        module = waiting.pop()
+        source = _source(module)
+        if module not in modules and source is not None and name(module) not in DRAWING:
+            modules.add(module)
+            waiting |= _imports(source)
+    return {module for module in modules if not (paths.project() / Path(*module.split("."))).is_dir()}
+
+
+@cache
+def _imports(tree: ast.AST) -> frozenset[str]:
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+        elif isinstance(node, ast.Import):
+            modules |= {name.name for name in node.names}
+    return frozenset(module for module in modules if module.partition(".")[0] == LIBRARY)
+
+
+@cache
+def _source(module: str) -> ast.Module | None:
+    """Syntax tree of a library module, read without importing it; None if the name is no module."""
+    path = paths.project() / Path(*module.split("."))
+    for file in (path.with_suffix(".py"), path / "__init__.py"):
+        if file.is_file():
+            return ast.parse(file.read_text(encoding="utf-8"))
+    return None
+
+
+def name(module: str) -> str:
+    """A module's own name: to move it to another package changes nothing."""
+    return module.rpartition(".")[2]
+
+
+def version(module: str) -> str:
+    """What a module declares as its ``VERSION``; empty where it declares none."""
+    for node in getattr(_source(module), "body", []):
+        if _is_version(node):
+            return str(ast.literal_eval(node.value))
+    return ""
+
+
+def _is_version(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "VERSION"
+
+
+def digest(module: str) -> str:
+    """Hash of what a module does, its version apart."""
+    source = _source(module)
+    assert source is not None  # it was reached
+    code = ast.Module([node for node in source.body if not _is_version(node)], [])
+    return hashlib.sha256(text(code).encode()).hexdigest()[:16]
+
+
+def _bindings(node: ast.AST) -> Iterator[str]:
+    """What an import of the library binds: the module's name, what is taken of it, and the name it is given."""
+    if not _is_of_library(node):
+        return
+    for alias in node.names:  # type: ignore[attr-defined]
+        origin = getattr(node, "module", None)
+        whole = f"{origin}.{alias.name}" if origin else alias.name
+        taken = name(whole) if _source(whole) is not None else f"{name(str(origin))}.{alias.name}"
+        yield f"{taken} as {alias.asname or alias.name}"
+
+
+def _is_of_library(node: Any) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").partition(".")[0] == LIBRARY
+    return isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == LIBRARY for alias in node.names)
+
+
+def _dump(node: Any) -> str:
+    if isinstance(node, list):
+        return "[" + ", ".join(_dump(part) for part in node if not _is_of_library(part)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = dict(ast.iter_fields(node))
+    body = fields.get("body")
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = body[1:]  # type: ignore[index]
+    told = {name: value for name, value in fields.items() if name not in SKIPPED and value not in (None, [])}
+    return f"{type(node).__name__}({', '.join(f'{name}={_dump(value)}' for name, value in told.items())})"
