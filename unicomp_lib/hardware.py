@@ -11,6 +11,8 @@ import psutil
 if TYPE_CHECKING:
     import torch
 
+VERSION = "1"
+
 STEP_MEMORY = 7.5e9  # bytes that a step of the default profile may need at its peak, a distillation
 
 

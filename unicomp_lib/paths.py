@@ -5,6 +5,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+VERSION = "1"
+
 
 def project() -> Path:
     """Root of the checkout: the folder that holds ``notebooks/`` and ``params/``.

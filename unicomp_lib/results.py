@@ -7,6 +7,8 @@ import polars as pl
 
 from unicomp_lib import paths, tables
 
+VERSION = "1"
+
 DEFAULT = "embedded"  # the profile whose results notebooks opened by hand read
 
 

@@ -8,6 +8,8 @@ import polars as pl
 
 from unicomp_lib import files
 
+VERSION = "1"
+
 ITEMS = {
     "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String,
     "chance": pl.Float64, "doc_id": pl.Int64, "doc_hash": pl.String, "prompt_hash": pl.String,

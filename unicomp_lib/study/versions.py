@@ -17,6 +17,8 @@ import nbformat
 from unicomp_lib import files, paths
 from unicomp_lib.study import code
 
+RUNNER = f"{code.LIBRARY}.study."  # decides what is run and when, not what comes out: its own tests hold it
+
 State = dict[str, dict[str, str]]
 
 
@@ -91,7 +93,8 @@ def _called() -> list[str]:
         for cell in nbformat.read(notebook, as_version=4).cells
         if cell.cell_type == "code"
     ]
-    return sorted(set().union(*map(code.reached, trees)))
+    modules = set().union(*map(code.reached, trees))
+    return sorted(module for module in modules if not module.startswith(RUNNER))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from unicomp_lib.evaluate import agreement, judging
 from unicomp_lib.evaluate.judges.endpoint import QUESTIONS
 from unicomp_lib.inputs import assets
 
+VERSION = "1"
+
 SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 from unicomp_lib.evaluate.tasks import folder
 
+VERSION = "1"
+
 Item = dict[str, Any]
 Row = dict[str, Any]
 
