@@ -20,7 +20,9 @@ def runs(tmp_path, monkeypatch):
     finished = {}
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
     monkeypatch.setattr(records, "finished", lambda run: finished.get(run.name))
-    monkeypatch.setattr(notebooks, "heading", lambda notebook: (f"Title of {notebook}", "What?"))
+    monkeypatch.setattr(
+        notebooks, "heading", lambda notebook: notebooks.Heading(f"Title of {notebook}", "What?", "This.")
+    )
     return finished
 
 
@@ -100,6 +102,7 @@ def test_a_figure_comes_with_its_page_and_the_provenance_of_earlier_steps_stays(
     page = (folder / "README.md").read_text()
     assert "## Title of figures/size\n\nWhat? ([notebook](../../notebooks/figures/size.ipynb))" in page
     assert "(size.png)" in page
+    assert "This." in page
     assert "[data](size.csv)" in page
     assert "Table: [numbers](numbers.csv)" in page
 

@@ -119,7 +119,7 @@ def _lay_out(profile: Profile, done: list[Step], keys: dict[str, str], source: P
         page = step.name.replace("+", "-and-")
         folded = step.stage not in (Stage.LEARN, Stage.EXPLORE)  # elsewhere pictures speak, and code is a click away
         pages.write(run, source / f"{page}.ipynb", heading=heading, folded=folded, closing=_closing(run, step, keys))
-        sections[SECTIONS[step.stage]].append(f"{heading or notebooks.heading(step.notebook)[0]} <{page}>")
+        sections[SECTIONS[step.stage]].append(f"{heading or notebooks.heading(step.notebook).title} <{page}>")
     files.write_text(
         source / "learn" / "README.md", (paths.project() / "notebooks" / "learn" / "README.md").read_text()
     )

@@ -5,7 +5,7 @@ import difflib
 import hashlib
 import re
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 
@@ -47,12 +47,23 @@ def defaults(notebook: str) -> dict[str, Any]:
     return values
 
 
-def heading(notebook: str) -> tuple[str, str]:
-    """Title of a notebook, and the question below it; an empty question where it asks none."""
+class Heading(NamedTuple):
+    """What a notebook opens with: its title, its question and what it shows; empty where it does not say."""
+
+    title: str
+    question: str
+    shown: str
+
+
+def heading(notebook: str) -> Heading:
+    """Title of a notebook, and the two paragraphs that follow it."""
     first = _read(notebook).cells[0].source
     title = re.sub(r"^# (Figures?: )?", "", first.splitlines()[0])
-    question = re.search(r"^\*\*Question\.\*\* (.*)$", first, flags=re.MULTILINE)
-    return title[0].upper() + title[1:], question[1] if question else ""
+    paragraphs = {
+        name: re.search(rf"^\*\*{name}\.\*\* (.*)$", first, flags=re.MULTILINE)
+        for name in ("Question", "(?:What is shown|Method)")
+    }
+    return Heading(title[0].upper() + title[1:], *(match[1] if match else "" for match in paragraphs.values()))
 
 
 def check(notebook: str, parameters: dict[str, Any], where: str) -> None:

@@ -141,7 +141,7 @@ def _page(figures: dict[str, list[str]], profile: str) -> str:
     """Every figure with its question, its notebook and its table, for those who look at the folder on a code host."""
     lines = [f"# Figures of the profile `{profile}`", "", "Written by the study; see `provenance.json` for its runs."]
     for notebook, names in figures.items():
-        title, question = notebooks.heading(notebook)
+        title, question, shown = notebooks.heading(notebook)
         lines += ["", f"## {title}", "", f"{question} ([notebook](../../notebooks/{notebook}.ipynb))"]
         for name in names:
             path = Path(name)
@@ -151,6 +151,7 @@ def _page(figures: dict[str, list[str]], profile: str) -> str:
                 lines += [f"*{path.stem.replace('_', ' ').capitalize()}:*{data} [vector graphics]({path.stem}.svg)"]
             elif path.suffix == ".csv" and f"{path.stem}.png" not in names:
                 lines += ["", f"Table: [{path.stem.replace('_', ' ')}]({name})"]
+        lines += ["", shown] if shown else []
     return "\n".join(lines) + "\n"
 
 
