@@ -62,8 +62,14 @@ def test_scores_of_one_dimension_replace_its_own_rows_alone(runs, tmp_path):
     assert values(tmp_path) == {"fidelity": 1.0, "performance": 2.0}
     runs.clear()
     finish(runs, steps[0], scores__parquet=score("fidelity", 3.0))
+    runs[records.folder(steps[0].name, "k").name] = RECORD | {"key": "k2"}
     published(steps)
     assert values(tmp_path) == {"fidelity": 3.0, "performance": 2.0}
+    origins = pl.read_csv(tmp_path / "results" / "mine" / publish.ORIGINS)
+    assert origins.rows() == [
+        ("scores.parquet", "scores/fidelity", "k2", "abc"),
+        ("scores.parquet", "scores/performance", "k", "abc"),
+    ]
 
 
 def test_items_of_other_cells_stay_and_the_same_content_is_not_touched(runs, tmp_path):

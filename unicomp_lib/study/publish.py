@@ -14,6 +14,7 @@ from unicomp_lib.study.steps import Stage, Step
 PICTURES = (".png", ".svg", ".csv")
 PROVENANCE = "provenance.json"
 SCORES = "scores.parquet"  # the table that all dimensions share
+ORIGINS = "origins.csv"
 
 Provenance = dict[str, Any]
 
@@ -30,9 +31,9 @@ def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]
     """Bring ``results/<profile>`` and ``figures/<profile>`` up to date and return the pictures.
 
     Every finished step's files go where it ``publishes`` them. Of a table that several steps share, such as
-    ``scores.parquet``, the rows of the finished ones' topics are replaced and all others stay. Figures come
-    with their tables, ``provenance.json`` and a page that shows them. Files whose content is the same are not
-    touched, and none is removed.
+    ``scores.parquet``, the rows of the finished ones' topics are replaced and all others stay. ``origins.csv``
+    names the run behind each. Figures come with their tables, ``provenance.json`` and a page that shows them.
+    Files whose content is the same are not touched, and none is removed.
     """
     runs = [Run(step, *where) for step in steps if (where := _finished(step, keys))]
     sources: dict[str, list[Run]] = {}
@@ -45,6 +46,7 @@ def publish(steps: list[Step], keys: dict[str, str], profile: str) -> list[Path]
             _put(_merged(of_target, path), path)
         else:
             _put((of_target[0].folder / _file(of_target[0].step, target)).read_bytes(), path)
+    _note_origins(sources, results.folder(profile) / ORIGINS)
     return _pictures(runs, [step.name for step in steps], paths.project() / "figures" / profile)
 
 
@@ -88,6 +90,23 @@ def _merged(runs: list[Run], path: Path) -> bytes:
     content = io.BytesIO()
     new.write_parquet(content)
     return content.getvalue()
+
+
+def _note_origins(sources: dict[str, list[Run]], path: Path) -> None:
+    """From which run each table is, and in the shared one each step's rows; what is of earlier runs stays."""
+    rows = [
+        {"table": target, "step": run.step.name, "key": run.record["key"], "commit": _commit(run.record)}
+        for target, of_target in sources.items()
+        for run in of_target
+    ]
+    if not rows:
+        return
+    table = pl.DataFrame(rows)
+    if path.is_file():
+        table = pl.concat(
+            [table, pl.read_csv(path).join(table, on=["table", "step"], how="anti").select(table.columns)]
+        )
+    _put(table.sort("table", "step").write_csv().encode(), path)
 
 
 def _pictures(runs: list[Run], planned: list[str], folder: Path) -> list[Path]:
