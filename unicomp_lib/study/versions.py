@@ -51,18 +51,20 @@ def check(now: State, recorded: State) -> list[str]:
     """A sentence for each module that is not as recorded: changed without a raise, without a version, or new."""
     names = Counter(map(code.name, _called()))
     twice = [name for name, count in names.items() if count > 1]
-    found = [f"two modules are named {name}: a step's key could not tell them apart; rename one" for name in twice]
+    complaints = [f"two modules are named {name}: a step's key could not tell them apart; rename one" for name in twice]
     for name, entry in now.items():
         if not entry["version"]:
-            found.append(f'{name} is called by notebooks and declares no VERSION; add VERSION = "1"')
+            complaints.append(f'{name} is called by notebooks and declares no VERSION; add VERSION = "1"')
         elif name in _changed(now, recorded):
-            found.append(
+            complaints.append(
                 f"{name} changed and is still version {entry['version']}: raise its VERSION if results change, or say "
                 f"that they are the same with: nox -s versions -- --same {name}"
             )
         elif recorded.get(name) != entry:
-            found.append(f"{name} at version {entry['version']} is not recorded yet; record it with: nox -s versions")
-    return found + [
+            complaints.append(
+                f"{name} at version {entry['version']} is not recorded yet; record it with: nox -s versions"
+            )
+    return complaints + [
         f"{name} is recorded and no notebook calls it; remove it with: nox -s versions"
         for name in recorded.keys() - now
     ]
