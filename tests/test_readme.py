@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from unicomp_lib import paths
+from unicomp_lib.__main__ import main
 from unicomp_lib.report import front
+from unicomp_lib.study import notebooks, versions
 
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "data/README.md")
 FOLDERS = ("docs/*.md", "notebooks/*/README.md")
@@ -31,28 +33,42 @@ def commands():
     return sorted(set(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [command for command in commands() if command.startswith("nox -s")])
-def test_nox_commands(command):
+def test_nox_commands(command, capsys):
     words = shlex.split(command)
     assert words[1] == "-s"
     noxfile = (paths.project() / "noxfile.py").read_text()
     assert f"def {words[2]}(session" in noxfile
     rest = words[words.index("--") + 1 :] if "--" in words else []
     if words[2] in ("reproduce", "status"):
-        dry = ["--dry-run"] if words[2] == "reproduce" and "--help" not in rest else []
-        rest = [word for word in rest if not word.startswith("tcp:") and word != "--scheduler"]
-        done = subprocess.run(
-            [sys.executable, "-m", "unicomp_lib", words[2], *rest, *dry], capture_output=True, text=True
-        )
+        dry = ["--dry-run"] if words[2] == "reproduce" else []
+        assert exit_code(main, [words[2], *rest, *dry]) == 0, capsys.readouterr().err
+    elif words[2] in ("label", "prefetch", "report", "versions"):
+        action = [word for word in rest[:1] if not word.startswith("--")]
+        program, first = (versions.main, []) if words[2] == "versions" else (main, [words[2]])
+        assert exit_code(program, [*first, *action, "--help"]) == 0
+        assert flags(rest) <= flags(re.findall(r"--[\w-]+", capsys.readouterr().out))
+    elif words[2] == "bench":
+        program = [sys.executable, f"bench/{rest[0]}.py", "--help"]
+        done = subprocess.run(program, cwd=paths.project(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    elif words[2] in ("bench", "label", "prefetch", "report", "versions"):
-        program = [f"bench/{rest[0]}.py"] if words[2] == "bench" else ["-m", "unicomp_lib", words[2], *rest[:1]]
-        program = ["-m", "unicomp_lib.study.versions"] if words[2] == "versions" else program
-        program = [word for word in program if not word.startswith("--")]
-        done = subprocess.run([sys.executable, *program, "--help"], cwd=paths.project(), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        given = {word for word in rest if word.startswith("--")}
-        assert given <= set(re.findall(r"--[\w-]+", done.stdout))
+        assert flags(rest) <= flags(re.findall(r"--[\w-]+", done.stdout))
+    elif words[2] == "run" and rest[0] != "papermill":
+        assert rest[:3] == ["python", "-m", "unicomp_lib"]
+        assert exit_code(main, [*rest[3:], "--help"]) == 0
+
+
+def exit_code(command, arguments):
+    """What a command line returns; ``--help`` leaves by an exception."""
+    try:
+        return command(arguments)
+    except SystemExit as end:
+        return end.code
+
+
+def flags(words):
+    return {word for word in words if word.startswith("--")}
 
 
 def test_the_other_commands_are_known():
@@ -68,10 +84,8 @@ def test_the_environment_to_activate_is_the_one_that_nox_makes():
 
 
 def test_papermill_commands_name_a_notebook_and_its_parameters():
-    from unicomp_lib.study import notebooks
-
-    plain = [command.removeprefix("nox -s run -- ") for command in commands()]
-    found = [shlex.split(command) for command in plain if command.startswith("papermill ")]
+    bare = [command.removeprefix("nox -s run -- ") for command in commands()]
+    found = [shlex.split(command) for command in bare if command.startswith("papermill ")]
     assert found
     for words in found:
         name = words[1].removeprefix("notebooks/").removesuffix(".ipynb")
