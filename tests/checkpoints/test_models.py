@@ -1,9 +1,11 @@
-import shutil
+import os
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import GgufConfig
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import models
 from unicomp_lib.inputs import assets
 
@@ -28,16 +30,84 @@ def test_the_asset_is_the_dequantized_file_rounded_to_bfloat16(dense):
         assert torch.equal(parameter.bfloat16().float(), ours[name]), name
 
 
-def test_an_interrupted_conversion_is_repeated(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
-    folder = tmp_path / "models" / models.TINY
-    models.load(models.TINY)
+@pytest.fixture
+def converted(home, monkeypatch):
+    """Names of the models that were converted, in order."""
+    names, save = [], models._save_tiny
+
+    def counted(model, folder):
+        names.append(model)
+        save(model, folder)
+
+    monkeypatch.setattr(models, "_save_tiny", counted)
+    return names
+
+
+def test_a_model_is_converted_once(converted):
+    folders = {models.checkpoint(models.TINY)[0] for _ in range(3)}
+    assert converted == [models.TINY]
+    (folder,) = map(Path, folders)
+    assert [file.name for file in folder.parent.iterdir() if file.is_dir()] == [folder.name]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / models.COMPLETE).unlink(),
+        lambda folder: (folder / models.COMPLETE).write_text("[]"),
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        lambda folder: os.truncate(folder / "model.safetensors", 100),
+    ],
+    ids=["not complete", "stamp of another form", "file gone", "weights cut short"],
+)
+def test_a_damaged_conversion_is_made_again(converted, damage):
+    folder = Path(models.checkpoint(models.TINY)[0])
     weights = (folder / "model.safetensors").read_bytes()
-    (folder / models.COMPLETE).unlink()
-    (folder / "model.safetensors").write_bytes(weights[:100])
-    models.load(models.TINY)
+    names = sorted(file.name for file in folder.iterdir())
+    damage(folder)
+    assert models.checkpoint(models.TINY)[0] == str(folder)
+    assert len(converted) == 2
     assert (folder / "model.safetensors").read_bytes() == weights
-    shutil.rmtree(folder)
+    assert sorted(file.name for file in folder.iterdir()) == names
+    models.load(models.TINY)
+
+
+def test_an_interrupted_conversion_leaves_nothing_and_is_repeated(converted, monkeypatch):
+    complete = models._complete
+    monkeypatch.setattr(models, "_complete", lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        models.checkpoint(models.TINY)
+    assert not [file for file in (paths.home() / "models").iterdir() if file.is_dir()]
+    monkeypatch.setattr(models, "_complete", complete)
+    models.load(models.TINY)
+    assert len(converted) == 2
+
+
+def test_another_version_converts_again_and_leaves_the_one_before(converted, monkeypatch):
+    before = Path(models.checkpoint(models.TINY)[0])
+    monkeypatch.setattr(models, "VERSION", "another")
+    assert models.checkpoint(models.TINY)[0] != str(before)
+    assert len(converted) == 2
+    assert (before / "model.safetensors").is_file()
+
+
+def test_another_file_of_an_asset_converts_again(home, monkeypatch):
+    made = []
+
+    def save(model, folder):
+        folder.mkdir()
+        (folder / "config.json").write_text("{}")
+        made.append(model)
+
+    monkeypatch.setattr(models, "_save_gguf", save)
+    name = "smollm2-135m-instruct"
+    first = models.checkpoint(name)
+    assert models.checkpoint(name) == first
+    assert made == [name]
+    other = assets.asset(name).model_copy(update={"files": {"model.gguf": "1" * 64}})
+    monkeypatch.setattr(assets, "asset", lambda _: other)
+    assert models.checkpoint(name) != first
+    assert made == [name, name]
 
 
 def test_unknown_models_are_one_clear_sentence():

@@ -1,6 +1,9 @@
 """Models by name: an asset, a hub repository, a folder or the tiny random one."""
 
-import shutil
+import hashlib
+import json
+import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +25,7 @@ from unicomp_lib.inputs import assets
 VERSION = "2"
 
 TINY = "tiny-random-llama"
-COMPLETE = "complete"  # file written last into a converted checkpoint
+COMPLETE = "complete.json"  # file written last into a converted checkpoint: the sizes of all others
 
 
 def checkpoint(model: str) -> tuple[str, str | None]:
@@ -89,15 +92,44 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 
 
 def _converted(model: str, save: Callable[[str, Path], None]) -> Path:
-    """A checkpoint converted once and cached; an incomplete one is converted again."""
-    folder = paths.home() / "models" / model
+    """A checkpoint converted once and cached; one that is incomplete or cut short is converted again.
+
+    Its folder is named after what went in, so that another pinned file, or another version of this
+    module, converts anew. Older folders stay: another process may be reading them.
+    """
+    pinned = assets.asset(model).files if model in assets.catalogue() else {}
+    made_from = hashlib.sha256(json.dumps([VERSION, pinned], sort_keys=True).encode()).hexdigest()
+    folder = paths.home() / "models" / f"{model}-{made_from[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            save(model, folder)
-            files.write_text(folder / COMPLETE, VERSION)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if not _is_whole(folder):
+            with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+                made = Path(scratch) / "made"
+                save(model, made)
+                _complete(made)
+                if folder.exists():
+                    folder.rename(Path(scratch) / "damaged")
+                made.rename(folder)
     return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files of a converted checkpoint are those it was completed with, by their sizes."""
+    try:
+        sizes = json.loads((folder / COMPLETE).read_text(encoding="utf-8"))
+        return bool(sizes) and all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _complete(folder: Path) -> None:
+    """Write the sizes of a checkpoint's files, once these are on disk."""
+    sizes = {}
+    for file in sorted(folder.iterdir()):
+        with file.open("rb") as written:
+            os.fsync(written.fileno())
+        sizes[file.name] = file.stat().st_size
+    files.write_text(folder / COMPLETE, json.dumps(sizes))
 
 
 def _save_gguf(model: str, folder: Path) -> None:
