@@ -8,7 +8,17 @@ from unicomp_lib.checkpoints import models
 
 torch.set_num_threads(1)
 
+# Fixtures that load the real model, or copy the checkout for processes to run in.
+SLOW = {"checkout", "copy", "dense", "network", "study"}
+
 COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 40, 30)}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out."""
+    for item in items:
+        if SLOW & set(item.fixturenames):
+            item.add_marker("slow")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ def test_int8_is_round_to_nearest_on_a_scale_for_each_output(tiny):
     assert torch.allclose(new, (old / scale).round() * scale, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weights", "least", "most"), [("int8", 8, 9), ("int4", 4, 5.5), ("int2", 2, 3.5), ("float8", 8, 9)]
 )

@@ -16,6 +16,7 @@ def test_kappa_is_that_of_sklearn(seed):
     assert agreement.accuracy(judge, human).value == (judge == human).mean()
 
 
+@pytest.mark.slow
 def test_the_interval_of_kappa_covers():
     def sample(rng, n):
         human = (rng.random(n) < 0.4).astype(int)

@@ -11,6 +11,7 @@ from unicomp_lib.compress import quanto, rtn
 from unicomp_lib.evaluate import efficiency
 
 
+@pytest.mark.slow
 def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     model, tokenizer = models.load(models.TINY)
     saving.save(quanto.compress(model), tokenizer, tmp_path, write=quanto_form.save)
@@ -125,6 +126,7 @@ def test_peak_memory_is_this_process_own():
     assert after - before > 150_000_000
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_an_error_not_a_wait(tmp_path):
     with pytest.raises(RuntimeError, match="ended early"):
         efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=4, generate=1, repeats=2)

@@ -63,6 +63,7 @@ def answers(rng, n, right=0.7, retained=0.8, guessed=0.25):
     return np.where(dense == 1, rng.random(n) < retained, rng.random(n) < guessed).astype(float), dense
 
 
+@pytest.mark.slow
 def test_retention_interval_covers_the_true_retention():
     # Dense is right on 70 %, the compressed keeps each right answer with 80 %, chance 25 % on the rest.
     def draw(rng):
@@ -73,6 +74,7 @@ def test_retention_interval_covers_the_true_retention():
     assert 0.93 <= coverage(draw, truth) <= 0.97
 
 
+@pytest.mark.slow
 def test_interaction_interval_covers_and_the_same_items_are_paired():
     def groups(rng, shared):
         weighted = []

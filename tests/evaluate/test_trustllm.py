@@ -98,6 +98,7 @@ def test_the_chance_of_guessing_is_that_of_the_options():
             assert about["chance"] == pytest.approx(mean, abs=0.002), source
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.parametrize("subtask", sorted(COUNTS))
 def test_right_answers_are_worth_one_and_wrong_ones_nothing(subtask):
@@ -154,6 +155,7 @@ def test_groups_stay_together_and_their_original_comes_first():
                 seen.add(last)
 
 
+@pytest.mark.slow
 @real
 def test_a_model_answers_every_subtask_and_every_answer_is_judged(tiny):
     tasks = {f"trustllm_{name}_generate": 2 for name in COUNTS}

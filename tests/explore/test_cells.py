@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import pytest
 from checkout import copied, environment
+
+pytestmark = pytest.mark.slow
 
 CODE = """
 from unicomp_lib.explore import cells

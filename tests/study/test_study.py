@@ -237,6 +237,7 @@ def test_the_table_of_scores_is_searched_and_filtered(study, site):
         assert all("quanto-int8" in row and "perplexity_ratio" in row for row in rows)
 
 
+@pytest.mark.slow
 def test_without_a_figure_there_is_nothing_to_report(tmp_path):
     done = unicomp(copied(tmp_path / "fresh"), "report", "--profile", "tiny", "--without-chapters")
     assert done.returncode == 2

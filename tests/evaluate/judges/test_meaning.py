@@ -72,6 +72,7 @@ def test_disturbed_instructions_are_compared_with_the_original():
     assert [row["similar"] for row in nonsense[1:]] == [0, 0]
 
 
+@pytest.mark.slow
 def test_the_refusal_judge_agrees_with_people_better_than_phrases_alone():
     answers = labels.refusals()
     verdicts = meaning.refused(answers.select(prompt="objective").to_dicts(), answers["answer"].to_list())
