@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -43,6 +45,99 @@ def test_large_sets_are_decoded_as_they_are_read(image_folder, squares, monkeypa
     streamed = images.load(str(image_folder), "train", size=32)
     indices = torch.tensor([3, 50])
     assert torch.equal(streamed.pixels(indices), squares.pixels(indices))
+
+
+@pytest.fixture
+def pictures(home):
+    """Two pictures in one folder, a function that loads them anew, and how often they have been decoded."""
+    for name, colour in (("a", "red"), ("b", "blue")):
+        for split in ("train", "val"):
+            (home / "set" / split / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8), colour).save(home / "set" / split / name / "0.bmp")
+    return home / "set"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Files that were decoded."""
+    found, decode = [], images.decode
+
+    def counted(file, size):
+        found.append(file)
+        return decode(file, size)
+
+    monkeypatch.setattr(images, "decode", counted)
+    return found
+
+
+def pixels(folder, size=32):
+    return images.load(str(folder), "val", size=size).pixels(torch.arange(2))
+
+
+def test_pixels_are_decoded_once_for_all_processes(pictures, decoded):
+    assert torch.equal(pixels(pictures), pixels(pictures))
+    assert len(decoded) == 2
+
+
+def test_another_picture_of_the_same_size_is_decoded(pictures, decoded):
+    before = pixels(pictures)
+    file = pictures / "val" / "a" / "0.bmp"
+    size = file.stat().st_size
+    Image.new("RGB", (8, 8), "green").save(file)
+    assert file.stat().st_size == size
+    after = pixels(pictures)
+    assert len(decoded) == 4
+    assert not torch.equal(after[0], before[0])
+    assert torch.equal(after[1], before[1])
+
+
+def test_what_goes_in_is_part_of_the_cached_pixels_name(pictures, decoded, monkeypatch):
+    pixels(pictures)
+    assert pixels(pictures, size=33).shape[-1] == 33
+    assert len(decoded) == 4
+    monkeypatch.setattr(images, "VERSION", "another")
+    pixels(pictures)
+    assert len(decoded) == 6
+    one = images.load(str(pictures), "val", size=32)
+    for origin in ((), ("1" * 64,), ("2" * 64,)):
+        replace(one, origin=origin).pixels(torch.arange(2))
+    assert len(decoded) == 10
+
+
+def test_features_of_other_weights_are_computed_again(pictures):
+    one, computed = images.load(str(pictures), "val", size=32), []
+
+    def compute():
+        computed.append(1)
+        return torch.ones(2, 3)
+
+    for weights in ("first", "first", "second"):
+        one.cached("features", compute, {"weights": weights})
+    assert len(computed) == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: b"",
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
+        lambda content: content.replace(b"sha256", b"sha255"),
+    ],
+    ids=["cut short", "empty", "one bit", "without its hash"],
+)
+def test_damaged_pixels_are_decoded_again(pictures, decoded, damage):
+    whole = pixels(pictures)
+    (cached,) = pictures.parent.glob("images/*.pixels.safetensors")
+    cached.write_bytes(damage(cached.read_bytes()))
+    assert torch.equal(pixels(pictures), whole)
+    assert torch.equal(pixels(pictures), whole)
+    assert len(decoded) == 4
+
+
+def test_emoji_know_the_archives_they_are_from(monkeypatch):
+    assert list(images.load("emoji", "val", number=2).origin) == images.identity("emoji")
+    assert all(len(archive) == 64 for archive in images.identity("emoji"))
 
 
 def test_transparency_is_white_and_the_middle_square_is_kept(tmp_path):

@@ -105,7 +105,8 @@ def features(images: Images, *, size: int = 128) -> torch.Tensor:
     Images are enlarged to ``size`` pixels, close to what the network was trained on. Computed once, then read
     from the cache.
     """
-    return images.cached(f"efficientnet-lite0-{VERSION}-{size}", lambda: _features(images, size))
+    weights = assets.asset("efficientnet-lite0").files
+    return images.cached(f"efficientnet-lite0-{VERSION}-{size}", lambda: _features(images, size), weights)
 
 
 @torch.no_grad()

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from filelock import FileLock
 from PIL import Image, UnidentifiedImageError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from unicomp_lib import files, hardware, paths
 from unicomp_lib.inputs import assets
@@ -34,6 +35,7 @@ class Images:
     groups: list[str]  # what an image shows: images of one emoji are not independent
     classes: list[str]
     size: int
+    origin: tuple[str, ...] = ()  # SHA-256 of the archives the files are from, where they are pinned
 
     def __len__(self) -> int:
         return len(self.files)
@@ -42,17 +44,23 @@ class Images:
     def _decoded(self) -> torch.Tensor:
         return self.cached("pixels", lambda: torch.stack([decode(file, self.size) for file in self.files]))
 
-    def cached(self, name: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """What ``compute`` gives for these images, computed once for all processes and stored on disk."""
-        text = "\n".join(f"{file} {file.stat().st_size}" for file in self.files)
-        digest = hashlib.sha256(f"{VERSION} {self.size}\n{text}".encode()).hexdigest()[:12]
+    def cached(self, name: str, compute: Callable[[], torch.Tensor], made_with: object = None) -> torch.Tensor:
+        """What ``compute`` gives for these images, computed once for all processes and stored on disk.
+
+        It is computed again where the images, the size, this module's version or whatever else it is
+        ``made_with`` have changed, and where the stored file is damaged.
+        """
+        content = [VERSION, self.size, self.origin, *map(_identity, self.files), made_with]
+        digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
         target = paths.home() / "images" / f"{digest}.{name}.safetensors"
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_suffix(".lock")):
-            if not target.is_file():
-                content = {name: compute()}
-                files.write_whole(target, lambda part: save_file(content, part))
-        return load_file(target)[name]
+            if (stored := _stored(target, name)) is not None:
+                return stored
+            computed = compute().contiguous()
+            checked = {"sha256": _digest(computed)}
+            files.write_whole(target, lambda part: save_file({name: computed}, part, checked))
+            return computed
 
     def pixels(self, indices: torch.Tensor) -> torch.Tensor:
         """Images at ``indices`` as bytes: (indices, 3, size, size)."""
@@ -82,7 +90,8 @@ def load(data: str, split: str, *, size: int = 64, number: int = 0) -> Images:
         drawn = np.random.default_rng(0).permutation(len(entries))[:number]
         entries = [entries[index] for index in sorted(drawn)]
     files_, labels, groups = zip(*entries, strict=True)
-    return Images(list(files_), torch.tensor(labels), list(groups), classes, size)
+    origin = _archives() if data == EMOJI else ()
+    return Images(list(files_), torch.tensor(labels), list(groups), classes, size, origin)
 
 
 def scaled(pixels: torch.Tensor) -> torch.Tensor:
@@ -107,7 +116,7 @@ def decode(file: Path, size: int) -> torch.Tensor:
 def identity(data: str) -> object:
     """What identifies a data set in a step's key: hashes of the assets, or a folder's file names and sizes."""
     if data == EMOJI:
-        return [assets.asset(name).archive for name in _VENDORS]
+        return list(_archives())
     images = sorted(file for file in Path(data).rglob("*") if file.suffix.lower() in SUFFIXES)
     text = "\n".join(f"{file.relative_to(data)} {file.stat().st_size}" for file in images)
     return [len(images), zlib.crc32(text.encode())]
@@ -118,6 +127,30 @@ _VENDORS = {
     "emoji-twitter": ("img/twitter/64", ".png"),
     "emoji-fluent": ("assets", ".webp"),
 }
+
+
+def _archives() -> tuple[str, ...]:
+    return tuple(assets.asset(name).archive for name in _VENDORS)
+
+
+def _identity(file: Path) -> tuple[str, int, int]:
+    """A file's path, size and time: hashing all bytes at each pass would cost more than it protects."""
+    facts = file.stat()
+    return str(file), facts.st_size, facts.st_mtime_ns
+
+
+def _stored(target: Path, name: str) -> torch.Tensor | None:
+    """The tensor in a cached file; None where it is not there, or is not the one that was written."""
+    try:
+        with safe_open(target, "pt") as opened:
+            tensor = opened.get_tensor(name)
+            return tensor if opened.metadata()["sha256"] == _digest(tensor) else None
+    except (OSError, SafetensorError, KeyError, TypeError):
+        return None
+
+
+def _digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().data).hexdigest()
 
 
 def _emoji(split: str) -> tuple[list[tuple[Path, int, str]], list[str]]:
