@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from unicomp_lib import paths
 from unicomp_lib.evaluate.judges import endpoint
 from unicomp_lib.evaluate.judges.endpoint import Endpoint
 
@@ -76,3 +77,40 @@ def test_an_endpoint_that_never_answers_or_refuses_is_one_sentence(server):
     server.server_close()
     with pytest.raises(ValueError, match="gave no verdict on any"):
         endpoint.verdicts(at(server), "right", ITEMS, ANSWERS)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hunter2@host/v1", "https://hunter2@host/v1", "http://:hunter2@host:8000/v1", "me:hunter2@host/v1",
+        "https://host/v1?api_key=hunter2", "https://host/v1#hunter2", "https://me:hunter2@[host/v1",
+    ],
+)  # fmt: skip
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url):
+    with pytest.raises(ValueError, match="judge_url contains a user, a password or a query") as raised:
+        Endpoint(url, "judge-model")
+    assert "hunter2" not in str(raised.value)
+    assert "UNICOMP_JUDGE_KEY" in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["localhost:8000/v1", "file:///etc/passwd", "https://", "https://host:port/v1"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(ValueError, match="judge_url is no address of an endpoint; give one such as"):
+        Endpoint(url, "judge-model")
+
+
+def test_the_key_is_sent_and_kept_nowhere(server, monkeypatch, capfd):
+    monkeypatch.setenv(endpoint.KEY, "hunter2")
+    server.replies = lambda text: (200, "1")
+    asked = at(server)
+    endpoint.verdicts(asked, "right", ITEMS, ANSWERS)
+    assert {key for _, key, _ in server.asked} == {"Bearer hunter2"}
+    server.replies = lambda text: (401, "")
+    with pytest.raises(ValueError, match="refuses the key") as raised:
+        endpoint.verdicts(asked, "refused", ITEMS, ANSWERS)
+    kept = [file.read_text() for file in paths.home().rglob("*") if file.is_file()]
+    assert len(kept) == len(ANSWERS)
+    printed = capfd.readouterr()
+    for text in (*kept, printed.out, printed.err, str(raised.value), repr(asked)):
+        assert "hunter2" not in text

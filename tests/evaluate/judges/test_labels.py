@@ -1,3 +1,5 @@
+import csv
+
 import polars as pl
 import pytest
 
@@ -72,6 +74,49 @@ def test_agreement_is_by_task_and_over_all(judged):
     assert everything["accuracy"] == pytest.approx(1 - 6 / 28)
     assert everything["kappa_low"] < everything["kappa"] < everything["kappa_high"]
     assert agreement.filter(pl.col("task") != "all")["n"].sum() == 28
+
+
+CELLS = [
+    "=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "'=1", "''=1", '=HYPERLINK("http://host","a, b")',
+    "plain", "'quoted'", "1 = 1", "", "'", " =1", "a\n=1",
+]  # fmt: skip
+
+
+def test_no_cell_is_run_by_a_spreadsheet_and_each_is_read_back_as_it_was(tmp_path):
+    table = pl.DataFrame({"id": range(len(CELLS)), "answer": CELLS, "value": -1.5})
+    labels.quoted(table).write_csv(tmp_path / "a.csv")
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        stored = [row["answer"] for row in csv.DictReader(file)]
+    assert not [cell for cell in stored if cell[:1] in tuple("=+-@\t\r\n＝＋－＠")]
+    assert [cell for cell, before in zip(stored, CELLS, strict=True) if cell != before] == [
+        f"'{cell}" for cell in CELLS[:11]
+    ]
+    assert labels.read(tmp_path / "a.csv").equals(table)
+
+
+def test_formulas_of_a_model_are_quoted_and_the_agreement_is_unchanged(judged, monkeypatch):
+    def score():
+        labels.draw("mine", judged, number=30)
+        fill(judged, lambda row: str(int(row["value"] if row["id"] % 5 else 1 - row["value"])))
+        found = labels.score(judged)
+        texts = pl.read_csv(judged), pl.read_csv(judged.with_name("labels.key.csv"))
+        judged.unlink()
+        return found, *texts
+
+    plain, _, _ = score()
+    path = results.judgements("mine", "reliability")
+    hostile = tables.read(path).with_columns(
+        pl.lit('{"answers": ["=cmd|\' /C calc\'!A0"]}').alias("output"), pl.lit("@judge-1").alias("judge")
+    )
+    tables.write(hostile, path)
+    monkeypatch.setattr(labels.judging, "documents", lambda *given: [{"prompt": "+1", "answers": ["-1"]}])
+    found, drawn, key = score()
+    assert set(drawn["answer"]) == {"'=cmd|' /C calc'!A0"}
+    assert set(drawn["prompt"]) == {"'+1"}
+    assert set(drawn["reference"]) == {"'-1"}
+    assert set(key["judge"]) == {"'@judge-1"}
+    assert set(found["judge"]) == {"@judge-1", "all"}
+    assert found.drop("judge").equals(plain.drop("judge"))
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,31 @@ class Endpoint:
     url: str
     model: str
 
+    def __post_init__(self) -> None:
+        check_url(self.url)
+
     @property
     def judge(self) -> str:
         """Name of this judge in every row; ``VERSION`` covers its questions and how replies are read."""
         return f"{self.model}-{VERSION}"
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that holds a secret: parameters are stored in records, and a key never is.
+
+    Raises a ``ValueError`` that does not repeat the address.
+    """
+    if set("@?#") & set(url):
+        raise ValueError(
+            "judge_url contains a user, a password or a query, which would be stored with the results; leave them out "
+            f"and put the key into the environment variable {KEY}"
+        )
+    try:
+        whole = httpx.URL(url)
+    except httpx.InvalidURL:
+        whole = httpx.URL("")
+    if whole.scheme not in ("http", "https") or not whole.host:
+        raise ValueError("judge_url is no address of an endpoint; give one such as https://host/v1, or leave it empty")
 
 
 def verdicts(endpoint: Endpoint, metric: str, items: list[Item], answers: list[str]) -> list[float | None]:

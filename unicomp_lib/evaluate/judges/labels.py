@@ -13,6 +13,10 @@ from unicomp_lib.inputs import assets
 
 VERSION = "1"
 
+# How a cell begins that a spreadsheet would run as a formula. With apostrophes in front it is text, but one of them
+# is taken off on reading, so such a cell gains another.
+FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]"
+
 SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 
 
@@ -22,8 +26,8 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
     Equally many of every task and verdict, as far as there are enough, in random order, from all
     variants. The file has an empty column ``label``; the judges and their verdicts are in a separate
     file, ``<name>.key.csv``, so that labelling is blind. Verdicts that no person could give on one
-    answer, such as similarities, are left out. A ``ValueError`` where nothing is judged, or where the
-    file already exists.
+    answer, such as similarities, are left out. A text that a spreadsheet would run as a formula has an
+    apostrophe in front. A ``ValueError`` where nothing is judged, or where the file already exists.
     """
     if target.exists():
         raise ValueError(f"{target} already exists and may contain labels; give another name or move it away")
@@ -42,9 +46,9 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
         pl.col("metric").replace_strict(QUESTIONS).alias("question"),
         pl.lit("").alias("label"),
     )
-    files.write_whole(target, drawn.select(SHOWN).write_csv)
+    files.write_whole(target, quoted(drawn.select(SHOWN)).write_csv)
     key = drawn.select("id", "task", "metric", "judge", "model", "variant", "doc_id", "value")
-    files.write_whole(_key(target), key.write_csv)
+    files.write_whole(_key(target), quoted(key).write_csv)
     return len(drawn)
 
 
@@ -78,9 +82,7 @@ def score(target: Path) -> pl.DataFrame:
     for file in (target, _key(target)):
         if not file.is_file():
             raise ValueError(f"{file} does not exist; draw a sample first: nox -s label -- draw {target.name}")
-    labelled = pl.read_csv(target, schema_overrides={"label": pl.String}).select(
-        "id", pl.col("label").str.strip_chars()
-    )
+    labelled = read(target).select("id", pl.col("label").str.strip_chars())
     labelled = labelled.filter(pl.col("label").is_not_null(), pl.col("label") != "")
     wrong = labelled.filter(~pl.col("label").is_in(["0", "1"]))
     if not wrong.is_empty():
@@ -89,13 +91,24 @@ def score(target: Path) -> pl.DataFrame:
         )
     if labelled.is_empty():
         raise ValueError(f"{target.name} contains no labels yet; fill in its column label with 0 or 1")
-    joined = labelled.join(pl.read_csv(_key(target)), on="id")
+    joined = labelled.join(read(_key(target)), on="id")
     parts = joined.partition_by("task", "judge", maintain_order=True)
     named = [({"task": part["task"][0], "judge": part["judge"][0]}, part) for part in parts]
     everything = [*named, ({"task": "all", "judge": "all"}, joined)]
     return pl.DataFrame(
         [agreement_row(about, part["value"], part["label"].cast(pl.Int64)) for about, part in everything]
     )
+
+
+def quoted(table: pl.DataFrame) -> pl.DataFrame:
+    """``table`` with an apostrophe before each text that a spreadsheet would run as a formula."""
+    return table.with_columns(pl.col(pl.String).str.replace(f"^({FORMULA})", "'${1}"))
+
+
+def read(file: Path) -> pl.DataFrame:
+    """A CSV file of ``draw``, its texts as they were before ``quoted``."""
+    table = pl.read_csv(file, schema_overrides={"label": pl.String})
+    return table.with_columns(pl.col(pl.String).str.replace(f"^'({FORMULA})", "${1}"))
 
 
 def agreement_row(about: dict[str, object], judge: pl.Series, human: pl.Series) -> dict[str, object]:
