@@ -1,11 +1,12 @@
 """What the study needs to know of a task beyond lm-eval: its capability, format and chance level."""
 
+import difflib
 import hashlib
 import importlib
 import importlib.metadata
 import json
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,12 @@ def described(task: str) -> dict[str, Any]:
     if is_own(task):
         metadata: dict[str, Any] = _definition(task, _Plain)["metadata"]
         return metadata
-    shipped: dict[str, dict[str, Any]] = _read("_lm_eval", _Plain)
+    shipped: dict[str, dict[str, Any]] = _plain("_lm_eval")
     if task not in shipped:
         own = sorted({*_of_sets(), *(file.stem for file in OWN.glob("[!_]*.yaml"))})
-        raise ValueError(f"task {task!r} is not known; allowed are {', '.join([*own, *sorted(shipped)])}")
+        near = difflib.get_close_matches(task, [*own, *shipped], n=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise ValueError(f"task {task!r} is not known; {hint}allowed are {', '.join([*own, *sorted(shipped)])}")
     return shipped[task]
 
 
@@ -95,10 +98,11 @@ def source(task: str) -> str:
 
 
 def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
+    read = _plain if loader is _Plain else partial(_read, loader=loader)
     if task not in _of_sets():
-        return _read(task, loader)
+        return read(task)
     source, form, about = _of_sets()[task]
-    template = _read(about.get("template", f"_{form}"), loader)
+    template = read(about.get("template", f"_{form}"))
     fields = {key: value for key, value in about.items() if key not in ("formats", "template")}
     metadata = {"version": 1.0, "format": form, "metric": METRICS[form], **fields}
     return {**template, "task": task, "dataset_kwargs": {"source": source}, "metadata": metadata}
@@ -107,12 +111,18 @@ def _definition(task: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:
 @cache
 def _of_sets() -> dict[str, tuple[str, str, dict[str, Any]]]:
     """Every task of ``tasks/_sets.yaml``: its set, its format and the set's line."""
-    sets: dict[str, dict[str, Any]] = _read("_sets", _Plain)
+    sets: dict[str, dict[str, Any]] = _plain("_sets")
     return {
         f"{source}_{form}": (source, form, about)
         for source, about in sets.items()
         for form in about.get("formats", FORMATS)
     }
+
+
+@cache
+def _plain(stem: str) -> dict[str, Any]:
+    """What a file says, for those who only read it: lm-eval may change what it is given."""
+    return _read(stem, _Plain)
 
 
 def _read(stem: str, loader: type[yaml.SafeLoader]) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Texts for calibration and for fidelity, kept apart from each other and from the benchmark items."""
 
+import difflib
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +37,50 @@ def texts(source: str) -> list[Text]:
         return [text for text in _passages() if _held_out(text) == (source == HELD_OUT)]
     if source == REASONING:
         return [*_word_problems(), *_logic(), *_worked()]
+    return list(_own(source))
+
+
+def check(source: str) -> None:
+    """Raise a ``ValueError`` where a source or mixture names no text, or a file that cannot be one.
+
+    Of a file the first thousand texts are read, so that a plan of gigabytes stays quick.
+    """
+    for name, _ in parts(source):
+        if name not in ASSETS:
+            path = Path(name)
+            stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()
+            _check_file(name, stamp)
+
+
+@cache
+def _check_file(source: str, stamp: tuple[int, ...]) -> None:
+    for _ in itertools.islice(_own(source), 1000):
+        pass
+
+
+def _own(source: str) -> Iterator[Text]:
+    """Texts of a user's file: each line, or each row of a JSONL file."""
     path = Path(source)
     if not path.is_file():
+        near = difflib.get_close_matches(source, (GENERAL, REASONING), n=1)
         raise ValueError(
-            f"calibration source {source!r} is not known; allowed are {GENERAL}, {REASONING}, the path of a .txt "
-            f"or .jsonl file, or a mixture such as 0.5*{GENERAL}+0.5*{REASONING}"
+            f"calibration source {source!r} is not known; {f'did you mean {near[0]!r}? ' if near else ''}allowed are "
+            f"{GENERAL}, {REASONING}, the path of a .txt or .jsonl file that is there, or a mixture such as "
+            f"0.5*{GENERAL}+0.5*{REASONING}"
         )
-    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return [_row(json.loads(line), path) for line in lines] if path.suffix == ".jsonl" else list(lines)
+    empty = True
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if "\0" in line:
+                    raise ValueError(f"{path} is no text: its line {number} has zero bytes; give a .txt or .jsonl file")
+                if line.strip():
+                    empty = False
+                    yield _row(line, path, number) if path.suffix == ".jsonl" else line.rstrip("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text in UTF-8 ({error.reason}); save it in this encoding") from error
+    if empty:
+        raise ValueError(f"{path} holds no text; give a file with one text per line")
 
 
 def parts(source: str) -> list[tuple[str, float]]:
@@ -49,19 +88,44 @@ def parts(source: str) -> list[tuple[str, float]]:
 
     ``general+reasoning`` mixes in equal shares, ``3*general+reasoning`` three to one.
     """
-    if Path(source).is_file():
-        return [(source, 1.0)]
     weighted = []
-    for part in source.split("+"):
-        weight, star, name = part.rpartition("*")
+    for weight, name in split(source):
         try:
-            weighted.append((name.strip(), float(weight) if star else 1.0))
+            weighted.append((name, float(weight.removesuffix("*")) if weight else 1.0))
         except ValueError:
-            raise ValueError(f"calibration {source!r} gives the weight {weight!r}; give a number above 0") from None
-    if min(weight for _, weight in weighted) <= 0:
+            raise ValueError(
+                f"calibration {source!r} gives the weight {weight.removesuffix('*')!r}; give a number above 0"
+            ) from None
+    if not all(weight > 0 for _, weight in weighted):
         raise ValueError(f"calibration {source!r} gives a weight of 0 or less; give numbers above 0")
     total = sum(weight for _, weight in weighted)
     return [(name, weight / total) for name, weight in weighted]
+
+
+def split(source: str) -> list[tuple[str, str]]:
+    """A mixture as it is written: the weight of each source with its star ("" where there is none), and its name.
+
+    The path of a file may hold a plus or a star where it is given alone.
+    """
+    if Path(source).is_file():
+        return [("", source)]
+    parted = [part.rpartition("*") for part in source.split("+")]
+    return [(weight + star, name.strip()) for weight, star, name in parted]
+
+
+def located(source: str, find: Callable[[str], Path | None]) -> str:
+    """The source or mixture with the absolute path of each file that ``find`` knows in place of its name.
+
+    A ``ValueError`` says where such a path cannot be part of a mixture.
+    """
+    if source not in ASSETS and (path := find(source)):
+        return str(path)
+    written = split(source)
+    found = {name: str(path) for _, name in written if name not in ASSETS and (path := find(name))}
+    for place in found.values():
+        if len(written) > 1 and {"+", "*"} & set(place):
+            raise ValueError(f"calibration {source!r}: {place} holds a + or *, which join a mixture; move the file")
+    return "+".join(f"{weight}{found.get(name, name)}" for weight, name in written) if found else source
 
 
 def needed(source: str) -> set[str]:
@@ -71,9 +135,9 @@ def needed(source: str) -> set[str]:
 
 def identity(source: str) -> list[Any]:
     """What a step's key contains of a source: digests of the files that its texts come from."""
-    own = [files.sha256(Path(name)) for name, _ in parts(source) if Path(name).is_file()]
-    split = [SPLIT] if REASONING in dict(parts(source)) else []
-    return [*own, *split, *(assets.asset(name).files for name in sorted(needed(source)))]
+    own = [files.sha256(Path(name)) for name, _ in parts(source) if name not in ASSETS and Path(name).is_file()]
+    rule = [SPLIT] if REASONING in dict(parts(source)) else []
+    return [*own, *rule, *(assets.asset(name).files for name in sorted(needed(source)))]
 
 
 def reserved(passage: str) -> bool:
@@ -88,14 +152,17 @@ def lines(asset: str, inside: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
-def _row(row: dict[str, Any], path: Path) -> Text:
-    if "text" in row:
+def _row(line: str, path: Path, number: int) -> Text:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} of {path} is no valid JSON ({error}); correct it") from error
+    if isinstance(row, dict) and "text" in row:
         return str(row["text"])
-    if "question" in row and "answer" in row:
+    if isinstance(row, dict) and "question" in row and "answer" in row:
         return [str(row["question"]), str(row["answer"])]
-    raise ValueError(
-        f"a row of {path} has {', '.join(row) or 'nothing'}; each needs a text, or a question and an answer"
-    )
+    has = (", ".join(row) or "nothing") if isinstance(row, dict) else f"a {type(row).__name__}"
+    raise ValueError(f"a row of {path}, line {number}, has {has}; each needs a text, or a question and an answer")
 
 
 def _passages() -> list[str]:

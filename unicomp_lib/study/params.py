@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
 
-from unicomp_lib import paths
+from unicomp_lib import files, paths
+from unicomp_lib.study import strict_yaml
+from unicomp_lib.study.hints import meant
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -15,7 +16,9 @@ Count = Annotated[int, Field(ge=1)]
 DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
 RESERVED = (RERUN, "all")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
-NOT_PROFILES = ("assets", "published")  # files of params/ that are no profile
+NOT_PROFILES = ("assets", "published", "claims")  # files of params/ that are no profile
+DEFAULT = "embedded"
+OWNER = "profile.txt"  # in results/<profile>: the file of a profile that lies outside params/
 
 
 class ParamsError(ValueError):
@@ -35,6 +38,8 @@ class Vocabulary(BaseModel):
     samples: Count | None = None
     length: Annotated[int, Field(ge=2)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
+    bits: Literal[2, 3, 4, 8] | None = None
+    group_size: Count | None = None
     batch_size: Count | None = None
     prompt: Count | None = None
     generate: Count | None = None
@@ -152,35 +157,73 @@ class Profile(BaseModel):
     cluster: Cluster = Cluster()
     figures: list[str] = []
 
+    _file: Path | None = PrivateAttr(default=None)
+    _option: str = PrivateAttr(default="")
+
+    @property
+    def folder(self) -> Path:
+        """Where the profile's file lies."""
+        return self._file.parent if self._file else paths.project() / "params"
+
+    @property
+    def option(self) -> str:
+        """How commands are given this profile, such as `` --profile tiny``; empty for the default one."""
+        return self._option
+
+
+def own_profiles() -> list[str]:
+    """Names of the profiles in ``params/``."""
+    return sorted(file.stem for file in (paths.project() / "params").glob("*.yaml") if file.stem not in NOT_PROFILES)
+
 
 def profile_path(profile: str) -> Path:
     """Path of a profile given by name (``embedded``) or by the path of a YAML file."""
     if profile.endswith((".yaml", ".yml")):
-        path = Path(profile)
+        path = Path(profile).expanduser()
     else:
         path = paths.project() / "params" / f"{profile}.yaml"
-    if not path.is_file():
-        known = sorted(file.stem for file in path.parent.glob("*.yaml") if file.stem not in NOT_PROFILES)
-        raise ParamsError(f"profile {profile!r} is not there; allowed are {', '.join(known)}, or a YAML file's path")
+    if not path.is_file() or profile in NOT_PROFILES:
+        known = own_profiles()
+        hint = meant(Path(profile).stem, known)
+        raise ParamsError(
+            f"profile {profile!r} is not there; allowed are {', '.join(known)}, or a YAML file's path"
+            f"{f'; {hint}' if hint else ''}"
+        )
     return path
+
+
+def located(value: str, folder: Path) -> Path | None:
+    """The file or folder that a profile in ``folder`` names, None where there is none.
+
+    A relative path is looked for in the checkout, then beside the profile; ``~`` is the user's home.
+    """
+    try:
+        given = Path(value).expanduser()
+        places = [given] if given.is_absolute() else [paths.project() / given, folder.absolute() / given]
+        return next((place for place in places if place.exists()), None) if value else None
+    except (OSError, RuntimeError):  # a name that no file can have, or the home of a user that there is not
+        return None
 
 
 def load(name: str) -> Profile:
     """Read and validate a profile. Raises ``ParamsError`` with one sentence for the first fault."""
     path = profile_path(name)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path.name} is no valid YAML: {' '.join(str(error).split())}") from error
+        content = strict_yaml.read(path)
+    except ValueError as error:
+        raise ParamsError(str(error)) from error
     if not isinstance(content, dict):
         raise ParamsError(f"{path.name} must be a mapping with models, compressions, evaluations and figures")
     try:
         profile = Profile.model_validate({"name": path.stem, **content})
     except ValidationError as error:
         raise ParamsError(_sentence(error, path.name)) from error
+    profile._file = path
+    profile._option = "" if name == DEFAULT else f" --profile {name}"
     if DENSE not in profile.compressions:
         raise ParamsError(f"{path.name} has no compression {DENSE!r}, which all others are compared with; add it")
     _check_names(profile, path.name)
+    _check_outputs(profile, path)
     for variant, compression in profile.compressions.items():
         check_ranges(compression.parameters, f"compressions.{variant} of {path.name}")
     for dimension, evaluation in profile.evaluations.items():
@@ -190,6 +233,46 @@ def load(name: str) -> Profile:
     for section, given in _vision(profile).items():
         check_ranges(given, f"{section} of {path.name}")
     return profile
+
+
+def _is_own(path: Path) -> bool:
+    return path.absolute().parent.resolve() == (paths.project() / "params").resolve()
+
+
+def _check_outputs(profile: Profile, path: Path) -> None:
+    """No profile may write where another one's results are: they lie in folders of the profile's name."""
+    if _is_own(path):
+        if profile.name != path.stem:
+            raise ParamsError(
+                f"{path.name} has the name {profile.name!r}, but a profile in params/ is called by its file, and so "
+                "are its results; remove name, or rename the file"
+            )
+        return
+    rename = "rename the file, or give it another name, such as name: my-study"
+    if taken := [name for name in own_profiles() if name.casefold() == profile.name.casefold()]:
+        raise ParamsError(
+            f"{path} is called {profile.name!r}, and would replace the results of the profile {taken[0]!r} in params/; "
+            f"{rename}"
+        )
+    other = owner(profile.name)
+    if other and other.is_file() and not other.samefile(path):
+        raise ParamsError(f"{path} is called {profile.name!r} like {other}, whose results it would replace; {rename}")
+
+
+def owner(name: str) -> Path | None:
+    """The file of the profile outside ``params/`` whose results are in ``results/<name>``, as far as is known."""
+    try:
+        return Path((paths.project() / "results" / name / OWNER).read_text(encoding="utf-8").strip())
+    except (OSError, ValueError):
+        return None
+
+
+def own_results(profile: Profile) -> None:
+    """Note in ``results/<name>`` which file outside ``params/`` these results are of."""
+    if profile._file and not _is_own(profile._file):
+        target = paths.project() / "results" / profile.name / OWNER
+        if owner(profile.name) != (path := profile._file.resolve()):
+            files.write_text(target, f"{path}\n")
 
 
 def _check_names(profile: Profile, where: str) -> None:
@@ -230,12 +313,60 @@ def check_ranges(parameters: dict[str, Any], where: str) -> None:
         raise ParamsError(_sentence(error, where)) from error
 
 
+# Values that notebooks take, by notebook; a test holds them to the modules that refuse all others.
+CHOICES: dict[str, dict[str, tuple[str, ...]]] = {
+    "compress/quanto": {"weights": ("int8", "int4", "int2", "float8"), "activations": ("", "int8")},
+    "compress/minitron": {"divergence": ("forward", "reverse")},
+    "compress/lrc": {"divergence": ("forward", "reverse")},
+    "vision/prune": {
+        "method": ("unstructured", "filters", "connections"), "criterion": ("l1", "random"),
+        "scope": ("layerwise", "global"), "schedule": ("one-shot", "iterative"),
+    },
+    "vision/interpretability": {"split": ("train", "val"), "measure": ("efficientnet-lite0", "dreamsim")},
+}  # fmt: skip
+
+
+def check_choices(notebook: str, parameters: dict[str, Any], where: str) -> None:
+    """Raise ``ParamsError`` where a notebook would refuse a value, or two that contradict each other."""
+    for name, allowed in CHOICES.get(notebook, {}).items():
+        value = parameters[name]
+        if value not in allowed:
+            options = ", ".join(option or "nothing" for option in allowed)
+            raise ParamsError(
+                f"{where} gives {name}={value!r}; allowed are {options}; {meant(value, allowed) or 'correct it'}"
+            )
+    if parameters.get("pattern"):
+        kept, group = map(int, parameters["pattern"].split(":"))
+        if not 0 < kept < group:
+            raise ParamsError(
+                f"{where} gives pattern={parameters['pattern']!r}; n:m keeps n of every m weights, with 0 < n < m, "
+                "such as 2:4; correct it"
+            )
+        if abs(parameters["sparsity"] - (1 - kept / group)) > 1e-9:
+            raise ParamsError(
+                f"{where} has sparsity={parameters['sparsity']}, which contradicts pattern={parameters['pattern']!r}: "
+                f"it removes {1 - kept / group:g}; give that"
+            )
+    if notebook == "compress/smoothquant" and not 0 <= parameters["alpha"] <= 1:
+        raise ParamsError(f"{where} gives alpha={parameters['alpha']}; give a share from 0 to 1")
+    if parameters.get("schedule") == "iterative" and parameters["epochs"] % parameters["steps"]:
+        raise ParamsError(
+            f"{where} has epochs={parameters['epochs']}, which {parameters['steps']} steps cannot divide equally; give "
+            "a multiple of the steps"
+        )
+
+
+SECTIONS: dict[tuple[str, ...], type[BaseModel]] = {(): Profile, ("vision",): Vision, ("cluster",): Cluster}
+
+
 def _sentence(error: ValidationError, where: str) -> str:
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"])
+    section, key = tuple(map(str, first["loc"][:-1])), str(first["loc"][-1]) if first["loc"] else ""
     if first["type"] == "extra_forbidden":
-        allowed = ", ".join(sorted(set(Profile.model_fields) - {"name"}))
-        return f"{where} has an unknown key {name!r}; allowed are {allowed}; correct or remove it"
+        allowed = sorted(set(SECTIONS[section].model_fields) - {"name"})
+        hint = meant(key, allowed) or "correct or remove it"
+        return f"{where} has an unknown key {name!r}; allowed are {', '.join(allowed)}; {hint}"
     if first["type"] == "missing":
         return f"{where} lacks {name!r}; add it"
     rule = first["msg"][0].lower() + first["msg"][1:]

@@ -7,14 +7,25 @@ from typing import Any
 
 from unicomp_lib import hardware
 from unicomp_lib.evaluate import task
-from unicomp_lib.study import notebooks, variants
-from unicomp_lib.study.params import DENSE, RERUN, UNTRAINED, Compression, ParamsError, Profile, Vision
+from unicomp_lib.study import notebooks, sources, variants
+from unicomp_lib.study.hints import meant
+from unicomp_lib.study.params import (
+    DENSE,
+    RERUN,
+    UNTRAINED,
+    Compression,
+    ParamsError,
+    Profile,
+    Vision,
+    check_choices,
+)
 from unicomp_lib.study.steps import Cell, Output, Stage, Step, step_name
 
 ITEMS, UNITS, TABLE, CHECKPOINT = "items.parquet", "units.parquet", "scores.parquet", "checkpoint"
 EXCLUSIVE = ("efficiency",)
 JUDGED = ("reliability",)  # dimensions whose answers are judged in a step of its own
 NETWORK = "googlenet"  # the model of the vision study
+NETWORKS = ("train", "prune", "accuracy", "interpretability")  # its notebooks
 
 Reads = dict[str, Output | list[Output]]
 
@@ -25,6 +36,7 @@ def plan(profile: Profile) -> list[Step]:
     Raises ``ParamsError`` or ``NotebookError`` in one sentence for an unknown method, task,
     figure or parameter, or a value of the wrong type.
     """
+    _check_shared(profile)
     _check_bases(profile)
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
@@ -34,26 +46,72 @@ def plan(profile: Profile) -> list[Step]:
     figures = [_figure(profile, name) for name in profile.figures]
     steps = [*compressions, *evaluations, *judged.values(), *vision, *scores, *figures]
     for step in steps:
-        notebooks.check(step.notebook, step.parameters, f"step {step.name} of profile {profile.name}")
+        where = f"step {step.name} of profile {profile.name}"
+        notebooks.check(step.notebook, step.parameters, where)
+        check_choices(step.notebook, notebooks.defaults(step.notebook) | step.parameters, where)
     _check_names(profile, steps)
-    return steps
+    return [sources.located(step, profile) for step in steps]
 
 
-def select(steps: list[Step], pattern: str) -> list[Step]:
-    """The steps whose name matches a glob, with all they read; no match is a ``ParamsError``."""
+def select(steps: list[Step], pattern: str, option: str = "") -> list[Step]:
+    """The steps whose name matches a glob, with all they read; no match is a ``ParamsError``.
+
+    ``option`` is how the profile is given to a command, for the hint.
+    """
     wanted = {step.name for step in steps if fnmatch.fnmatch(step.name, pattern)}
     if not wanted:
-        stages = ", ".join(sorted({f"{step.stage}/*" for step in steps}))
-        raise ParamsError(f"no step matches {pattern!r}; try one of {stages}, or --dry-run to see all names")
+        raise ParamsError(f"no step matches {pattern!r}; {names_of(steps, pattern, option)}")
     for step in reversed(steps):
         if step.name in wanted:
             wanted |= set(step.parents)
     return [step for step in steps if step.name in wanted]
 
 
+def names_of(steps: list[Step], pattern: str, option: str) -> str:
+    """What to give in place of a ``pattern`` that matches no step."""
+    near = meant(pattern, [step.name for step in steps])
+    stages = ", ".join(sorted({f"{step.stage}/*" for step in steps}))
+    return f"{f'{near} Else ' if near else ''}try one of {stages}; all names: nox -s reproduce --{option} --dry-run"
+
+
 def precision(profile: Profile) -> str:
     """The profile's precision; ``auto`` is what this machine multiplies fastest."""
     return hardware.native_precision() if profile.precision == "auto" else profile.precision
+
+
+def _check_shared(profile: Profile) -> None:
+    """What a profile gives to many notebooks must be a parameter of one: else it would be dropped unseen."""
+    compressing = [f"compress/{compression.method}" for compression in profile.compressions.values()]
+    _check_section("calibration", profile.calibration, ["compress/wanda", *compressing], profile)
+    if profile.vision:
+        _check_section("vision.shared", profile.vision.shared, [f"vision/{name}" for name in NETWORKS], profile)
+    for dimension, evaluation in profile.evaluations.items():
+        allowed = notebooks.defaults(f"evaluate/{dimension}")
+        where = f"evaluations.{dimension} of profile {profile.name}"
+        _check_unwired(evaluation.parameters | evaluation.rerun, where)
+        if "tasks" in allowed and not evaluation.parameters.get("tasks"):
+            raise ParamsError(f"{where} lists no tasks; add some, such as tasks: {allowed['tasks']}, or remove it")
+    for variant, compression in profile.compressions.items():
+        where = f"compressions.{variant} of profile {profile.name}"
+        _check_unwired(compression.parameters, where)
+        if compression.seeds and "seed" in compression.parameters:
+            raise ParamsError(f"{where} gives both seed and seeds; remove seed")
+
+
+def _check_section(section: str, given: dict[str, Any], of: list[str], profile: Profile) -> None:
+    allowed = sorted(set().union(*map(notebooks.defaults, of)) - {*notebooks.WIRED})
+    for name in given:
+        if name not in allowed:
+            raise ParamsError(
+                f"{section} of profile {profile.name} gives {name!r}, which no notebook it is for has; allowed are "
+                f"{', '.join(allowed)}; {meant(name, allowed) or 'correct the name or leave it out'}"
+            )
+
+
+def _check_unwired(given: dict[str, Any], where: str) -> None:
+    for name in given:
+        if name in notebooks.WIRED:
+            raise ParamsError(f"{where} gives {name!r}, which the study sets itself; remove it")
 
 
 def _check_bases(profile: Profile) -> None:
@@ -64,6 +122,7 @@ def _check_bases(profile: Profile) -> None:
             raise ParamsError(
                 f"compressions.{name} of profile {profile.name} has base {compression.base!r}, which is not above it; "
                 f"allowed are {', '.join(above)}; correct the name or change the order"
+                f"{f'; {hint}' if (hint := meant(compression.base, above)) else ''}"
             )
         above.append(name)
 

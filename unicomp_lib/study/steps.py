@@ -5,16 +5,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from unicomp_lib import paths, tables
-from unicomp_lib.evaluate import task
-from unicomp_lib.evaluate.tasks import folder
+from unicomp_lib import files, paths, tables
 from unicomp_lib.inputs import assets, texts
 from unicomp_lib.study import notebooks, records
-from unicomp_lib.vision import images
 
 OUTPUT = "output"
+TEXTS = ("calibration", "text")  # parameters that name a source of texts, or a mixture of such
 
 
 class Stage(StrEnum):
@@ -71,7 +70,9 @@ class Step:
     figure, a chapter, or what is done with a network. ``parameters`` are plain values; ``reads`` names the
     parameters that are outputs of other steps, and that alone is the graph. ``publishes`` are files of its run
     folder and where they go in ``results/<profile>``. A step that ``computes`` runs a model and takes an
-    accelerator where there is one; an ``exclusive`` one measures time, and runs by itself.
+    accelerator where there is one; an ``exclusive`` one measures time, and runs by itself. ``located`` are the
+    parameters that name a file or a folder, with its absolute path on this machine: what is run is given this
+    path, and the key is made of the name that the profile gives and of the content.
     """
 
     stage: Stage
@@ -83,6 +84,7 @@ class Step:
     publishes: dict[str, str] = field(default_factory=dict)
     computes: bool = False
     exclusive: bool = False
+    located: dict[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -118,11 +120,12 @@ def key(step: Step, parents: Mapping[str, str]) -> str:
     """
     values = notebooks.defaults(step.notebook) | step.parameters
     values.pop(OUTPUT, None)
+    values = {name: value for name, value in values.items() if name not in step.reads}
     parts = {
         "code": notebooks.fingerprint(step.notebook),
-        "parameters": {name: value for name, value in values.items() if name not in step.reads},
+        "parameters": {name: _without_folders(name, value, step) for name, value in values.items()},
         "reads": {name: _read_keys(read, parents) for name, read in step.reads.items()},
-        "sources": {name: _source(name, value) for name, value in values.items() if name not in step.reads},
+        "sources": {name: _source(name, step.located.get(name, value), step) for name, value in values.items()},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -137,16 +140,27 @@ def resolved(step: Step, known: Mapping[str, str]) -> dict[str, Any]:
         name: [path(out) for out in read] if isinstance(read, list) else path(read) for name, read in step.reads.items()
     }
     output = str(records.folder(step.name, known[step.name]))
-    return notebooks.defaults(step.notebook) | step.parameters | wired | {OUTPUT: output}
+    return notebooks.defaults(step.notebook) | step.parameters | step.located | wired | {OUTPUT: output}
 
 
 def _read_keys(read: Output | list[Output], parents: Mapping[str, str]) -> list[str]:
     return [f"{parents[out.step]}/{out.path}" for out in (read if isinstance(read, list) else [read])]
 
 
-def _source(name: str, value: Any) -> Any:
+def _without_folders(name: str, value: Any, step: Step) -> Any:
+    """A value as the key holds it: of an absolute path the last part, since a file that moves is still the same."""
+    if name not in step.located:
+        return value
+    parts = texts.split(value) if name in TEXTS else [("", value)]
+    away = [(weight, part, Path(part).is_absolute() or part.startswith("~")) for weight, part in parts]
+    return "+".join(weight + (Path(part).name if absolute else part) for weight, part, absolute in away)
+
+
+def _source(name: str, value: Any, step: Step) -> Any:
     """Identity of what a parameter names outside the notebook; None for a plain value."""
     if name == "tasks":
+        from unicomp_lib.evaluate import task
+
         return {name: task.identity(name) for name in value}
     if name == "model" and value in assets.catalogue():
         return assets.asset(value).files
@@ -154,9 +168,15 @@ def _source(name: str, value: Any) -> Any:
         # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
         return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(checkpoint.iterdir())]
     if name == "data":
+        from unicomp_lib.vision import images  # heavy, as torch is
+
         return images.identity(value)
     if name == "data_dir" and value:
+        from unicomp_lib.evaluate.tasks import folder
+
         return folder.identity(value)
-    if name in ("calibration", "text"):
+    if name in TEXTS:
         return texts.identity(value)
+    if name == "weights" and name in step.located:
+        return files.sha256(Path(value))
     return None
