@@ -1,6 +1,7 @@
 import copy
 from dataclasses import replace
 
+import families
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -98,6 +99,41 @@ def test_a_model_of_another_form_is_one_clear_sentence():
         "gpt_neox", vocab_size=99, hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4
     )
     model = AutoModelForCausalLM.from_config(config)
-    model.config.num_key_value_heads = 4
     with pytest.raises(ValueError, match=r"parameter .* has no known axes; students are cut from decoders with"):
-        students.cut(model, replace(students.whole(model), layers=torch.tensor([0])))
+        students.cut(model, replace(students.whole(model), hidden=torch.arange(32)))
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+@torch.no_grad()
+def test_a_depth_student_is_the_model_without_those_layers(family):
+    """Whatever a configuration says of every layer goes with it: windows, rotary or none, kinds of layers."""
+    model, stay = families.build(family), [1, 2, 3]
+    if family in WITHOUT_STACK:
+        with pytest.raises(ValueError, match="has no ModuleList of equal decoder layers"):
+            students.whole(model)
+        return
+    selection = replace(students.whole(model), layers=torch.tensor(stay))
+    if family in FIRST_LAYER_DIFFERS:
+        with pytest.raises(ValueError, match="makes a layer by its index"):
+            students.cut(model, selection)
+        return
+    student = students.cut(model, selection)
+    stack = decoder.layers(model)
+    removed = [layer for index, layer in enumerate(stack) if index not in stay]
+    for layer in removed:  # passes its inputs on, in the form in which the layer gives its outputs
+        plain = layer.forward
+        layer.forward = lambda *args, plain=plain, **kwargs: _passed_on(plain(*args, **kwargs), args, kwargs)
+    tokens = families.tokens()
+    expected = model(tokens, use_cache=False).logits
+    found = student(tokens, use_cache=False).logits
+    assert float((found - expected).abs().max() / expected.abs().max()) < 1e-4
+    assert student.generation_config.to_dict() == model.generation_config.to_dict()
+
+
+WITHOUT_STACK = {"gpt2"}
+FIRST_LAYER_DIFFERS = {"deepseek_v3"}
+
+
+def _passed_on(output, args, kwargs):
+    state = args[0] if args else kwargs["hidden_states"]
+    return (state, *output[1:]) if isinstance(output, tuple) else state

@@ -7,7 +7,6 @@ from transformers import PreTrainedModel
 from unicomp_lib.checkpoints import decoder, grid, packed_integers
 from unicomp_lib.checkpoints.grid import Grid
 from unicomp_lib.compress import folds, hessian, layers
-from unicomp_lib.compress.folds import Fold
 
 VERSION = "1"
 
@@ -32,9 +31,9 @@ def compress(
     block on a subset of the text; here it is the linear maps' own output error over all the text,
     exact from their Hessian: tr(E H E^T) for an error E of the weights.
     """
-    layer_folds: list[Fold] = []
+    find = folds.Finder()
     for _, layer, feed in layers.walk(model, tokens):
-        layer_folds = layer_folds or folds.find(layer, feed)
+        layer_folds = find(layer, feed)
         magnitudes = _Magnitudes()
         statistics = hessian.hessians(feed, magnitudes)
         for fold in layer_folds:

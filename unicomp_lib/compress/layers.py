@@ -1,8 +1,10 @@
 """Walk a model's decoder layers, feeding each the outputs of the compressed layers before it."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,11 +13,12 @@ from transformers import PreTrainedModel
 from unicomp_lib import hardware
 from unicomp_lib.checkpoints import decoder
 
-VERSION = "2"
+VERSION = "3"
 
 Observe = Callable[[str, nn.Linear, torch.Tensor], None]
 Feed = Callable[..., torch.Tensor]  # (observe, samples=None) -> the layer's outputs
 BATCH = 8  # calibration samples in one forward pass of a layer
+REFUSED = "its layers cannot be compressed one by one here; choose another model"
 
 
 @torch.no_grad()
@@ -35,19 +38,19 @@ def walk(
     """
     stack = decoder.layers(model)
     home, accelerator = model.device, hardware.device()
-    hidden, arguments = _first_inputs(model, stack[0], tokens)
-    hidden = hidden.to(accelerator)
-    arguments = {key: _moved(value, accelerator) for key, value in arguments.items()}
+    given = _arguments(model, stack, tokens)
+    hidden = _first_inputs(model, stack[0], tokens).to(accelerator)
     for index, layer in enumerate(stack):
         layer.to(accelerator)
+        arguments = given[index].to(accelerator)
         outputs: list[torch.Tensor] = []
 
         def feed(
             observe: Observe, samples: int | None = None, layer: nn.Module = layer, hidden: torch.Tensor = hidden,
-            outputs: list[torch.Tensor] = outputs,
+            arguments: Arguments = arguments, outputs: list[torch.Tensor] = outputs,
         ) -> torch.Tensor:  # fmt: skip
             with _observing(layer, observe):
-                out = torch.cat([_hidden_states(layer(batch, **arguments)) for batch in hidden[:samples].split(BATCH)])
+                out = torch.cat([_run(layer, batch, arguments) for batch in hidden[:samples].split(BATCH)])
             if samples is None and not changes:
                 outputs[:] = [out]
             return out
@@ -58,19 +61,136 @@ def walk(
         layer.to(home)
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """What a model gives one of its layers beside the hidden states: its own masks, positions and rotary angles.
+
+    ``per_sample`` are those tensors whose first axis grows with the batch, for one sample; all samples have the
+    same length, so that they are repeated for a batch. Everything else is the same for any batch.
+    """
+
+    positional: tuple[Any, ...]
+    named: dict[str, Any]
+    per_sample: frozenset[int]  # by their order among all tensors
+
+    def to(self, device: torch.device) -> "Arguments":
+        """The same on a device."""
+        positional, named = _map(lambda tensor, _: tensor.to(device), (self.positional, self.named))
+        return Arguments(positional, named, self.per_sample)
+
+    def of(self, samples: int, dtype: torch.dtype) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """For a batch of ``samples``, whose layer computes in ``dtype``."""
+
+        def fit(tensor: torch.Tensor, order: int) -> torch.Tensor:
+            tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
+            return torch.cat([tensor] * samples) if order in self.per_sample else tensor
+
+        return _map(fit, (self.positional, self.named))
+
+
+def _run(layer: nn.Module, batch: torch.Tensor, arguments: Arguments) -> torch.Tensor:
+    """A layer's outputs, in the type of its weights: whoever casts a layer for a while feeds it in that type."""
+    dtype = next(iter(decoder.linears(layer).values())).weight.dtype
+    positional, named = arguments.of(len(batch), dtype)
+    return _hidden_states(layer(batch.to(dtype), *positional, **named))
+
+
+@torch.no_grad()
+def _arguments(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tensor) -> list[Arguments]:
+    """The arguments of every layer, seen in forward passes of one sample and of two.
+
+    What is the same in both is no matter of the batch, and what two samples have twice is repeated. Raises a
+    ``ValueError`` where a layer is given something of the text itself, or where something happens to the hidden
+    states between two layers: neither could be known of a layer by itself.
+    """
+    single = _calls(model, stack, tokens[:1])
+    double = _calls(model, stack, torch.cat([tokens[:1], tokens[:1].flip(-1)]))  # two texts of one sample
+    family = type(model).__name__
+    for index, call in enumerate(single):
+        if not torch.isfinite(call.outputs).all():
+            raise ValueError(f"layer {index} of {family} gives numbers that are not finite; the model is damaged")
+    for before, after in itertools.pairwise(single):
+        if not torch.equal(before.outputs, after.inputs):
+            raise ValueError(f"{family} changes the hidden states between its layers; {REFUSED}")
+    arguments = []
+    for one, two in zip(single, double, strict=True):
+        pairs = list(enumerate(zip(_tensors(one.rest), _tensors(two.rest), strict=True)))
+        constant = {order for order, pair in pairs if _is_same(*pair)}
+        repeated = {order for order, pair in pairs if _is_twice(*pair)} - constant
+        if len(constant) + len(repeated) < len(pairs):
+            raise ValueError(f"{family} gives its layers something that depends on the text; {REFUSED}")
+        arguments.append(Arguments(*one.rest, frozenset(repeated)))
+    return arguments
+
+
+class _Call(NamedTuple):
+    """One call of a layer: its hidden states, its other arguments, and what came out."""
+
+    inputs: torch.Tensor
+    rest: tuple[tuple[Any, ...], dict[str, Any]]
+    outputs: torch.Tensor
+
+
+def _calls(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tensor) -> list[_Call]:
+    """What each layer is given and gives in one forward pass of the whole model."""
+    calls: list[_Call] = []
+
+    def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        inputs, rest, named = _split(args, kwargs)
+        calls.append(_Call(inputs, (rest, named), _hidden_states(output)))
+
+    handles = [layer.register_forward_hook(see, with_kwargs=True) for layer in stack]
+    try:
+        model(input_ids=tokens.to(model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return calls
+
+
+def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, tuple[Any, ...], dict[str, Any]]:
+    named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+    return (args[0], args[1:], named) if args else (kwargs["hidden_states"], (), named)
+
+
+def _is_twice(one: torch.Tensor, two: torch.Tensor) -> bool:
+    return one.ndim > 0 and len(two) == 2 * len(one) and torch.equal(two, torch.cat([one, one]))
+
+
+def _is_same(one: torch.Tensor, two: torch.Tensor) -> bool:
+    """Equal, or one row for every sample that is broadcast to all."""
+    return torch.equal(one, two) or (one.ndim > 0 and len(one) == 1 and _is_twice(one, two))
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    tensors: list[torch.Tensor] = []
+    _map(lambda tensor, _: tensors.append(tensor), value)
+    return tensors
+
+
+def _map(change: Callable[[torch.Tensor, int], Any], value: Any) -> Any:
+    """``value`` with every tensor in its tuples, lists and dictionaries changed; tensors are counted in order."""
+    order = itertools.count()
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, torch.Tensor):
+            return change(part, next(order))
+        if isinstance(part, dict):
+            return {key: walk(inner) for key, inner in part.items()}
+        return type(part)(walk(inner) for inner in part) if type(part) in (tuple, list) else part
+
+    return walk(value)
+
+
 class _InputsCaught(Exception):
     """Stops a forward pass once the inputs of the first decoder layer are known."""
 
 
-def _first_inputs(
-    model: PreTrainedModel, first: nn.Module, tokens: torch.Tensor
-) -> tuple[torch.Tensor, dict[str, Any]]:
+def _first_inputs(model: PreTrainedModel, first: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     caught: list[torch.Tensor] = []
-    arguments: dict[str, Any] = {}
 
-    def catch(module: nn.Module, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
-        caught.append(args[0] if args else kwargs["hidden_states"])
-        arguments.update({key: value for key, value in kwargs.items() if key != "hidden_states"})
+    def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(_split(args, kwargs)[0])
         raise _InputsCaught
 
     handle = first.register_forward_pre_hook(catch, with_kwargs=True)
@@ -82,14 +202,7 @@ def _first_inputs(
                 pass
     finally:
         handle.remove()
-    return torch.cat(caught), arguments
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    # One row of positions and masks is enough and is broadcast: all samples have the same length.
-    if isinstance(value, torch.Tensor):
-        return value[:1].to(device)
-    return tuple(_moved(part, device) for part in value) if isinstance(value, tuple) else value
+    return torch.cat(caught)
 
 
 def nothing(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:

@@ -6,7 +6,6 @@ from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import int8
 from unicomp_lib.compress import folds, layers
-from unicomp_lib.compress.folds import Fold
 
 VERSION = "2"
 
@@ -28,9 +27,9 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
     """Fold s into the norms, in place; the model's outputs do not change, up to rounding."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is not allowed; give the share to move to the weights, from 0 to 1")
-    norm_folds: list[Fold] = []
+    find = folds.Finder()
     for _, layer, feed in layers.walk(model, tokens, changes=False):
-        norm_folds = norm_folds or _norm_folds(layer, feed)
+        norm_folds = [fold for fold in find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]
         largest = _largest_inputs(feed)
         for fold in norm_folds:
             folds.apply(layer, fold, scale(largest[fold.readers[0]], folds.weights(layer, fold), alpha))
@@ -44,10 +43,6 @@ def scale(largest: torch.Tensor, weights: list[torch.Tensor], alpha: float) -> t
     """
     weight = torch.cat(weights).abs().amax(0).clamp(min=1e-5)
     return (largest.clamp(min=1e-5) ** alpha / weight ** (1 - alpha)).clamp(min=1e-5)
-
-
-def _norm_folds(layer: nn.Module, feed: layers.Feed) -> list[Fold]:
-    return [fold for fold in folds.find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]
 
 
 def _largest_inputs(feed: layers.Feed) -> dict[str, torch.Tensor]:

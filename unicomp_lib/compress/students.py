@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
 
-VERSION = "1"
+VERSION = "2"
 
 # What each axis of a decoder's parameters runs over; an axis of None is never cut. The Llama form,
 # which Qwen, Mistral and Gemma share.
@@ -24,6 +24,10 @@ AXES: dict[str, tuple[str | None, ...]] = {
     "embed_tokens.weight": (None, "hidden"), "lm_head.weight": (None, "hidden"),
     "q_norm.weight": (None,), "k_norm.weight": (None,),
 }  # fmt: skip
+
+
+# Lists of a configuration that hold the indices of some layers, not a value for each.
+INDEX_LISTS = ("_only_layers", "indices", "idxs")
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,8 @@ def whole(model: PreTrainedModel) -> Selection:
     return Selection(
         torch.arange(count),
         torch.arange(config.hidden_size),
-        [torch.arange(config.num_key_value_heads)] * count,
-        [torch.arange(config.intermediate_size)] * count,
+        [torch.arange(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)] * count,
+        [torch.arange(getattr(config, "intermediate_size", None) or 0)] * count,
     )
 
 
@@ -56,33 +60,66 @@ def whole(model: PreTrainedModel) -> Selection:
 def cut(model: PreTrainedModel, selection: Selection) -> PreTrainedModel:
     """A new model of the same family with the ``selection`` of ``model``'s parts, on the same device.
 
+    Layers can be cut out of any family, channels, heads and neurons where the axes of all parameters are known.
     Raises a ``ValueError`` for a shape that the family does not allow, and one that names the
     parameter whose axes are not known.
     """
     config = copy.deepcopy(model.config)
-    head = head_width(model)
-    ratio = config.num_attention_heads // config.num_key_value_heads
+    _cut_layers(config, selection, len(decoder.layers(model)))
+    narrower = _is_narrower(selection, whole(model))
+    if narrower:
+        for name in model.state_dict():
+            axes(name)
+        _narrow(config, selection, head_width(model))
+    _check(config)
+    student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
+    state, ratio = model.state_dict(), _queries_per_group(model.config)
+    sliced = {}
+    for name in student.state_dict():
+        source, layer = _source(name, selection)
+        if source not in state:
+            raise ValueError(
+                f"{type(model).__name__} makes a layer by its index, so that its student would have {name} where the "
+                "model has none; keep the first layers, or choose another method"
+            )
+        tensor = state[source]
+        for axis, role in enumerate(axes(name) if narrower else ()):
+            if role:
+                indices = _indices(role, selection, layer, head_width(model), ratio)
+                tensor = tensor.index_select(axis, indices.to(tensor.device))
+        sliced[name] = tensor
+    student.load_state_dict(sliced)
+    student.tie_weights()
+    student.generation_config = copy.deepcopy(model.generation_config)
+    return student.eval()
+
+
+def _cut_layers(config: PreTrainedConfig, selection: Selection, count: int) -> None:
+    """Set the number of layers, and cut the lists that say something of every layer, such as ``layer_types``."""
     config.num_hidden_layers = len(selection.layers)
+    for name, value in list(vars(config).items()):
+        if "layer" in name and isinstance(value, list) and len(value) == count and not name.endswith(INDEX_LISTS):
+            setattr(config, name, [value[index] for index in selection.layers.tolist()])
+
+
+def _is_narrower(selection: Selection, full: Selection) -> bool:
+    def sizes(of: Selection) -> tuple[int, set[int], set[int]]:
+        return len(of.hidden), {len(part) for part in of.groups}, {len(part) for part in of.neurons}
+
+    return sizes(selection) != sizes(full)
+
+
+def _narrow(config: PreTrainedConfig, selection: Selection, head: int) -> None:
+    ratio = _queries_per_group(config)
     config.hidden_size, config.head_dim = len(selection.hidden), head
     config.num_key_value_heads = len(selection.groups[0])
     config.num_attention_heads = len(selection.groups[0]) * ratio
     config.intermediate_size = len(selection.neurons[0])
-    if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[index] for index in selection.layers.tolist()]
-    _check(config)
-    student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
-    state = model.state_dict()
-    sliced = {}
-    for name in student.state_dict():
-        source, layer = _source(name, selection)
-        tensor = state[source]
-        for axis, role in enumerate(axes(name)):
-            if role:
-                tensor = tensor.index_select(axis, _indices(role, selection, layer, head, ratio).to(tensor.device))
-        sliced[name] = tensor
-    student.load_state_dict(sliced)
-    student.tie_weights()
-    return student.eval()
+
+
+def _queries_per_group(config: PreTrainedConfig) -> int:
+    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return int(config.num_attention_heads // groups)
 
 
 def _check(config: PreTrainedConfig) -> None:
