@@ -9,9 +9,9 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 from transformers.cache_utils import Cache
 
-from unicomp_lib.evaluate import greedy, prefix
+from unicomp_lib.evaluate import greedy, packable, prefix
 
-VERSION = "2"
+VERSION = "3"
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 Group = tuple[tuple[int, ...], list[tuple[int, list[int]]]]
@@ -29,7 +29,8 @@ class PackedLM(HFLM):
     the prompt and to themselves only, so the log-likelihoods are those of separate sequences.
     Prompts with a common prefix, such as the same worked examples, also share its keys and
     values. Rows are sorted by length, padded on the left and batched, and logits are
-    computed for the last prompt token and the options alone.
+    computed for the last prompt token and the options alone. Where packing would not be exact (``packable``),
+    and for rows longer than a model's window, options are ranked as ``HFLM`` does.
 
     Generating: see ``greedy``. ``endings`` holds, by prompt, how each answer ended.
     """
@@ -37,16 +38,26 @@ class PackedLM(HFLM):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.endings: dict[str, greedy.Ending] = {}
+        self._packs_up_to: int | None = None
 
     def _loglikelihood_tokens(
         self, requests: list[Request], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         groups: dict[tuple[int, ...], list[tuple[int, list[int]]]] = defaultdict(list)
+        plain: list[int] = []
+        longest = self._longest()
         for index, (_, prompt, option) in enumerate(requests):
             # As in HFLM, a pair that is too long loses prompt tokens from the left.
             room = self.max_length + 1 - len(option)
-            groups[tuple(prompt[-room:])].append((index, option))
+            if min(len(prompt), room) + len(option) - 1 > longest:
+                plain.append(index)
+            else:
+                groups[tuple(prompt[-room:])].append((index, option))
         answers: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
+        if plain:
+            ranked = super()._loglikelihood_tokens([requests[index] for index in plain], disable_tqdm, override_bs)
+            for index, answer in zip(plain, ranked, strict=True):
+                answers[index] = answer
         with tqdm(total=len(groups), disable=disable_tqdm, desc="ranking", unit="item", mininterval=5) as bar:
             for rows in _by_prefix(list(groups.items())):
                 start = prefix.shared([prompt for prompt, _ in rows])
@@ -58,6 +69,15 @@ class PackedLM(HFLM):
                         answers[index] = answer
                     bar.update(batch.stop - batch.start)
         return answers
+
+    def _longest(self) -> int:
+        """Tokens up to which a packed row is exact; asked of the model once, and said where that is never."""
+        if self._packs_up_to is None:
+            reason = packable.obstacle(self.model)
+            self._packs_up_to = 0 if reason else packable.longest(self.model)
+            if reason:
+                print(f"{type(self.model).__name__}: options are ranked one by one, since {reason}")
+        return self._packs_up_to
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy answers; sampling, and model settings that change the chosen tokens, are left to ``HFLM``."""
