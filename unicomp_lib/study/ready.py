@@ -1,0 +1,197 @@
+"""What can be known before the first step: that everything is there, and that the machine is large enough."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from unicomp_lib import paths
+from unicomp_lib.evaluate import task
+from unicomp_lib.inputs import assets
+from unicomp_lib.study import notebooks, params, records, sources
+from unicomp_lib.study.params import ParamsError, Profile
+from unicomp_lib.study.steps import Stage, Step
+
+# A checkpoint's size beside that of the dense one in bfloat16, by method; quantized ones keep embeddings and scales.
+FORMS = {"smoothquant": 0.55, "int8": 0.55, "float8": 0.55, "int4": 0.35, "int2": 0.2}
+NETWORK, TABLES = 45e6, 3e6  # bytes of a saved GoogLeNet, and of the notebook and tables of any step
+WIDTHS = ("hidden_size", "intermediate_size")  # inputs of a decoder's matrices
+
+
+def check_folders() -> None:
+    """Raise a ``ParamsError`` where runs or the cache cannot be written: a file in their place, or no right to."""
+    for what, folder in (("the runs", records.runs()), ("the cache (UNICOMP_HOME)", paths.home())):
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir():
+            raise ParamsError(
+                f"{what} cannot be written to {folder}: {there} is a file; move it, or choose another place"
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ParamsError(
+                f"{what} cannot be written to {folder}: you may not write in {there}; choose another place"
+            )
+
+
+def check(waiting: list[Step], profile: Profile) -> None:
+    """Raise a ``ParamsError`` for the first thing that is not there and that nothing will fetch."""
+    for sentence in sources.missing(waiting, profile):
+        raise ParamsError(sentence)
+
+
+def check_fetched(waiting: list[Step], profile: Profile) -> None:
+    """Raise a ``ParamsError`` for what shows once all is fetched: too many items, a group size that does not divide."""
+    for sentence in [*_items(waiting), *_groups(waiting, profile)]:
+        raise ParamsError(sentence)
+
+
+def problems(waiting: list[Step], profile: Profile) -> list[str]:
+    """The same sentences, as far as they are known without fetching anything."""
+    return [*sources.missing(waiting, profile), *_items(waiting, fetched=False), *_groups(waiting, profile)]
+
+
+def notes(waiting: list[Step], profile: Profile, workers: int) -> list[str]:
+    """A sentence each where memory or disk look too small for these steps; they are estimates, and stop nothing."""
+    found = []
+    needed, left = disk(waiting, profile), free()
+    if needed > left:
+        found.append(
+            f"the runs need about {needed / 1e9:.1f} GB of disk, and {left / 1e9:.1f} GB are free at {paths.project()};"
+            " free some, or run a part with --only"
+        )
+    largest = max((size for source in _models(waiting, profile) if (size := model_size(source, profile))), default=0)
+    at_once = min(workers, sum(step.computes for step in waiting))
+    total = psutil.virtual_memory().total
+    if largest * at_once > total and not _has_accelerator():
+        found.append(
+            f"{at_once} steps at once hold at least {largest * at_once / 1e9:.0f} GB of weights, and this machine has "
+            f"{total / 1e9:.0f} GB of memory; give fewer with --workers, or take a machine with more"
+        )
+    return found
+
+
+def free() -> int:
+    """Bytes that are free where runs are written."""
+    return shutil.disk_usage(paths.project()).free
+
+
+def disk(waiting: list[Step], profile: Profile) -> float:
+    """Bytes that these steps will write: as measured where a step of this name has run, else estimated."""
+    return sum(_measured(step) or _estimated(step, profile) for step in waiting)
+
+
+def model_size(source: str, profile: Profile) -> float | None:
+    """Bytes of a model's weights in bfloat16: of the files that are here, else by the number in its name."""
+    folders = [folder for folder in _checkpoints(source, profile) if any(folder.glob("*.safetensors"))]
+    if folders:
+        return float(sum(file.stat().st_size for file in folders[0].glob("*.safetensors")))
+    number = re.search(r"(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z])", source.partition("@")[0].rpartition("/")[2])
+    return 2 * float(number[1]) * (1e9 if number[2] in "Bb" else 1e6) if number else None
+
+
+def _has_accelerator() -> bool:
+    from unicomp_lib import hardware
+
+    return bool(hardware.devices())
+
+
+def _models(waiting: list[Step], profile: Profile) -> list[str]:
+    names = {step.cell.model for step in waiting if step.cell}
+    return [source for name, source in profile.models.items() if name in names]
+
+
+def _checkpoints(source: str, profile: Profile) -> list[Path]:
+    """Folders in which a model's weights may lie: its own, the converted one, the hub's cache."""
+    repository, _, revision = source.partition("@")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub")
+    snapshot = hub.expanduser() / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    own = params.located(source, profile.folder)
+    converted = sorted((paths.home() / "models").glob(f"{source}*")) if "/" not in source else []
+    return [place for place in (own, *converted, snapshot if revision else None) if place and place.is_dir()]
+
+
+def _measured(step: Step) -> float:
+    """Bytes of the last run of a step of this name that has finished under any key."""
+    digits = "?" * 12  # a key's
+    found = sorted(records.runs().glob(f"{records.folder(step.name, digits).name}/{records.RECORD}"))
+    for path in found[-1:]:
+        try:
+            written = json.loads(path.read_text(encoding="utf-8"))["files"].values()
+            return float(sum(entry["size"] if isinstance(entry, dict) else entry for entry in written))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return 0.0
+
+
+def _estimated(step: Step, profile: Profile) -> float:
+    if step.stage == Stage.VISION:
+        return TABLES + (NETWORK if step.topic in ("train", "prune") else 0)
+    if step.stage != Stage.COMPRESS or step.cell is None:
+        return TABLES
+    size = model_size(profile.models[step.cell.model], profile) or 0.0
+    given = notebooks.defaults(step.notebook) | step.parameters
+    if "bits" in given:
+        return TABLES + size * (given["bits"] / 16 + 0.1)
+    return TABLES + size * FORMS.get(step.cell.method, FORMS.get(str(given.get("weights")), 1.0))
+
+
+def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
+    """A sentence for each of our tasks that is asked for more items than its set has."""
+    asked: dict[tuple[str, str], int] = {}
+    for step in waiting:
+        for name, number in step.parameters.get("tasks", {}).items() if step.stage == Stage.EVALUATE else ():
+            key = (name, step.located.get("data_dir", ""))
+            asked[key] = max(number, asked.get(key, 0))
+    found = []
+    for (name, data_dir), number in asked.items():
+        if number and task.is_own(name) and (fetched or _is_here(task.described(name)["asset"])):
+            from unicomp_lib.evaluate.tasks import items
+
+            there = len(items.items(task.source(name), data_dir))
+            if number > there:
+                found.append(
+                    f"{number} items of {name} are asked for, and the set has {there}; give at most that, or 0 for all"
+                )
+    return found
+
+
+def _is_here(asset: str) -> bool:
+    """Whether an asset's files are in the cache, as far as their names say."""
+    if asset not in assets.catalogue():
+        return asset != task.FOLDER
+    wanted = assets.asset(asset)
+    folder = paths.home() / "assets" / f"{wanted.package.replace('/', '-')}-{wanted.version}"
+    return bool(wanted.files) and all((folder / inside).is_file() for inside in wanted.files)
+
+
+def _groups(waiting: list[Step], profile: Profile) -> list[str]:
+    """A sentence for each group size that does not divide the inputs of a model whose configuration is here."""
+    found = []
+    for step in waiting:
+        group = (notebooks.defaults(step.notebook) | step.parameters).get("group_size")
+        if step.stage == Stage.COMPRESS and step.cell and group and _is_of_dense(step, profile):
+            for name, width in _widths(profile.models[step.cell.model], profile).items():
+                if width % group:
+                    near = next((size for size in (128, 64, 32, 16, 8) if width % size == 0), 1)
+                    found.append(
+                        f"{step.name} has group_size={group}, which does not divide the model's {name} of {width}; "
+                        f"give a divisor, such as {near}"
+                    )
+    return found
+
+
+def _is_of_dense(step: Step, profile: Profile) -> bool:
+    return step.cell is not None and profile.compressions[step.cell.variant].base == params.DENSE
+
+
+def _widths(source: str, profile: Profile) -> dict[str, int]:
+    for folder in _checkpoints(source, profile):
+        try:
+            config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return {name: config[name] for name in WIDTHS if isinstance(config.get(name), int)}
+        except (OSError, ValueError, TypeError):
+            continue
+    return {}
