@@ -5,7 +5,6 @@ so this file makes it itself and runs with the backend ``none``.
 """
 
 import hashlib
-import json
 import os
 import shutil
 import sys
@@ -45,10 +44,10 @@ def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False
     """
     import tomllib  # nox itself may run on a Python without it, which prepare refuses
 
-    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
-    (torch,) = (name for name in project["project"]["dependencies"] if name.startswith("torch=="))
-    described = {"project": project["project"], "setuptools": project["tool"]["setuptools"]} if own else {}
-    wanted = hashlib.sha256(f"{torch}{json.dumps(described)}".encode() + lock.read_bytes()).hexdigest()
+    project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (torch,) = (name for name in project["dependencies"] if name.startswith("torch=="))
+    pins = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+    wanted = hashlib.sha256("\n".join([torch, *pins]).encode()).hexdigest()
     programs, stamp = folder / "bin", folder / "installed.txt"
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
