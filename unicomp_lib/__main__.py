@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from unicomp_lib import hardware, paths
-
 COMMANDS = ("reproduce", "status", "report", "prefetch", "clean", "label")
 SYSTEMS = ("slurm",)  # of ``study.slurm``
 STOPPED = 130  # as a shell calls a command that Ctrl-C ended
@@ -59,6 +57,7 @@ def _sentence(error: Exception) -> str:
     ):  # fmt: skip
         return one_line(error, 4000)
     if isinstance(error, OSError):
+        from unicomp_lib import paths
         from unicomp_lib.study.worker import explanation
 
         return one_line(explanation(error, paths.project()))
@@ -67,6 +66,8 @@ def _sentence(error: Exception) -> str:
 
 def _reported(error: Exception) -> str:
     import traceback
+
+    from unicomp_lib import paths
 
     target = paths.home() / "error.txt"
     try:
@@ -109,6 +110,8 @@ class Version(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
+    from unicomp_lib import hardware
+
     parser = Parser(prog="python -m unicomp_lib", description="What compression really does to a model.")
     parser.add_argument("--version", action=Version, nargs=0, help="print the version and the commit, and stop")
     commands = parser.add_subparsers(required=True, metavar=" | ".join(COMMANDS), parser_class=Parser)
@@ -135,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("reproduce", "status"):
         made[name].add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
     made["clean"].add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
+    for name, what in (("reproduce", "steps"), ("report", "notebooks")):
+        made[name].add_argument("--workers", type=int, default=hardware.workers(), help=f"{what} at once (%(default)s)")
     _add_reproduce(made["reproduce"])
     _add_report(made["report"])
     _add_label(made["label"])
@@ -144,7 +149,6 @@ def _parser() -> argparse.ArgumentParser:
 def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
-    reproduce.add_argument("--workers", type=int, default=hardware.workers(), help="steps at once (%(default)s)")
     elsewhere = reproduce.add_mutually_exclusive_group()
     elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     elsewhere.add_argument("--cluster", choices=SYSTEMS, help="submit workers as the profile's section cluster says")
@@ -154,7 +158,6 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--without-chapters", action="store_true", help="leave out the teaching notebooks, which run once"
     )
-    report.add_argument("--workers", type=int, default=hardware.workers(), help="notebooks at once (%(default)s)")
     report.set_defaults(command=_of("unicomp_lib.report.command", "report"), scheduler=None, cluster=None)
 
 

@@ -4,6 +4,10 @@ import argparse
 import fnmatch
 import logging
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from unicomp_lib import paths
@@ -51,7 +55,15 @@ def run(
     if options.cluster:
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
     stages = {step.name: step.stage for step in waiting}
-    with progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter:
+    local = not (options.scheduler or options.cluster)
+    with (
+        _interrupts_held_back(local),
+        progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter,
+    ):
+
+        def opened(address: str, workers: int) -> None:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            reporter.opened(address, workers)
 
         def ended(outcome: scheduler.Outcome) -> None:
             reporter.ended(outcome)
@@ -60,9 +72,25 @@ def run(
 
         scheduler.run(
             waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
-            jobs=profile.cluster if options.cluster else None, opened=reporter.opened, ended=ended,
+            jobs=profile.cluster if options.cluster else None, opened=opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
+
+
+@contextmanager
+def _interrupts_held_back(local: bool) -> Iterator[None]:
+    """Hold Ctrl-C back until the ``local`` engine is up, and from its processes for good.
+
+    A terminal sends it to all of them. They inherit what the thread that starts them blocks; without that each
+    would print where it was, and an engine that is half up cannot be closed. It ends them itself.
+    """
+    if local:
+        resource_tracker.ensure_running()  # whoever starts it first lets SIGINT through again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def show_status(options: argparse.Namespace) -> int:
