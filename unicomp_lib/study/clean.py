@@ -94,8 +94,16 @@ def _wanted(profile: Profile) -> set[str]:
         precisions = ("bfloat16", "float32") if known.precision == "auto" else (known.precision,)
         for precision in precisions:
             chosen = known.model_copy(update={"precision": precision})
-            names |= {records.folder(name, key).name for name, key in keys(plan(chosen)).items()}
+            try:
+                planned = keys(plan(chosen))
+            except ValueError as error:
+                raise _unknown(known.name, error) from error
+            names |= {records.folder(name, key).name for name, key in planned.items()}
     return names
+
+
+def _unknown(name: str, error: ValueError) -> ParamsError:
+    return ParamsError(f"which runs are stale is not known, since {name} cannot be read: {error}")
 
 
 def _others(profile: Profile) -> list[Profile]:
@@ -108,7 +116,7 @@ def _others(profile: Profile) -> list[Profile]:
         try:
             found.append(params.load(name))
         except ValueError as error:
-            raise ParamsError(f"which runs are stale is not known, since {name} cannot be read: {error}") from error
+            raise _unknown(name, error) from error
     return found
 
 

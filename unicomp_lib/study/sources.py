@@ -29,14 +29,15 @@ def located(step: Step, profile: Profile) -> Step:
             continue
         try:
             if name in TEXTS:
-                found[name] = texts.located(value, lambda part: params.located(part, profile.folder))
-                texts.check(found[name])
+                source = texts.located(value, lambda part: params.located(part, profile.folder))
+                texts.check(source)
+                if source != value or any(Path(part).is_absolute() for _, part in texts.split(value)):
+                    found[name] = source
             elif path := _path(name, value, step, profile):
                 found[name] = str(path)
         except ValueError as error:
             raise ParamsError(f"step {step.name} of profile {profile.name}: {error}") from error
-    changed = {name: value for name, value in found.items() if value != step.parameters[name]}
-    return replace(step, located=changed) if changed else step
+    return replace(step, located=found) if found else step
 
 
 def data_dir(profile: Profile, given: str) -> str:
