@@ -52,6 +52,7 @@ def test_a_control_is_named_in_the_plane_and_on_no_curve(table):
     assert [mark.get_xydata()[0].tolist() for mark in marks] == [pytest.approx([0.3, 0.3]), pytest.approx([0.5, 0.4])]
     assert [mark.get_fillstyle() for mark in marks] == ["full", "none"]
     assert [text.get_text() for text in plane.texts] == ["dense", "random weights", "as pruned"]
+    assert [text.get_ha() for text in plane.texts] == ["left", "left", "right"]  # clear of the accurate networks
     plt.close(figure)
 
 

@@ -49,7 +49,7 @@ def test_formats_of_a_variant_stand_side_by_side_and_differ():
         high=pl.col("value") + 0.05,
     )
     figure, axes = plt.subplots()
-    panels.formats(axes, table, title="knowledge less reasoning", label="growth")
+    panels.formats(axes, table, title="knowledge − reasoning", label="growth")
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_fillstyle() for line in marks] == ["full", "none"] * 2
     heights = [line.get_ydata()[0] for line in marks]
@@ -86,13 +86,26 @@ def test_a_plane_shows_the_variants_that_have_both_scores():
     plt.close(figure)
 
 
+def test_a_heatmap_writes_minus_signs_and_no_negative_zero():
+    table = pl.DataFrame(
+        {
+            "model": "m", "method": "rtn", "variant": "a", "label": "A", "capability": "x",
+            "value": [-0.001], "low": [-0.25], "high": [0.5],
+        }
+    )  # fmt: skip
+    figure, axes = plt.subplots()
+    panels.heatmap(axes, table, scale=1, decimals=2, cmap="viridis", bounds=(0, 1), title="x")
+    assert [text.get_text() for text in axes.texts] == ["0.00\n[−0.25, 0.50]"]
+    plt.close(figure)
+
+
 def test_a_tracks_parts_stand_beside_its_score_in_one_order():
     table = pl.DataFrame(
         {
             "model": "m", "method": ["rtn", "awq", "rtn", "awq", "awq"], "variant": ["awq", "rtn", "awq", "rtn", "rtn"],
             "label": ["RTN int3", "AWQ int4", "RTN int3", "AWQ int4", "AWQ int4"],
             "track": ["speed", "speed", "speed", "speed", "cost"],
-            "part": ["decode", "decode", "score", "score", "score"],
+            "part": ["decode_batch_ratio", "decode_batch_ratio", "score", "score", "score"],
             "value": [2.0, 1.5, 2.0, 1.5, 0.5], "low": 0.4, "high": 2.5,
         }
     )  # fmt: skip
@@ -101,6 +114,8 @@ def test_a_tracks_parts_stand_beside_its_score_in_one_order():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["RTN int3", "AWQ int4"]
     ((line, *_),) = axes.containers
     assert line.get_xydata().tolist() == [[0.5, 1.0]]  # on AWQ's line, though RTN has no cost
+    panels.parts(axes, table, "speed", "score", label="x", reference=1)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["batched decode"]
     plt.close(figure)
 
 

@@ -1,4 +1,4 @@
-"""From item rows to scores: means, retentions and differences to dense, each with its interval."""
+"""From item rows to scores: means, retentions and differences from dense, each with its interval."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ VERSION = "11"
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
 
-# The two formats of the interaction: the same items as ranked options and as generated answers.
+# The two formats of the interaction: the same items with ranked options and with generated answers.
 RANKED, GENERATED = "cloze", "generate"
 HEADLINE = "knowledge"
 
@@ -24,14 +24,14 @@ HEADLINE = "knowledge"
 def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of one dimension from the item rows of all its cells: columns ``tables.SCORES``.
 
-    ``variants`` holds the facts of each variant: its label in figures, its sibling and more, as ``study.variants``
-    derives them from a profile. With none, variants go by their own names and have no siblings.
+    ``variants`` holds the facts about each variant: its label in figures, its sibling and more, as derived from a
+    profile by ``study.variants``. Without facts, variants go by their own names and have no siblings.
 
-    Every cell gives its own rows, and every variant rows with ``seed`` null: each item's value is
-    then its mean over the seeds, so that the interval shows the sampling of items alone, and
-    ``seed_sd`` that of the calibration text. Cells are compared with the dense cell of their model
-    on the same items, and a variant with its sibling (``siblings``). Raises a ``ValueError`` when a
-    model has no dense cell or a cell lacks items that dense has.
+    Every cell has its own rows, and every variant has rows with ``seed`` null, for which each item's value is
+    its mean over the seeds: the interval then reflects only the sampling of items, and ``seed_sd`` that of the
+    calibration text. Cells are compared with the dense cell of their model on the same items, and a variant
+    with its sibling (``siblings``). Raises a ``ValueError`` if a model has no dense cell or if a cell lacks items
+    that dense has.
     """
     rows: list[Row] = []
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
@@ -46,7 +46,7 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 
 
 def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
-    """Each cell's labels with its rows, then each variant's with the mean over its seeds; one seed is its own mean."""
+    """Labels and rows of each cell, then those of each variant with means over its seeds; one seed is its own mean."""
     names = [name for name in tables.CELL if name != "seed"]
     group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary", "prompt_hash"]
     for shared, of_variant in items.group_by(names, maintain_order=True):
@@ -62,7 +62,7 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
 
 
 def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
-    """Standard deviation over calibration seeds of a variant's mean, by capability; none for a single seed."""
+    """Standard deviation of a variant's mean over calibration seeds, by capability; no row for a single seed."""
     names = [name for name in tables.CELL if name != "seed"]
     rows = []
     for cell, frame in items.group_by([*names, "capability"], maintain_order=True):
@@ -98,7 +98,7 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
 
 
 def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
-    """Retention over a group of tasks, and how the reference answers' bits per byte changed."""
+    """Retention over a group of tasks, and the change in bits per byte of the reference answers."""
     primary = frame.filter(pl.col("primary"))
     if not primary.is_empty():
         yield _retention(primary)
@@ -112,12 +112,12 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
 
 
 def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
-    """Whether knowledge keeps more than another capability, in each format, and whether the formats disagree.
+    """Whether knowledge is retained better than another capability in each format, and whether the formats disagree.
 
-    Over the item sets that exist in both formats. ``bias_*`` is knowledge less the other, as a
-    difference of retentions or of log growths of bits per byte; ``interaction_*`` the bias of
-    ranked options less that of generated answers. A set that has the same prompt in both, such as
-    NQ-open, does not count for growth: its reference then has the same likelihood in both.
+    Computed over the item sets that exist in both formats. ``bias_*`` is knowledge minus the other capability, as
+    a difference of retentions or of log growths of bits per byte; ``interaction_*`` is the bias with ranked
+    options minus the bias with generated answers. A set with the same prompt in both formats, such as NQ-open,
+    does not count for growth, because its reference answer has the same likelihood in both.
     """
     both = paired.filter(pl.col("format").is_in((RANKED, GENERATED))).with_columns(_source())
     for metric, formula in (("retention", statistics.contrast), ("growth", statistics.growth)):
@@ -154,9 +154,9 @@ def _source() -> pl.Expr:
 
 
 def _by_language(frame: pl.DataFrame) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:
-    """The multilingual tasks of each language, whose code stands in the task's name, and format.
+    """Multilingual tasks by language, whose code is part of the task's name, and by format.
 
-    Formats apart, since not every language has each, and they suffer differently.
+    Formats are kept apart, since not every language has each of them and they suffer differently.
     """
     code = pl.col("task").str.extract(rf"_([a-z]{{2}})(?:_(?:{'|'.join(task.FORMATS)}))?$")
     named = frame.filter(pl.col("capability") == "multilingual").with_columns(code.alias("language"))
@@ -179,7 +179,7 @@ def _above_chance(part: Part) -> bool:
 def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
     reference = dense.select(*ITEM, "metric", pl.col("value").alias("dense"))
     paired = items.join(reference, on=[*ITEM, "metric"], how="inner", maintain_order="left")
-    paired = paired.with_columns(pl.col("cluster").rank("dense"))  # numbers are told apart faster than texts
+    paired = paired.with_columns(pl.col("cluster").rank("dense"))  # numbers are compared faster than texts
     if len(paired) != len(reference) or len(paired) != len(items):
         raise ValueError(
             f"a cell has {len(items)} item rows, dense has {len(reference)}, and {len(paired)} are the same items; "
@@ -191,7 +191,7 @@ def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
 def _retention(primary: pl.DataFrame) -> Row:
     """Chance-corrected retention over the tasks on which dense is above chance.
 
-    ``n`` counts their items; where dense is clearly above chance on none, the value is NaN and n is 0.
+    ``n`` counts their items; if dense is clearly above chance on none of them, the value is NaN and ``n`` is 0.
     """
     parts = _usable(primary, "retention")
     retention = statistics.retention(parts)
@@ -200,12 +200,12 @@ def _retention(primary: pl.DataFrame) -> Row:
 
 
 def _plain(primary: pl.DataFrame) -> Estimate:
-    """UniComp's retention, the ratio of plain scores over all tasks, to compare with what it published."""
+    """UniComp's retention, the ratio of plain scores over all tasks, for comparison with its published values."""
     return statistics.retention([replace(_part(frame), chance=0.0) for frame in _by_task(primary)])
 
 
 def _changes(frame: pl.DataFrame) -> Iterator[Row]:
-    """A task's score beside dense: difference, share of items lost and gained, McNemar's test, detectable effect."""
+    """A task compared with dense: difference, share of items lost and gained, McNemar's test, detectable effect."""
     values, dense, clusters = _columns(frame, "value", "dense", "cluster")
     yield _row(frame, "dense", statistics.mean(dense, clusters))
     yield _row(frame, "difference", statistics.difference(values, dense, clusters))
@@ -218,7 +218,7 @@ def _changes(frame: pl.DataFrame) -> Iterator[Row]:
 
 
 def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
-    """Adds Holm's adjustment of McNemar's p-values, over all compressed variants and tasks of a model."""
+    """Add Holm's adjustment of McNemar's p-values over all compressed variants and tasks of a model."""
     tested = scores.filter(pl.col("metric") == "mcnemar_p", pl.col("seed").is_null(), pl.col("method") != "dense")
     adjusted = [
         of_model.with_columns(
@@ -234,10 +234,10 @@ def _without_interval(value: float) -> Estimate:
 
 
 def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
-    """Scores of the fidelity rows: ``perplexity`` is added, the exponential of the mean ``nll``.
+    """Scores of the fidelity rows, with ``perplexity``, the exponential of the mean ``nll``, added.
 
-    Its interval is that of the mean, exponentiated; ``perplexity_ratio`` is to the dense model on
-    the same blocks, paired.
+    Its interval is the exponential of the mean's interval. ``perplexity_ratio`` is relative to the dense model,
+    paired over the same blocks.
     """
     rows = _seed_spread(items.filter(pl.col("metric") == "nll"), "nll")
     for cells, frame in _cells(items):
@@ -248,7 +248,7 @@ def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
     for metric in ("nll", "kl", "agreement"):
-        # Block means that happen to be all 0 or 1 are no coin tosses: never Wilson's interval here.
+        # Block means that happen to be all 0 or 1 are not binary outcomes: never use Wilson's interval here.
         yield _row(by[metric], metric, statistics.bootstrap(*_columns(by[metric], "value", "cluster")))
     nll, clusters = _columns(by["nll"], "value", "cluster")
     ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
@@ -259,9 +259,9 @@ def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
 def efficiency(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of the efficiency rows: medians over repeats, and ratios to dense in the same run.
 
-    Every metric has a row ``<metric>_dense`` of the dense model measured in turn. A ratio is the
-    median of the repeats' ratios; its interval is their range, since a bootstrap of five
-    repeats would promise more than they hold. Metrics measured once have no interval.
+    Every metric has rows ``<metric>_dense`` of the dense model, measured in alternation. A ratio is the median of
+    the repeats' ratios; its interval is their range, since a bootstrap of a few repeats would claim too much
+    precision. Metrics measured once have no interval.
     """
     rows: list[Row] = []
     for cells, frame in _cells(items):
@@ -287,12 +287,12 @@ def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
 
 
 def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
-    """The machine's, which both processes measured: the higher."""
+    """Memory bandwidth of the machine: the higher of the two processes' measurements."""
     return max(by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense"))
 
 
 def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
-    """Percentiles of a token's seconds, and their ratios to dense; intervals are the range of the repeats."""
+    """Percentiles of the seconds per token, and their ratios to dense; intervals are the range of the repeats."""
     repeats = len(by[f"decode{kind}"])
     tokens, dense = (by[f"token{kind}{role}"]["value"].to_numpy().reshape(repeats, -1) for role in ("", "_dense"))
     for percent in (50, 90, 99):

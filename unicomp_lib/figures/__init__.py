@@ -1,1 +1,1 @@
-"""Palette, names and shared axes of the figures."""
+"""Palette, labels and shared axes of the figures."""

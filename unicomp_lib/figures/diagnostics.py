@@ -1,4 +1,4 @@
-"""Pictures inside the method and evaluation notebooks."""
+"""Pictures shown inside the method and evaluation notebooks."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,11 +12,11 @@ from unicomp_lib.evaluate import statistics
 from unicomp_lib.figures import panels, style
 from unicomp_lib.figures.palette import BLUE, GREEN, GREY, ORANGE
 
-CORNER = 48  # weights a side that a reader can still tell apart
+CORNER = 48  # weights per side; individual weights are still visible
 
 
 def pruned(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
-    """A corner of a matrix before and after pruning, and how much each input keeps.
+    """A corner of a matrix before and after pruning, and the share of weights kept for each input.
 
     ``dense`` and ``sparse`` have shape (outputs, inputs).
     """
@@ -29,7 +29,7 @@ def pruned(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
         panel.grid(visible=False)
     density = (sparse != 0).float().mean(dim=0).numpy()
     axes[2].hist(density, bins=np.linspace(0, 1, 26), color=BLUE)
-    axes[2].set(title="What each input keeps", xlabel="share of its weights kept", ylabel="inputs", xlim=(0, 1))
+    axes[2].set(title="Weights kept per input", xlabel="share of its weights kept", ylabel="inputs", xlim=(0, 1))
     return figure
 
 
@@ -46,7 +46,7 @@ def rounded(dense: torch.Tensor, quantized: torch.Tensor) -> Figure:
     axes[1].hexbin(
         before, after - before, gridsize=60, mincnt=1, bins="log", cmap="viridis", extent=_extent(before, after)
     )
-    axes[1].set(title="Rounding error", xlabel="dense weight", ylabel="quantized minus dense")
+    axes[1].set(title="Rounding error", xlabel="dense weight", ylabel="quantized − dense")
     return figure
 
 
@@ -56,7 +56,7 @@ def _extent(before: np.ndarray, after: np.ndarray) -> tuple[float, float, float,
 
 
 def weights(matrices: dict[str, torch.Tensor]) -> Figure:
-    """Spread of each linear map's weights along the depth: median and 99th percentile of |W|."""
+    """Median and 99th percentile of |W| for each linear map, in order of depth."""
     figure, axes = plt.subplots(figsize=(style.PAGE, 2.4))
     for share, colour, label in ((0.5, BLUE, "median"), (0.99, ORANGE, "99th percentile")):
         values = [matrix.float().abs().flatten()[:100_000].quantile(share).item() for matrix in matrices.values()]
@@ -77,40 +77,40 @@ def tasks(items: pl.DataFrame) -> Figure:
         axes.plot([frame["chance"][0]], [height], "|", color="black", markersize=9)
     labels = [f"{name} (n = {len(frame)})" for (name,), frame in frames]
     axes.set_yticks(range(len(frames)), labels)
-    axes.set(xlim=(-0.02, 1.02), xlabel="score, bar: 95 % interval, tick: chance", title="Score by task")
+    axes.set(xlim=(-0.02, 1.02), xlabel="score (bar: 95 % interval, tick: chance)", title="Score by task")
     axes.invert_yaxis()
     return figure
 
 
 def blocks(rows: pl.DataFrame) -> Figure:
-    """Each held-out block: its loss under both models, and how far the two distributions lie apart."""
+    """Loss of each held-out block under both models, and the distance between their distributions."""
     wide = rows.pivot(on="metric", index="doc_id", values="value")
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.6))
     axes[0].plot(wide["nll_dense"], wide["nll"], "o", color=BLUE, markersize=4)
     ends = [min(wide["nll_dense"].min(), wide["nll"].min()), max(wide["nll_dense"].max(), wide["nll"].max())]  # type: ignore[type-var]
     axes[0].plot(ends, ends, color=GREY, linewidth=1)
-    axes[0].set(title="Loss a block", xlabel="dense, nats a token", ylabel="this model, nats a token")
+    axes[0].set(title="Loss per block", xlabel="dense, nats per token", ylabel="this model, nats per token")
     axes[1].plot(wide["kl"], wide["agreement"], "o", color=BLUE, markersize=4)
-    axes[1].set(title="Distance from dense", xlabel="KL(dense || this), nats a token", ylabel="top-1 agreement")
+    axes[1].set(title="Distance from dense", xlabel="KL(dense || this), nats per token", ylabel="top-1 agreement")
     axes[1].set_ylim(0, 1.02)
     return figure
 
 
 def repeats(rows: pl.DataFrame) -> Figure:
-    """Every repeat of the speed measurement, this model beside dense."""
+    """Every repeat of the speed measurement, for this model and for dense."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
     for panel, metric in zip(axes, ("prefill", "decode"), strict=True):
         for suffix, colour, label in (("", BLUE, "this model"), ("_dense", "black", "dense")):
             speeds = rows.filter(pl.col("metric") == metric + suffix).sort("doc_id")
             panel.plot(speeds["doc_id"], speeds["value"], "o-", color=colour, label=label, markersize=4)
-        panel.set(title=metric.capitalize(), xlabel="repeat", ylabel="tokens a second")
+        panel.set(title=metric.capitalize(), xlabel="repeat", ylabel="tokens per second")
         panel.set_ylim(bottom=0)
     axes[0].legend()
     return figure
 
 
 def moved(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
-    """Weights that stayed, before against after: on the line where a method leaves them alone."""
+    """Remaining weights after pruning against before: on the diagonal where a method leaves them unchanged."""
     before, after = (weight.float().flatten().numpy() for weight in (dense, sparse))
     stays = after != 0
     figure, axes = plt.subplots(figsize=(style.COLUMN, 3))
@@ -125,22 +125,24 @@ def moved(dense: torch.Tensor, sparse: torch.Tensor) -> Figure:
         extent=(-edge, edge, -edge, edge),
     )
     axes.plot([-edge, edge], [-edge, edge], color=ORANGE, linewidth=1)
-    axes.set(title="Weights that stayed", xlabel="before", ylabel="after")
+    axes.set(title="Remaining weights", xlabel="before", ylabel="after")
     return figure
 
 
 def scaled(dense: torch.Tensor, quantized: torch.Tensor) -> Figure:
-    """How much each input's weights were scaled before rounding, largest first, and the weights' spread."""
+    """Scale of each input's weights before rounding, largest first, and the distribution of the weights."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
     # Rounding errors average out over the outputs: the slope through the origin is the scale.
     ratio = (quantized.float() * dense.float()).sum(0) / dense.float().square().sum(0).clamp(min=1e-12)
     axes[0].plot(ratio.sort(descending=True).values.numpy(), color=BLUE)
-    axes[0].set(title="Scale of each input", xlabel="input, by rank", ylabel="s", yscale="log")
+    axes[0].set(title="Scale of each input", xlabel="input, by rank", ylabel="scale s", yscale="log")
     axes[0].axhline(1, color=GREY, linewidth=1)
     edge = float(np.quantile(np.abs(quantized.float().numpy()), 0.99))
     bins = np.linspace(-edge, edge, 61).tolist()
     axes[1].hist(dense.float().flatten().numpy(), bins=bins, color=GREY, label="dense")
-    axes[1].hist(quantized.float().flatten().numpy(), bins=bins, histtype="step", color=BLUE, label="scaled, rounded")
+    axes[1].hist(
+        quantized.float().flatten().numpy(), bins=bins, histtype="step", color=BLUE, label="scaled and rounded"
+    )
     axes[1].set(title="Weights of one matrix", xlabel="weight", ylabel="count")
     axes[1].legend()
     return figure
@@ -170,35 +172,35 @@ def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tenso
 
 
 def activity(influence: torch.Tensor, hidden: torch.Tensor) -> Figure:
-    """Block influence of every layer, and the activity of the hidden channels, by rank."""
+    """Block influence of every layer, and the activation magnitude of the hidden channels, by rank."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
     axes[0].bar(range(len(influence)), influence.numpy(), color=BLUE)
-    axes[0].set(title="Influence of the layers", xlabel="layer", ylabel="block influence", yscale="log")
+    axes[0].set(title="Influence of each layer", xlabel="layer", ylabel="block influence", yscale="log")
     axes[1].plot(hidden.sort(descending=True).values.numpy(), color=BLUE)
-    axes[1].set(title="Activity of the hidden channels", xlabel="channel, by rank", yscale="log")
+    axes[1].set(title="Activation of the hidden channels", xlabel="channel, by rank", yscale="log")
     axes[1].set_ylabel("|norm output|, summed")
     panels.plain_log(axes[1].yaxis)
     return figure
 
 
 def training(history: list[dict[str, float]]) -> Figure:
-    """Loss and its parts by tokens read; the title states the tokens and the speed."""
+    """Loss and its parts against tokens read; the title states the tokens and the speed."""
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 2.6))
     read = [row["tokens"] for row in history]
     parts = [name for name in history[0] if name not in ("step", "tokens", "seconds")]
     for name, colour in zip(parts, (BLUE, ORANGE, GREEN, GREY), strict=False):
         axes.plot(read, [row[name] for row in history], color=colour, label=name, linewidth=1)
     speed = history[-1]["tokens"] / history[-1]["seconds"]
-    axes.set(title=f"{read[-1]:,.0f} tokens at {speed:.0f} a second", xlabel="tokens read", ylabel="nats a token")
+    axes.set(title=f"{read[-1]:,.0f} tokens at {speed:.0f} per second", xlabel="tokens read", ylabel="nats per token")
     axes.set_ylim(0, 1.2 * axes.get_ylim()[1])
     axes.legend(ncols=len(parts), loc="upper right")
     return figure
 
 
 def gain(before: np.ndarray, after: np.ndarray) -> Figure:
-    """Held-out loss of every block before and after training; the title has the paired ratio of the perplexities.
+    """Held-out loss of every block before and after training; the title states the paired perplexity ratio.
 
-    ``before`` and ``after`` (blocks,) in nats a token, of the same blocks.
+    ``before`` and ``after`` have shape (blocks,), in nats per token, for the same blocks.
     """
     blocks = np.arange(len(before)).astype(str)
     ratio = statistics.difference(after, before, blocks)
@@ -211,5 +213,5 @@ def gain(before: np.ndarray, after: np.ndarray) -> Figure:
         f"Perplexity {np.exp(before.mean()):.1f} to {np.exp(after.mean()):.1f}\n"
         f"ratio {value:.2f}, 95 % interval {low:.2f} to {high:.2f}"
     )
-    axes.set(xlabel="before training, nats a token", ylabel="after training")
+    axes.set(xlabel="before training, nats per token", ylabel="after training, nats per token")
     return figure

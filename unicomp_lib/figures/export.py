@@ -1,4 +1,4 @@
-"""Figures and the tables behind them, as files."""
+"""Write figures and the tables behind them to files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ VERSION = "1"
 
 
 def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
-    """Write the figure as PNG and SVG, and the table behind it as CSV, each whole or not at all."""
+    """Write the figure as PNG and SVG, and the table behind it as CSV, each atomically."""
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
         files.write_whole(
             folder / f"{stem}{suffix}",
@@ -21,5 +21,5 @@ def save(figure: Figure, table: pl.DataFrame, folder: Path, stem: str) -> None:
 
 
 def write_table(table: pl.DataFrame, folder: Path, stem: str) -> None:
-    """Write a table as CSV, whole or not at all."""
+    """Write a table as CSV, atomically."""
     files.write_whole(folder / f"{stem}.csv", table.write_csv)

@@ -1,4 +1,4 @@
-"""Pictures of the vision study: inside its notebooks, and its figures. Labels are the column ``label``."""
+"""Pictures inside the notebooks of the vision study, and its figures. Networks are named by the column ``label``."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -16,9 +16,9 @@ from unicomp_lib.figures.palette import BLUE, DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 from unicomp_lib.vision.masks import Masks
 
-VERSION = "2"
+VERSION = "3"
 
-SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of one rate stand apart
+SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of the same rate do not overlap
 METRICS = ("acc", "difference", "mis", "mis_difference", "null", "overlap", "constant", "macs", "speed_ratio")
 
 
@@ -30,9 +30,9 @@ class BeforeAfter(NamedTuple):
 
 
 def learning(history: list[dict[str, float]]) -> Figure:
-    """Loss and accuracy on the training images, by epoch."""
+    """Loss and accuracy on the training images by epoch."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4))
-    for panel, name, label in ((axes[0], "loss", "nats an image"), (axes[1], "accuracy", "share right")):
+    for panel, name, label in ((axes[0], "loss", "nats per image"), (axes[1], "accuracy", "accuracy")):
         panel.plot([row["epoch"] for row in history], [row[name] for row in history], "o-", color=BLUE, markersize=3)
         panel.set(title=name.capitalize(), xlabel="epoch", ylabel=label)
     if not history:
@@ -45,12 +45,14 @@ def left(masks: Masks) -> Figure:
     figure, axes = plt.subplots(figsize=(style.PAGE, 2.4))
     shares = [mask.float().mean().item() for mask in masks.values()]
     axes.bar(range(len(shares)), shares, color=BLUE)
-    axes.set(xlabel="convolution, in order of depth", ylabel="share left", ylim=(0, 1.02), title="What is left")
+    axes.set(
+        xlabel="convolution, in order of depth", ylabel="share of weights left", ylim=(0, 1.02), title="Weights left"
+    )
     return figure
 
 
 def classes(items: pl.DataFrame, images: Images) -> Figure:
-    """Accuracy by class, with its interval over groups of images."""
+    """Accuracy by class with its interval over clusters of images."""
     right = items.filter(pl.col("metric") == "acc").sort("doc_id")
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(images.classes) + 0.8))
     for label in range(len(images.classes)):
@@ -62,13 +64,13 @@ def classes(items: pl.DataFrame, images: Images) -> Figure:
         axes.errorbar([accuracy.value], [label], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
     axes.axvline(right["chance"][0], color=GREY, linewidth=1, linestyle=":")
     axes.set_yticks(range(len(images.classes)), images.classes)
-    axes.set(xlim=(-0.02, 1.02), xlabel="share right, bar: 95 % interval", title="Accuracy by class")
+    axes.set(xlim=(-0.02, 1.02), xlabel="accuracy (bar: 95 % interval)", title="Accuracy by class")
     axes.invert_yaxis()
     return figure
 
 
 def units(rows: pl.DataFrame) -> Figure:
-    """Distribution of the MIS beside its null, and its mean by layer."""
+    """Distribution of the MIS and of its null over units, and their means by layer."""
     figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.6))
     bins = np.linspace(0, 1, 41).tolist()
     alive = rows.filter(~pl.col("constant"))
@@ -84,14 +86,14 @@ def units(rows: pl.DataFrame) -> Figure:
 
 
 def examples(rows: pl.DataFrame, images: Images) -> Figure:
-    """Most and least exciting images of units from the clearest to the least clear."""
+    """Most and least activating images of four units, from the clearest to the least clear."""
     alive = rows.filter(~pl.col("constant")).sort("mis", descending=True)
     ranks = [0, len(alive) // 3, 2 * len(alive) // 3, len(alive) - 1] if len(alive) else []
     figure, axes = plt.subplots(max(len(ranks), 1), 2, figsize=(style.PAGE, 1.0 * max(len(ranks), 1)), squeeze=False)
     for (most, least), rank in zip(axes, ranks, strict=False):
         row = alive.row(rank, named=True)
-        _strip(most, row["top"], images, f"{row['layer']}, channel {row['channel']}, MIS {row['mis']:.2f}: most")
-        _strip(least, row["bottom"], images, "least")
+        _strip(most, row["top"], images, f"{row['layer']}, channel {row['channel']}, MIS {row['mis']:.2f}: most active")
+        _strip(least, row["bottom"], images, "least active")
     return figure
 
 
@@ -103,7 +105,7 @@ def _strip(axes: Axes, indices: list[int], images: Images, title: str) -> None:
 
 
 def networks(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row a network: its facts, and accuracy, MIS, overlap and costs, with their intervals."""
+    """One row per network: its facts, accuracy, MIS, overlap and costs, with their intervals."""
     pooled = scores.filter(pl.col("variant") != "all", pl.col("task") != "all", pl.col("seed").is_not_null())
     pooled = pooled.unique(["variant", "seed", "metric", "task"], maintain_order=True)
     of_network = pooled.filter((pl.col("capability") != "interpretability") | (pl.col("task") == "units"))
@@ -122,7 +124,7 @@ def networks(scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def summary(table: pl.DataFrame) -> Figure:
-    """Accuracy and MIS by rate, one against the other, and what survives of the explanations."""
+    """Accuracy and MIS by pruning rate, MIS against accuracy, and the share of exemplars kept."""
     figure, axes = plt.subplots(2, 2, figsize=(style.PAGE, 5.8))
     (by_rate, mis_by_rate), (plane, survival) = axes
     dense, untrained = (_of(table, name) for name in ("dense", "untrained"))
@@ -138,12 +140,11 @@ def summary(table: pl.DataFrame) -> Figure:
     for row in table.iter_rows(named=True):
         _point(plane, row, row["acc"], "mis", across="acc")
         if row["control"] or row["method"] in ("untrained", "dense"):
-            text = row["control"] or NETWORKS[row["method"]][0].lower()
-            plane.annotate(text, (row["acc"], row["mis"]), (4, -8), textcoords="offset points", fontsize=6.5)
-    by_rate.set(title="Accuracy", ylabel="share of held-out images right", ylim=(0, None))
+            _annotate(plane, row, best=float(table["acc"].max()))  # type: ignore[arg-type]
+    by_rate.set(title="Accuracy", ylabel="accuracy on held-out images", ylim=(0, None))
     mis_by_rate.set(title="Interpretability", ylabel="mean MIS of the units")
-    plane.set(title="One against the other", xlabel="share of held-out images right", ylabel="mean MIS of the units")
-    survival.set(title="Explanations that survive", ylabel="share of exemplars kept", ylim=(0, 1))
+    plane.set(title="MIS against accuracy", xlabel="accuracy on held-out images", ylabel="mean MIS of the units")
+    survival.set(title="Surviving explanations", ylabel="share of exemplars kept", ylim=(0, 1))
     plane.margins(0.12)
     plane.set_xlim(right=1.15 * plane.get_xlim()[1])  # names stand to the right of their marks
     _legend(figure)
@@ -155,6 +156,13 @@ def _of(table: pl.DataFrame, variant: str) -> dict[str, float] | None:
     return None if rows.is_empty() else rows.row(0, named=True)
 
 
+def _annotate(axes: Axes, row: dict[str, Any], *, best: float) -> None:
+    """Name a network beside its mark: a control that is as accurate as the pruned networks to the left of them."""
+    x, side = (-4, "right") if row["control"] and row["acc"] > best / 2 else (4, "left")
+    text = row["control"] or NETWORKS[row["method"]][0].lower()
+    axes.annotate(text, (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5)
+
+
 def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:
     pruned = table.filter(pl.col("rate").is_not_null(), pl.col("control") == "")
     for (method, schedule), line in pruned.group_by(["method", "schedule"], maintain_order=True):
@@ -163,7 +171,7 @@ def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:
         axes.plot(shifted, line[metric], color=NETWORKS[str(method)][1], linewidth=0.8, linestyle=dashes)
     for row in pruned.iter_rows(named=True):
         _point(axes, row, row["rate"] + SHIFTS[row["method"]], metric)
-    axes.set(xlabel="share pruned", xticks=pruned["rate"].unique().sort().to_list())
+    axes.set(xlabel="pruning rate", xticks=pruned["rate"].unique().sort().to_list())
 
 
 def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: str = "") -> None:
@@ -196,9 +204,9 @@ def _legend(figure: Figure) -> None:
 
 
 def distributions(rows: pl.DataFrame) -> Figure:
-    """Distribution of the MIS over the units of every network, beside the null of dense.
+    """Distribution of the MIS over the units of every network, and of the null for dense.
 
-    ``rows`` are those of the units, with the ``label`` of their network.
+    ``rows`` has one row per unit, with the ``label`` of its network.
     """
     order = rows.select("method", "variant", "label").unique(maintain_order=True).rows()
     figure, axes = plt.subplots(figsize=(style.PAGE * 0.8, 0.3 * (len(order) + 1) + 0.8))
@@ -213,7 +221,7 @@ def distributions(rows: pl.DataFrame) -> Figure:
     _violin(axes, null, len(order), GREY)
     axes.set_yticks(range(len(order) + 1), [*labels, "null"])
     axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
-    axes.set(xlim=(0, 1), xlabel="MIS of a unit; mark: median, bar: middle half", ylim=(len(order) + 0.6, -0.6))
+    axes.set(xlim=(0, 1), xlabel="MIS per unit (mark: median, bar: middle half)", ylim=(len(order) + 0.6, -0.6))
     return figure
 
 
@@ -229,9 +237,9 @@ def _violin(axes: Axes, values: np.ndarray, height: int, colour: str) -> None:
 
 
 def before_after(rows: pl.DataFrame, images: Images, variant: str) -> BeforeAfter:
-    """What excites the same units in dense and in ``variant``: clear, middling and unclear before.
+    """Most activating images of the same units in dense and in ``variant``, from clear to unclear units in dense.
 
-    ``rows`` are those of the units, with the ``label`` of their network. Raises a ``ValueError`` for an unknown
+    ``rows`` has one row per unit, with the ``label`` of its network. Raises a ``ValueError`` for an unknown
     ``variant``.
     """
     wanted = ["layer", "channel", "mis", "overlap", "top"]

@@ -1,11 +1,11 @@
-"""Names, colours and markers: what a method looks like, the same in every figure."""
+"""Name, colour and marker of each method, the same in every figure."""
 
 VERSION = "1"
 
 BLUE, ORANGE, GREEN, GREY, DARK = "#0072B2", "#E69F00", "#009E73", "#999999", "#444444"
 
-# Palettes of Okabe and Ito and of Tol, distinguishable with every common colour vision together with
-# the markers: name, colour and marker of a method.
+# Name, colour and marker of each method. Colours are from the palettes of Okabe and Ito and of Tol; together with the
+# markers they can be told apart with any common form of colour vision.
 METHODS = {
     "dense": ("Dense", "#000000", "*"),
     "magnitude": ("Magnitude", "#E69F00", "v"),
@@ -19,7 +19,7 @@ METHODS = {
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
-# The same of the methods that prune GoogLeNet.
+# The same for the methods that prune GoogLeNet.
 NETWORKS = {
     "unstructured": ("Unstructured", "#0072B2", "o"),
     "filters": ("Filters", "#D55E00", "s"),
@@ -27,9 +27,9 @@ NETWORKS = {
     "dense": ("Dense", "#000000", "*"),
     "untrained": ("Random weights", "#666666", "X"),
 }
-UNLISTED = "#666666", "X"  # colour and marker of a method that is in neither
+UNLISTED = "#666666", "X"  # colour and marker of a method in neither table
 
 
 def method_name(method: str) -> str:
-    """A method's name in figures; that of one without a look of its own is what profiles call it."""
+    """A method's name in figures; a method without an entry goes by its name in profiles."""
     return {**NETWORKS, **METHODS}.get(method, (method,))[0]

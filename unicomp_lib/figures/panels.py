@@ -1,4 +1,4 @@
-"""Axes that the paper's figures share. What a variant is called stands in its rows' column ``label``."""
+"""Axes shared by the study's figures. A variant is named by the column ``label`` of its rows."""
 
 from typing import Any
 
@@ -13,14 +13,19 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from unicomp_lib.figures import palette
 
-VERSION = "7"
+VERSION = "8"
 
 FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom", "right", "top")
 PART_MARKERS = ("|", "x", "+")
+# Parts of the efficiency tracks whose metric does not read well.
+PART_NAMES = {
+    "decode_batch": "batched decode", "flops": "FLOPs",
+    "cost_cpu_seconds": "CPU time", "cost_peak_memory": "peak memory",
+}  # fmt: skip
 
 
 def errors(frame: pl.DataFrame) -> list[list[float]]:
-    """``xerr`` or ``yerr`` of matplotlib from columns value, low, high; no interval gives zero."""
+    """``xerr`` or ``yerr`` for matplotlib from columns value, low, high; zero where there is no interval."""
     low = (frame["value"] - frame["low"]).fill_nan(0).clip(lower_bound=0)
     high = (frame["high"] - frame["value"]).fill_nan(0).clip(lower_bound=0)
     return [low.to_list(), high.to_list()]
@@ -33,19 +38,19 @@ def pooled(scores: pl.DataFrame, metric: str, capability: str | None = None) -> 
 
 
 def without_siblings(scores: pl.DataFrame) -> pl.DataFrame:
-    """Without variants that have a sibling, which a figure of their own compares, and without controls."""
+    """Scores without controls and without variants that have a sibling, which another figure compares."""
     return scores.filter(pl.col("sibling") == "", pl.col("control") == "")
 
 
 def row_labels(table: pl.DataFrame) -> dict[tuple[str, str], str]:
-    """Label of each (model, variant) in the table's order, with its model before it where there are several."""
+    """Label of each (model, variant) in the table's order, preceded by its model if there are several."""
     several = table["model"].n_unique() > 1
     rows = table.select("model", "variant", "label").unique(["model", "variant"], maintain_order=True)
     return {(model, variant): f"{model}, {label}" if several else label for model, variant, label in rows.iter_rows()}
 
 
 def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, reference: float) -> None:
-    """One line a variant: its value with interval, single seeds as faint marks, a line at ``reference``."""
+    """One row per variant: value with interval, single seeds as faint marks, and a line at ``reference``."""
     pooled_rows = pooled(scores, metric)
     labels = row_labels(pooled_rows)
     heights = {key: height for height, key in enumerate(labels)}
@@ -61,17 +66,17 @@ def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, refer
 
 
 def _rows_axis(axes: Axes, labels: list[str]) -> None:
-    """One labelled line for each row of a figure, from top to bottom."""
+    """Label the rows of a figure, from top to bottom."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
 
 
 def scatter(axes: Axes, table: pl.DataFrame, x: str, *, apart: bool = True) -> None:
-    """Value with interval against column ``x``; ``apart``: variants of about the same x stand side by side."""
+    """Value with interval against column ``x``; ``apart`` draws variants with about the same x side by side."""
     near = 0.045 * float(table[x].max())  # type: ignore[arg-type]
     neighbours = ((pl.col(x) / near).round() if apart else pl.int_range(pl.len())).alias("neighbours")
     for _, together in table.with_columns(neighbours).group_by("neighbours", maintain_order=True):
-        width = min(near, 2 * near / len(together))  # all of them within about their true x
+        width = min(near, 2 * near / len(together))  # all of them close to their true x
         for rank, row in enumerate(together.iter_slices(1)):
             shifted = row[x][0] + (rank - (len(together) - 1) / 2) * width
             mark = _mark(row["method"][0]) | _fill(row["variant"][0], table)
@@ -79,7 +84,7 @@ def scatter(axes: Axes, table: pl.DataFrame, x: str, *, apart: bool = True) -> N
 
 
 def plane(axes: Axes, x: pl.DataFrame, y: pl.DataFrame) -> pl.DataFrame:
-    """One score against another, a mark a variant with both intervals; returns the variants that have both."""
+    """One score against another, one mark per variant with both intervals; returns the variants that have both."""
     other = y.select("model", "variant", *(pl.col(name).alias(f"{name}_y") for name in ("value", "low", "high")))
     both = x.join(other, on=["model", "variant"], maintain_order="left").filter(
         pl.col("value").is_not_nan(), pl.col("value_y").is_not_nan()
@@ -102,7 +107,7 @@ def plane(axes: Axes, x: pl.DataFrame, y: pl.DataFrame) -> pl.DataFrame:
 
 
 def parts(axes: Axes, table: pl.DataFrame, track: str, score: str, *, label: str, reference: float) -> None:
-    """One track of ``tracks.tracks``: each variant's score with its interval, in grey the parts it is the mean of."""
+    """One track of ``tracks.tracks``: each variant's score with its interval, and its parts in grey."""
     labels = row_labels(table)
     order = list(labels)
     table = table.filter(pl.col("track") == track)
@@ -119,12 +124,16 @@ def parts(axes: Axes, table: pl.DataFrame, track: str, score: str, *, label: str
     axes.set(title=track.capitalize(), xlabel=label, xscale="log")
     plain_log(axes.xaxis)
     handles = [Line2D([], [], color="#777777", marker=marker, linestyle="") for marker in PART_MARKERS[: len(names)]]
-    part_names = [part.removesuffix("_ratio").replace("_", " ") for part in names]
+    part_names = [_part_name(part.removesuffix("_ratio")) for part in names]
     axes.legend(handles, part_names, fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False)
 
 
+def _part_name(part: str) -> str:
+    return PART_NAMES.get(part, part.replace("_", " "))
+
+
 def legend(figure: Figure, table: pl.DataFrame) -> None:
-    """Variants by colour and marker, below the axes; a method's later variants are hollow or half full."""
+    """Legend of the variants by colour and marker, below the axes; a method's later variants are not filled."""
     rows = table.select("method", "variant", "label").unique(maintain_order=True).iter_rows()
     marks = {label: Line2D([], [], **_mark(method) | _fill(variant, table)) for method, variant, label in rows}
     figure.legend(list(marks.values()), list(marks), loc="outside lower center", ncols=4)
@@ -139,12 +148,12 @@ def _fill(variant: str, table: pl.DataFrame) -> dict[str, str]:
 def heatmap(
     axes: Axes, table: pl.DataFrame, *, scale: float, decimals: int, cmap: str, bounds: tuple[float, float], title: str
 ) -> None:
-    """Variants by capabilities: value times ``scale`` with its interval; grey where it is undefined."""
+    """Variants by capability: value times ``scale`` with its interval, grey where it is undefined."""
     table = table.with_columns(pl.col("value", "low", "high") * scale)
     columns = table["capability"].unique(maintain_order=True).to_list()
     values = table.pivot(on="capability", index=["model", "variant"], values="value").select(columns).to_numpy()
     texts = [
-        f"{value:.{decimals}f}\n[{low:.{decimals}f}, {high:.{decimals}f}]"
+        f"{value:z.{decimals}f}\n[{low:z.{decimals}f}, {high:z.{decimals}f}]".replace("-", "−")
         for value, low, high in table.select("value", "low", "high").iter_rows()
     ]
     annotations = table.with_columns(pl.Series("text", texts)).pivot(
@@ -170,7 +179,7 @@ def heatmap(
 def effects(axes: Axes, table: pl.DataFrame, *, label: str, better: str) -> None:
     """Differences with their intervals by capability, methods side by side; the ``better`` side is shaded.
 
-    ``better`` is ``lower`` or ``higher``. A table without rows is said so in the panel.
+    ``better`` is ``lower`` or ``higher``. If the table has no rows, the panel says so.
     """
     if table.is_empty():
         axes.text(0.5, 0.5, "no variant has\na sibling", ha="center", va="center", transform=axes.transAxes)
@@ -205,7 +214,7 @@ def formats(axes: Axes, table: pl.DataFrame, *, title: str, label: str) -> None:
 
 
 def format_legend(figure: Figure, table: pl.DataFrame) -> None:
-    """Formats by how their marks are filled, below the axes."""
+    """Legend of the formats, which differ in the fill of their marks, below the axes."""
     kinds = table["format"].unique(maintain_order=True).to_list()
     names = {"cloze": "ranked options", "generate": "generated answers"}
     _fill_legend(figure, FILLS[: len(kinds)], [names.get(kind, kind) for kind in kinds])
@@ -217,14 +226,14 @@ def _fill_legend(figure: Figure, fills: tuple[Any, ...], names: list[str]) -> No
 
 
 def method_legend(figure: Figure, table: pl.DataFrame) -> None:
-    """Methods by colour and marker, below the axes."""
+    """Legend of the methods by colour and marker, below the axes."""
     methods = table["method"].unique(maintain_order=True).to_list()
     marks = [Line2D([], [], **_mark(method)) for method in methods]
     figure.legend(marks, list(map(palette.method_name, methods)), loc="outside lower center", ncols=4)
 
 
 def plain_log(axis: Axis) -> None:
-    """Numbers such as 2 and 50 on a log axis, not powers of ten."""
+    """Label a log axis with plain numbers such as 2 and 50 instead of powers of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -236,9 +245,9 @@ def _mark(method: str) -> dict[str, Any]:
 
 
 def measured_and_published(axes: Axes, measured: pl.DataFrame, published: pl.DataFrame, *, label: str) -> pl.DataFrame:
-    """Measured scores with their intervals above the published ones, hollow; returns both as one table.
+    """Measured scores with their intervals above the published ones, which are hollow; returns both as one table.
 
-    One line for each label, and for what it is measured ``of`` where the published figures differ in that.
+    One row per label, and per value of the column ``of`` if the published results were measured on several things.
     """
     several = published["of"].n_unique() > 1
     same = ["label", "of"] if several else ["label"]
@@ -266,12 +275,12 @@ def measured_and_published(axes: Axes, measured: pl.DataFrame, published: pl.Dat
 
 
 def measured_and_published_legend(figure: Figure) -> None:
-    """Measured and published by how their marks are filled, below the axes."""
+    """Legend of measured and published scores, which differ in the fill of their marks, below the axes."""
     _fill_legend(figure, ("full", "none"), ["measured here", "published, other models"])
 
 
 def languages(axes: Axes, table: pl.DataFrame, reference: pl.DataFrame, *, title: str) -> None:
-    """A variant's scores with intervals by language, the interval of a ``reference`` as a band."""
+    """A variant's scores with intervals by language, and the interval of a ``reference`` as a band."""
     for row in reference.iter_rows(named=True):
         axes.axvspan(row["low"], row["high"], color="#BBBBBB", alpha=0.6, linewidth=0)
     for height, one in enumerate(table.iter_slices(1)):

@@ -1,10 +1,10 @@
-"""The look of every picture of the study."""
+"""Sizes, fonts and grid shared by all figures of the study."""
 
 import matplotlib as mpl
 import seaborn as sns
 
-COLUMN = 3.5  # inches, one column of a paper
-PAGE = 7.2  # inches, both columns
+COLUMN = 3.5  # inches, width of one column of a paper
+PAGE = 7.2  # inches, width of both columns
 
 
 def use() -> None:
@@ -13,7 +13,7 @@ def use() -> None:
     mpl.rcParams.update(
         {
             "figure.dpi": 120, "savefig.dpi": 300, "savefig.bbox": "tight", "figure.constrained_layout.use": True,
-            # Text stays text, and the same input gives the same bytes.
+            # Text stays text, and equal input gives identical bytes.
             "svg.fonttype": "none", "svg.hashsalt": "unicomp", "axes.titlelocation": "left",
         }
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What tables and figures say of a variant: from its method and parameters, never from its name."""
+"""What tables and figures say about a variant, derived from its method and parameters, never from its name."""
 
 import difflib
 from collections import Counter
@@ -12,18 +12,18 @@ from unicomp_lib.study.params import DENSE, RERUN, UNTRAINED, Compression, Param
 
 Parameters = dict[str, Any]
 
-# Parameters that the study fills in itself: they tell no two variants apart.
+# Parameters that the study fills in itself, so that they do not distinguish variants.
 WIRED = ("checkpoint", "teacher", "model", "seed", "output")
 
 
 def facts(profile: Profile) -> dict[str, dict[str, Any]]:
-    """Of each compressed variant of a profile: label, sibling, rate, schedule, control.
+    """Facts about each compressed variant of a profile: label, sibling, rate, schedule, control.
 
-    ``label`` is its name in figures, ``sibling`` the variant it is compared with, which differs in the calibration
-    text alone ("" where there is none), ``rate`` the share of the weights that are pruned (None where none are),
-    ``control`` why it is no method of its own: dense evaluated a second time is a "rerun". ``schedule`` is that of
-    networks, and "" here. Raises a ``ParamsError`` where two variants would have one label, or a given sibling
-    is none.
+    ``label`` is its name in figures. ``sibling`` is the variant it is compared with, which differs only in the
+    calibration text ("" if there is none). ``rate`` is the share of weights pruned (None if none are). ``control``
+    says why it is not a method of its own: dense evaluated a second time is a "rerun". ``schedule`` applies to
+    networks and is "" here. Raises a ``ParamsError`` if two variants would have the same label, or if a given
+    sibling is not valid.
     """
     parameters = {variant: _parameters(profile, entry) for variant, entry in profile.compressions.items()}
     labels = _labels(profile, parameters)
@@ -39,10 +39,10 @@ def facts(profile: Profile) -> dict[str, dict[str, Any]]:
 
 
 def vision_facts(profile: Profile) -> dict[str, dict[str, Any]]:
-    """The same of the networks of the vision study: dense, untrained and each pruning; empty where there is none.
+    """The same for the networks of the vision study (dense, untrained, each pruning); empty if there is none.
 
-    ``schedule`` is "one-shot" or "iterative" and ``control`` what is left out or drawn at random, such as
-    "as pruned" for a network that is not retrained. Raises a ``ParamsError`` where two would have one label.
+    ``schedule`` is "one-shot" or "iterative". ``control`` says what is left out or random, such as "as pruned" for
+    a network that is not retrained. Raises a ``ParamsError`` if two networks would have the same label.
     """
     if profile.vision is None:
         return {}
@@ -66,7 +66,7 @@ def _facts(
 
 
 def _parameters(profile: Profile, compression: Compression) -> Parameters:
-    """All that a compression's notebook is given, its own defaults included."""
+    """All parameters that a compression's notebook receives, including its defaults."""
     allowed = notebooks.defaults(f"compress/{compression.method}")
     shared = {name: value for name, value in profile.calibration.items() if name in allowed}
     return _unwired(allowed | shared | compression.parameters)
@@ -83,10 +83,10 @@ def _unwired(parameters: Parameters) -> Parameters:
 
 
 def _labels(profile: Profile, parameters: dict[str, Parameters]) -> dict[str, str]:
-    """Labels of all compressions: the given ones, and else base, method, setting and what tells equal ones apart."""
+    """Labels of all compressions: as given, otherwise base, method, setting and what tells equal ones apart."""
     entries = profile.compressions
     derived = {name: _setting(entry.method, parameters[name]) for name, entry in entries.items() if not entry.label}
-    # Of one base: on another base the same setting has another label already.
+    # Compared within one base: on another base the same setting already has a different label.
     details = _details({name: (entries[name].base, setting) for name, setting in derived.items()}, parameters)
     labels: dict[str, str] = {}
     for variant, entry in entries.items():
@@ -114,9 +114,9 @@ def _quanto(parameters: Parameters) -> str:
     return f"{parameters['weights']}{activations}"
 
 
-# What is said of a method beside its name, where it is neither sparsity nor bits.
+# Setting shown after a method's name, for methods whose setting is neither a sparsity nor a number of bits.
 SETTINGS: dict[str, Callable[[Parameters], str]] = {
-    "smoothquant": lambda _: "w8a8",
+    "smoothquant": lambda _: "W8A8",
     "quanto": _quanto,
     "minitron": _minitron,
     "lrc": lambda parameters: str(parameters["hidden"]),
@@ -124,7 +124,7 @@ SETTINGS: dict[str, Callable[[Parameters], str]] = {
 
 
 def _setting(method: str, parameters: Parameters) -> str:
-    """A method with its main parameter: "Wanda 2:4", "GPTQ int4"; of a method unknown here its name alone."""
+    """A method with its main parameter: "Wanda 2:4", "GPTQ int4"; an unknown method goes by its name alone."""
     setting = ""
     if method in SETTINGS:
         setting = SETTINGS[method](parameters)
@@ -148,16 +148,16 @@ def _percent(share: float) -> str:
 
 
 def _control(parameters: Parameters) -> str:
-    """What a pruned network is a control for: no retraining, or chance in place of the criterion."""
+    """What a pruned network controls for: no retraining, or random choice in place of the criterion."""
     untouched = "recalibrated" if parameters["recalibrate"] else "as pruned"
     parts = ("random" if parameters["criterion"] == "random" else "", "" if parameters["epochs"] else untouched)
     return " ".join(part for part in parts if part)
 
 
 def _details(derived: dict[str, Any], parameters: dict[str, Parameters]) -> dict[str, list[str]]:
-    """For each variant whose derived label others share, the parameters in which they differ, in words.
+    """For each variant that shares its derived label with others, the parameters in which they differ, in words.
 
-    But for the calibration, which is said of the variant that has another than the profile's.
+    Calibration is left out: it is added to the label of each variant whose calibration is not the profile's.
     """
     details: dict[str, list[str]] = {}
     for variant, label in derived.items():
@@ -176,7 +176,7 @@ def _in_words(name: str, value: Any) -> str:
 
 
 def _unusual_calibration(profile: Profile, compression: Compression, parameters: Parameters) -> str:
-    """The calibration text, where it is not the profile's; of a file the name without its ending."""
+    """The calibration text if it is not the profile's; for a file, its name without the extension."""
     default = notebooks.defaults(f"compress/{compression.method}").get("calibration")
     given = parameters.get("calibration")
     if given is None or given == profile.calibration.get("calibration", default):
@@ -202,7 +202,7 @@ def _rate(parameters: Parameters) -> float | None:
 
 
 def _sibling(profile: Profile, variant: str, parameters: dict[str, Parameters]) -> str:
-    """The given sibling, or the first compression above that differs in the calibration alone."""
+    """The given sibling, or the first preceding compression that differs only in the calibration."""
     compression = profile.compressions[variant]
     if compression.sibling:
         return _checked_sibling(profile, variant, compression)
