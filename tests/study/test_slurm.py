@@ -1,6 +1,5 @@
 """Steps on several machines' workers: processes here stand in for the machines, and a script for SLURM."""
 
-import json
 import os
 import signal
 import socket
@@ -9,23 +8,14 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 import yaml
 from checkout import copied, environment, unicomp, wait_for
+from clusters import SBATCH, dask_scheduler, end_jobs, worker
 
 from unicomp_lib.study import params, records, scheduler, slurm
 from unicomp_lib.study.params import Cluster
-
-# Stands in for SLURM's sbatch: the job begins at once, on this machine.
-SBATCH = """#!/bin/sh
-[ "$1" = --test-only ] && exit 0
-cp "$1" "$UNICOMP_JOBS/job-$$.sh"
-setsid bash "$UNICOMP_JOBS/job-$$.sh" > "$UNICOMP_JOBS/job-$$.log" 2>&1 &
-echo $! >> "$UNICOMP_JOBS/pids"
-echo "Submitted batch job $$"
-"""
 
 
 @pytest.fixture
@@ -35,34 +25,6 @@ def checkout(tmp_path):
 
 def pids(pattern):
     return [int(pid) for pid in subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()]
-
-
-@contextmanager
-def dask(checkout, program, *arguments):
-    """A scheduler or a worker of Dask, as one starts them by hand on two machines."""
-    command = [str(Path(sys.executable).parent / "dask"), program, *arguments]
-    with (checkout / f"{program}.log").open("a") as log:
-        process = subprocess.Popen(command, cwd=checkout, env=environment(checkout), stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-@contextmanager
-def dask_scheduler(checkout):
-    """A running scheduler and its address."""
-    file = checkout / "scheduler.json"
-    file.unlink(missing_ok=True)
-    given = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
-    with dask(checkout, "scheduler", *given) as process:
-        wait_for(file.is_file)
-        yield process, json.loads(file.read_text())["address"]
-
-
-def worker(checkout, address, *arguments):
-    return dask(checkout, "worker", address, "--nthreads", "1", "--no-dashboard", *arguments)
 
 
 def reproduce(checkout, *arguments):
@@ -206,7 +168,7 @@ def test_the_job_script_asks_for_what_the_profile_says(monkeypatch, tmp_path):
     assert lines.index("module load cuda") < len(lines) - 1
     assert f"{sys.executable} -m distributed.cli.dask_worker" in lines[-1]
     assert "--nthreads 2" in lines[-1]
-    assert lines[-1].endswith("--resources DEVICE=1")
+    assert "--resources DEVICE=1 --protocol tls://" in lines[-1]
     with slurm.cluster(Cluster(gpus=0)) as cluster:
         script = cluster.job_script()
     assert "gres" not in script
@@ -228,11 +190,7 @@ def test_slurm_jobs_run_the_study(checkout, tmp_path):
     try:
         done = unicomp(checkout, "reproduce", *only, **extra)
     finally:
-        for pid in (jobs / "pids").read_text().split():
-            try:
-                os.killpg(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        end_jobs(jobs)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "4 steps on 2 workers" in done.stdout
     assert "4 of 4 steps stand, 4 of them run now" in done.stdout

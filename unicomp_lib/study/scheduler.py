@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unicomp_lib import files, hardware
-from unicomp_lib.study import records, slurm
+from unicomp_lib.study import records, security, slurm
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
 from unicomp_lib.study.steps import Stage, Step, resolved
@@ -233,21 +233,14 @@ def _client(workers: int, scheduler: str | None, jobs: Cluster | None) -> "Itera
         "distributed.worker.profile.enabled": False,  # its samples of a worker that only waits cost it a fiftieth
     })  # fmt: skip
     if scheduler:
-        try:
-            client = Client(scheduler, timeout=30)
-        except (OSError, ValueError) as error:
-            raise ConnectionError(
-                f"no Dask scheduler answers at {scheduler!r} ({error}); give an address such as tcp://host:8786, "
-                "or leave --scheduler out to use this machine"
-            ) from error
-        with client:
+        with security.connect(scheduler) as client:
             yield client
         return
     offered = slurm.local_resources()
     cluster = slurm.cluster(jobs) if jobs else LocalCluster(
         # Beside a step on its accelerator a worker has room for one that draws or scores.
-        n_workers=workers, threads_per_worker=2 if offered else 1, resources=offered,
+        n_workers=workers, threads_per_worker=2 if offered else 1, resources=offered, security=security.temporary(),
         memory_limit=0, dashboard_address="127.0.0.1:0", silence_logs=50,
     )  # fmt: skip
-    with cluster, Client(cluster) as client:
+    with cluster as opened, Client(opened) as client:
         yield client
