@@ -33,3 +33,20 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
         files.write_whole(path, fill)
     assert raised.value.errno == errno.ENOSPC
     assert path.read_text() == "old"
+
+
+def test_a_file_that_is_written_is_on_disk_with_its_name(tmp_path, monkeypatch):
+    synced, sync = [], files.sync
+    monkeypatch.setattr(files, "sync", lambda path: synced.append(path) or sync(path))
+    path = files.write_text(tmp_path / "new" / "table.txt", "text")
+    assert synced[-1] == path.parent
+    assert len(synced) == 2
+
+
+def test_a_disk_that_does_not_take_the_data_is_an_error(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.sync(tmp_path)

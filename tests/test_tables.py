@@ -18,6 +18,21 @@ def test_a_damaged_table_says_what_to_do(tmp_path):
         tables.read(tmp_path / "none.parquet")
 
 
+@pytest.mark.parametrize("said", ["index out of bounds\nand more", ""])
+def test_a_panic_of_polars_is_said_like_any_other_damage(tmp_path, monkeypatch, said):
+    path = tables.write(pl.DataFrame({"value": range(1000)}), tmp_path / "items.parquet")
+    assert not issubclass(pl.exceptions.PanicException, Exception)
+
+    def panic(_):
+        raise pl.exceptions.PanicException(said)
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(
+        ValueError, match=r"is no readable Parquet file \((index out of bounds|PanicException)\); delete"
+    ):
+        tables.read(path)
+
+
 def test_a_cell_must_have_all_its_labels():
     with pytest.raises(ValueError, match="it must have model, method, variant, calibration, seed"):
         tables.label(pl.DataFrame({"value": [1.0]}), {"model": "m"})

@@ -137,6 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name].set_defaults(command=_of("unicomp_lib.study.commands", function))
     for name in ("reproduce", "status"):
         made[name].add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
+    made["status"].add_argument("--verify", action="store_true", help="read all files of finished steps, too")
     made["clean"].add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     for name, what in (("reproduce", "steps"), ("report", "notebooks")):
         made[name].add_argument("--workers", type=int, default=hardware.workers(), help=f"{what} at once (%(default)s)")
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
+    reproduce.add_argument("--step-limit", metavar="SECONDS", type=float, help="end a step that runs longer")
     elsewhere = reproduce.add_mutually_exclusive_group()
     elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
     elsewhere.add_argument("--cluster", choices=SYSTEMS, help="submit workers as the profile's section cluster says")
@@ -158,7 +160,8 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     report.add_argument(
         "--without-chapters", action="store_true", help="leave out the teaching notebooks, which run once"
     )
-    report.set_defaults(command=_of("unicomp_lib.report.command", "report"), scheduler=None, cluster=None)
+    command = _of("unicomp_lib.report.command", "report")
+    report.set_defaults(command=command, scheduler=None, cluster=None, step_limit=None)
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:

@@ -1,7 +1,12 @@
 """The machine this runs on, as far as results depend on it."""
 
+import ctypes
 import os
 import platform
+import signal
+import sys
+import threading
+import time
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +26,26 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process when the one that started it, of process id ``parent``, has ended, however it ended.
+
+    Linux sees to that itself, so that not even a process stays that waits in foreign code and holds Python's global
+    lock. macOS has nothing like it: there a thread looks twice a second, which such a process keeps from looking.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    else:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    if os.getppid() != parent:  # it had ended before
+        os._exit(1)
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 @cache

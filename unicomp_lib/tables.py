@@ -39,8 +39,9 @@ def read(path: Path) -> pl.DataFrame:
         raise ValueError(f"{path} is not there; run the study first: nox -s reproduce")
     try:
         return pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    # A panic of polars' Rust code, which damage in the right place gives, is no Exception.
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{path} is no readable Parquet file ({reason}); delete the folder {path.parent} and run the "
             "same command again: only what was in it is computed again"

@@ -1,13 +1,12 @@
 import json
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from distributed import Client
 
 from unicomp_lib import files, paths
-from unicomp_lib.study import progress, publish, records, scheduler, worker
+from unicomp_lib.study import progress, publish, scheduler
 from unicomp_lib.study.progress import Duration
 from unicomp_lib.study.scheduler import Outcome
 from unicomp_lib.study.steps import Output, Stage, Step
@@ -115,7 +114,7 @@ def test_no_worker_has_a_queue_that_another_could_take_from(monkeypatch):
 
 def test_a_step_that_cannot_begin_has_failed(tmp_path):
     (tmp_path / "run").write_text("no folder")
-    found = scheduler.run_job({"name": "b", "run": str(tmp_path / "run")})
+    found = scheduler.run_job({"name": "b", "run": str(tmp_path / "run"), "parameters": {}, "forced": False})
     assert found.state == scheduler.FAILED
     assert found.reason
 
@@ -126,31 +125,6 @@ def test_each_worker_of_a_machine_with_several_accelerators_sees_its_own(monkeyp
     assert scheduler._environment()["CUDA_VISIBLE_DEVICES"] == "3"
     monkeypatch.setattr("distributed.get_worker", lambda: SimpleNamespace(name="tcp://elsewhere"))
     assert scheduler._own_device() == {}
-
-
-def test_a_record_stands_only_with_all_its_files_and_the_same_packages(tmp_path):
-    (tmp_path / "items.parquet").write_bytes(b"0123")
-    records.write(tmp_path, {"name": "a", "seconds": 1.0})
-    record = records.finished(tmp_path)
-    assert record is not None
-    assert {"packages", "hardware", "commit", "dirty", "files"} <= set(record)
-    other = record | {"packages": record["packages"] | {"torch": "0.1"}}
-    (tmp_path / records.RECORD).write_text(json.dumps(other))
-    assert records.finished(tmp_path) is None
-    (tmp_path / records.RECORD).write_text(json.dumps(record))
-    assert records.finished(tmp_path) == record
-    (tmp_path / "items.parquet").write_bytes(b"01")
-    assert records.finished(tmp_path) is None
-    (tmp_path / records.RECORD).write_text("{")
-    assert records.finished(tmp_path) is None
-
-
-def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
-    (tmp_path / "checkpoint").mkdir()
-    (tmp_path / "checkpoint" / "half.safetensors").write_bytes(b"1")
-    (tmp_path / records.STEP).write_text(json.dumps({}))
-    worker._clear(tmp_path)
-    assert [path.name for path in Path(tmp_path).iterdir()] == [records.STEP]
 
 
 def test_time_left_counts_workers_and_what_runs_alone():

@@ -263,7 +263,7 @@ def breaking(study, notebook, code):
             "is full (",
             marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full"),
         ),
-        ("import os; os._exit(3)", "the notebook's kernel died"),
+        ("import os; os._exit(3)", "the notebook's kernel ended with exit code 3"),
     ],
 )
 def test_a_notebook_that_fails_is_isolated_and_says_why(study, code, says):
@@ -287,21 +287,60 @@ def test_a_notebook_that_fails_is_isolated_and_says_why(study, code, says):
     assert "33 of 33 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
 
 
-def test_a_corrupt_table_is_one_sentence_and_its_step_alone_runs_again(study):
+def flip(path):
+    """Change one bit as a bad disk does: size and time stay."""
+    content, before = bytearray(path.read_bytes()), path.stat()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_flipped_bit_makes_its_step_run_again_before_anything_reads_it(study):
+    before = results(study)
+    (dense,) = (study / "runs").glob("compress.tiny.dense-*")
+    (magnitude,) = (study / "runs").glob("compress.tiny.magnitude-50-*")
+    flip(dense / "checkpoint" / "model.safetensors")
+    flip(magnitude / "checkpoint" / "model.safetensors")
+    assert "0 of 33 steps to run" in unicomp(study, "reproduce", "--profile", "tiny", "--dry-run").stdout
+    # Both checkpoints are read: by the evaluation, and the dense one by what makes the other again.
+    one = "evaluate/tiny/magnitude-50/fidelity"
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--only", one, "--force", one)
+    assert done.returncode == 0, done.stdout + done.stderr
+    notes = {line for line in done.stdout.splitlines() if "runs again" in line}
+    assert notes == {
+        f"note: compress/tiny/{name} runs again, since checkpoint/model.safetensors in {run.name} "
+        "is not what its step wrote"
+        for name, run in (("dense", dense), ("magnitude-50", magnitude))
+    }
+    after = results(study)
+    assert after[0].equals(before[0])
+    assert all(after[1][name].equals(table) for name, table in before[1].items())
+
+
+def test_status_finds_a_flipped_bit_where_it_reads_all_and_the_next_run_mends_it(study):
     (run,) = (study / "runs").glob("evaluate.tiny.dense.fidelity-*")
-    path = run / "items.parquet"
-    path.write_bytes(b"x" * path.stat().st_size)  # same size: only reading finds it
-    done = unicomp(study, "reproduce", "--profile", "tiny", "--force", "scores/fidelity", "--only", "figures/fidelity")
-    assert done.returncode == 1
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("failed: scores/fidelity")]
-    assert f"{path} is no readable Parquet file" in line
-    assert f"delete the folder {run}" in line
-    for file in sorted(run.rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
-    run.rmdir()
+    flip(run / "items.parquet")
+    assert unicomp(study, "status", "--profile", "tiny").stdout.splitlines()[-1].startswith("33 done")
+    found = unicomp(study, "status", "--profile", "tiny", "--verify")
+    assert found.returncode == 1
+    assert found.stdout.splitlines()[-1] == "32 done, 0 stale, 0 failed, 0 missing, 1 damaged"
+    says = f"damaged  evaluate/tiny/dense/fidelity  items.parquet in {run.name} is not what its step wrote"
+    assert says in found.stdout
     done = unicomp(study, "reproduce", "--profile", "tiny")
-    assert done.returncode == 0, done.stdout
-    assert "33 of 33 steps stand" in done.stdout
+    assert "33 of 33 steps stand, 1 of them run now" in done.stdout
+    assert unicomp(study, "status", "--profile", "tiny", "--verify").returncode == 0
+
+
+def test_results_that_cannot_be_written_stop_no_computing_and_are_told_at_the_end(study):
+    (study / "results").rename(study / "away")
+    (study / "results").write_text("a file in its place")
+    done = unicomp(study, "reproduce", "--profile", "tiny", "--only", "figures/fidelity", "--force", "figures/fidelity")
+    (study / "results").unlink()
+    (study / "away").rename(study / "results")
+    assert done.returncode == 1
+    assert "1 of them run now" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("not published: ")
+    assert unicomp(study, "reproduce", "--profile", "tiny").returncode == 0
 
 
 def test_a_truncated_file_runs_its_step_again(study):

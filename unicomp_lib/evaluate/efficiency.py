@@ -105,6 +105,7 @@ def footprint(checkpoint: str, dense: str, *, prompt: int = 256) -> pl.DataFrame
 def cost(checkpoint: str) -> pl.DataFrame:
     """Cost of making a checkpoint, from the records of its steps back to dense; no rows where there are no records.
 
+    Nor are there any where a record is damaged, since a part of the cost would be taken for all of it.
     ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, including everything a step
     does: loading the model, drawing the notebook's figures, saving. ``cost_tokens`` counts the tokens of
     text they read, ``cost_peak_memory`` is the highest of their peaks, in bytes, and ``cost_joules`` the
@@ -113,11 +114,12 @@ def cost(checkpoint: str) -> pl.DataFrame:
     records: list[dict[str, Any]] = []
     folder = Path(checkpoint)
     while (record := folder.parent / "record.json").is_file():
-        records.append(json.loads(record.read_text(encoding="utf-8")))
-        if "checkpoint" not in records[-1]["parameters"]:
-            records.pop()  # dense, which is not compressed
-            break
-        folder = Path(records[-1]["parameters"]["checkpoint"])
+        if (step := _record(record)) is None:
+            return pl.DataFrame(schema=SCHEMA)
+        if "checkpoint" not in step["parameters"]:
+            break  # dense, which is not compressed
+        records.append(step)
+        folder = Path(step["parameters"]["checkpoint"])
     if not records:
         return pl.DataFrame(schema=SCHEMA)
     values = {
@@ -131,6 +133,18 @@ def cost(checkpoint: str) -> pl.DataFrame:
         values["cost_joules"] = sum(energy)
     rows = [{"doc_id": 0, "metric": metric, "value": value} for metric, value in values.items()]
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """The record of a step, or None where it does not hold what its cost is made of."""
+    try:
+        step = json.loads(path.read_text(encoding="utf-8"))
+        numbers = [step[name] for name in ("seconds", "cpu_seconds", "peak_memory")]
+        numbers += [step.get("joules") or 0, _tokens(step)]
+        named = step["parameters"].get("checkpoint", "")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return None
+    return step if isinstance(named, str) and all(isinstance(number, int | float) for number in numbers) else None
 
 
 def _tokens(record: dict[str, Any]) -> int:
@@ -218,6 +232,9 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
     from unicomp_lib.checkpoints import int4, models
     from unicomp_lib.evaluate import arithmetic
 
+    starter = multiprocessing.parent_process()
+    if starter and starter.pid:
+        hardware.end_with_parent(starter.pid)
     torch.set_num_threads(1)
     if kernels and hardware.device().type == "cpu" and int4.fits(Path(checkpoint)):
         model = int4.load(Path(checkpoint), hardware.dtype(precision)).eval()

@@ -5,12 +5,26 @@
 vLLM reserves the memory that it was told to, whatever the model.
 """
 
+import ctypes
 import json
 import os
 import random
+import signal
 import sys
 import time
 from typing import Any
+
+
+def end_with_parent() -> None:
+    """Have Linux end this process when the one that started it ends; elsewhere it ends with its standard input."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+if __name__ in ("__main__", "__mp_main__"):
+    # vLLM's engine is a process of its own, forked from this one or spawned, which imports this file as __mp_main__.
+    end_with_parent()
+    os.register_at_fork(after_in_child=end_with_parent)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ from unicomp_lib.study.plan import names_of, plan, select
 from unicomp_lib.study.prefetch import prefetch
 from unicomp_lib.study.status import State, state
 from unicomp_lib.study.steps import Stage, Step, keys
+from unicomp_lib.study.worker import explanation
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -27,15 +28,29 @@ def reproduce(options: argparse.Namespace) -> int:
     known = keys(every)
     steps = select(every, options.only, profile.option)
     _check_workers(options.workers)
+    if options.step_limit is not None and not 0 < options.step_limit < 1e8:
+        raise ValueError(f"--step-limit {options.step_limit:g} is not allowed; give a number of seconds above 0")
     forced = _forced(steps, options.force, profile.option)
     waiting = [step for step in steps if step.name in forced or state(step, known) != State.DONE]
     if options.dry_run:
         _print_plan(profile, steps, known, waiting, options.workers)
         return 0
     outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
-    pictures = publish.publish(every, known, profile.name)
-    params.own_results(profile)
-    return _summary(steps, known, outcomes, pictures, profile.name)
+    pictures, unpublished = _published(every, known, profile)
+    code = _summary(steps, known, outcomes, pictures, profile.name)
+    if unpublished:
+        print(f"not published: {unpublished}; the runs are kept, run the same command again once that is mended")
+    return 1 if unpublished else code
+
+
+def _published(every: list[Step], known: dict[str, str], profile: params.Profile) -> tuple[list[Path], str]:
+    """Publish what is finished; the pictures, and why it could not be done: no computing stops for it."""
+    try:
+        pictures = publish.publish(every, known, profile.name)
+        params.own_results(profile)
+    except (OSError, ValueError) as error:
+        return [], explanation(error, paths.project())
+    return pictures, ""
 
 
 def run(
@@ -68,11 +83,11 @@ def run(
         def ended(outcome: scheduler.Outcome) -> None:
             reporter.ended(outcome)
             if stages[outcome.name] == Stage.FIGURES:
-                publish.publish(every, known, profile.name)  # a figure is there to look at as soon as it is drawn
+                _published(every, known, profile)  # a figure is there to look at as soon as it is drawn
 
         scheduler.run(
             waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
-            jobs=profile.cluster if options.cluster else None, opened=opened, ended=ended,
+            jobs=profile.cluster if options.cluster else None, limit=options.step_limit, opened=opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
 
@@ -94,17 +109,18 @@ def _interrupts_held_back(local: bool) -> Iterator[None]:
 
 
 def show_status(options: argparse.Namespace) -> int:
-    """Say what has become of each step: first in one line, then one by one."""
+    """Say what has become of each step: first in one line, then one by one. 1 where a file is damaged."""
     profile = params.load(options.profile)
     every = plan(profile)
     known = keys(every)
     steps = select(every, options.only, profile.option)
+    damaged = status.verify(steps, known) if options.verify else {}
     done = sum(state(step, known) == State.DONE for step in steps)
     rest = len(steps) - done
     tail = f"; nox -s reproduce{f' --{profile.option}' if profile.option else ''} runs the other {rest}" if rest else ""
     print(f"{done} of {count(len(steps), 'step')} of profile {profile.name} stand{tail}")
-    print(status.table(steps, known))
-    return 0
+    print(status.table(steps, known, damaged))
+    return 1 if damaged else 0
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -211,8 +227,8 @@ def _print_plan(
     seconds = progress.remaining(waiting, seen, costs, workers) if whole else None
     time = f", about {progress.clock(seconds)} with {count(workers, 'worker')}" if seconds else ""
     needed, free = ready.disk(waiting, profile), ready.free()
-    disk = f"about {needed / 1e9:.1f} GB of disk, " if needed and waiting else ""
-    print(f"{len(waiting)} of {count(len(steps), 'step')} to run{time}; {disk}{free / 1e9:.0f} GB free on this disk")
+    disk = f", about {needed / 1e9:.1f} GB to be written" if waiting else ""
+    print(f"{len(waiting)} of {count(len(steps), 'step')} to run{time}; {free / 1e9:.0f} GB free on this disk{disk}")
 
 
 def shown(path: Path) -> Path:

@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,16 @@ from typing import Any
 from unicomp_lib import files, hardware, paths
 
 RECORD, FAILURE, STEP = "record.json", "failure.json", "step.json"
-NOTEBOOK, LOG = "notebook.ipynb", "log.txt"
+NOTEBOOK, LOG, LOCK = "notebook.ipynb", "log.txt", ".lock"
 PACKAGES = ("torch", "transformers", "lm-eval", "optimum-quanto", "polars", "numpy", "datasets")
+# What all readers of a record take for granted, and its types: a record without is none.
+NUMBER = (int, float)
+FACTS: dict[str, type | tuple[type, ...]] = {
+    "name": str, "notebook": str, "key": str, "parameters": dict, "started": str, "seconds": NUMBER,
+    "cpu_seconds": NUMBER, "peak_memory": NUMBER, "packages": dict, "hardware": dict,
+    "commit": (str, type(None)), "dirty": (bool, type(None)), "files": dict,
+}  # fmt: skip
+MACHINE = {"processor": str, "cores": int, "device": str, "python": str, "system": str}
 
 
 def runs() -> Path:
@@ -34,34 +45,135 @@ def finished_before(name: str) -> bool:
 def finished(run: Path) -> dict[str, Any] | None:
     """The record of a finished run, or None.
 
-    None where there is no record or a damaged one, where a file is cut short, and where the run
-    was made with other versions of the packages that results depend on: these are not mixed.
+    None where there is no record or a damaged one, where a file is missing or another, and where the run
+    was made with other versions of the packages that results depend on: these are not mixed. A file whose size
+    and time are as recorded is taken for the same without reading it; ``damage`` reads all.
     """
+    record = _record(run)
+    if record is None or record["packages"] != packages():
+        return None
     try:
-        record: dict[str, Any] = json.loads((run / RECORD).read_text(encoding="utf-8"))
-        whole = all((run / name).stat().st_size == size for name, size in record["files"].items())
-        return record if whole and record["packages"] == packages() else None
-    except (OSError, ValueError, KeyError):
+        return record if all(_unchanged(run / name, entry) for name, entry in record["files"].items()) else None
+    except OSError:
         return None
 
 
 def failure(run: Path) -> str | None:
     """Why a run failed, in one sentence, or None."""
-    try:
-        return str(json.loads((run / FAILURE).read_text(encoding="utf-8"))["reason"])
-    except (OSError, ValueError, KeyError):
+    reason = _read(run / FAILURE).get("reason")
+    return reason if isinstance(reason, str) else None
+
+
+def fail(run: Path, reason: str) -> None:
+    """Write why a run failed, in one sentence."""
+    files.write_text(run / FAILURE, json.dumps({"reason": reason}))
+
+
+def job(run: Path) -> dict[str, Any] | None:
+    """What was to be run in a run folder, with its paths as they are now, or None: the checkout may have moved."""
+    given = _read(run / STEP)
+    kinds = {"name": str, "notebook": str, "key": str, "parameters": dict, "run": str}
+    if not _has(given, kinds):
         return None
+    there, here = (json.dumps(str(place))[1:-1] for place in (Path(given["run"]).parent, run.parent))
+    return json.loads(json.dumps(given).replace(there, here))
+
+
+def read_by(job: dict[str, Any]) -> list[Path]:
+    """The run folders of the steps that a job reads: its parameters name files in them."""
+    run = Path(job["run"])
+    values = [
+        value for given in job["parameters"].values() for value in (given if isinstance(given, list) else [given])
+    ]
+    inside = [Path(value) for value in values if isinstance(value, str) and Path(value).is_relative_to(run.parent)]
+    found = (run.parent / path.relative_to(run.parent).parts[0] for path in inside if path != run.parent)
+    return [parent for parent in dict.fromkeys(found) if parent != run]
+
+
+def damage(run: Path) -> str:
+    """What is wrong with a run that has finished, as half a sentence; empty where all of its files are as written.
+
+    Reads every file. One that was recorded without its SHA-256, as earlier versions did, is known by its size alone.
+    """
+    record = _record(run)
+    if record is None:
+        return f"{run.name} has no record that can be read"
+    for name, entry in record["files"].items():
+        try:
+            same = _as_written(run / name, entry)
+        except OSError as error:
+            return f"{name} in {run.name} cannot be read ({error.strerror})"
+        if not same:
+            return f"{name} in {run.name} is not what its step wrote"
+    return ""
 
 
 def write(run: Path, facts: dict[str, Any]) -> None:
-    """Write ``record.json``, the last file of a run, with the sizes of all others."""
-    sizes = {
-        str(file.relative_to(run)): file.stat().st_size
-        for file in sorted(run.rglob("*"))
-        if file.is_file() and file.name not in (LOG, RECORD) and not file.name.startswith(".")
-    }
-    record = {**facts, "packages": packages(), "hardware": machine(), **commit(), "files": sizes}
+    """Write ``record.json``, the last file of a run, with size, time and SHA-256 of all others.
+
+    They are on disk before it is: a record that outlives a power cut speaks of files that did too.
+    """
+    written = {}
+    for file in _outputs(run):
+        files.sync(file)
+        status = file.stat()
+        written[str(file.relative_to(run))] = {
+            "size": status.st_size, "mtime_ns": status.st_mtime_ns, "sha256": files.sha256(file)
+        }  # fmt: skip
+    for place in (*(path for path in run.rglob("*") if path.is_dir()), run, run.parent):
+        files.sync(place)
+    record = {**facts, "packages": packages(), "hardware": machine(), **commit(), "files": written}
     files.write_text(run / RECORD, json.dumps(record, indent=1))
+
+
+def _outputs(run: Path) -> Iterator[Path]:
+    """The files that a step has written, and not those of the runner."""
+    for file in sorted(run.rglob("*")):
+        if file.is_file() and file.name not in (LOG, RECORD, STEP) and not file.name.startswith("."):
+            yield file
+
+
+def _record(run: Path) -> dict[str, Any] | None:
+    """The record in a run folder, or None where a reader could stumble over it."""
+    record = _read(run / RECORD)
+    sound = _has(record, FACTS) and _has(record["hardware"], MACHINE) and record["files"]
+    return record if sound and all(map(_is_entry, record["files"].values())) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is none, or something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _has(content: dict[str, Any], kinds: Any) -> bool:
+    return all(name in content and isinstance(content[name], kind) for name, kind in kinds.items())
+
+
+def _is_entry(entry: Any) -> bool:
+    kinds = {"size": int, "mtime_ns": int, "sha256": str}
+    return isinstance(entry, int) or (isinstance(entry, dict) and _has(entry, kinds))
+
+
+def _unchanged(file: Path, entry: Any) -> bool:
+    """Whether a file is as recorded; read only where its time is another, as in a copy."""
+    status = file.stat()
+    if isinstance(entry, int) or (status.st_size, status.st_mtime_ns) == (entry["size"], entry["mtime_ns"]):
+        return status.st_size == (entry if isinstance(entry, int) else entry["size"])
+    if not _as_written(file, entry):
+        return False
+    with suppress(OSError):  # the next look need not read it again
+        os.utime(file, ns=(status.st_atime_ns, entry["mtime_ns"]))
+    return True
+
+
+def _as_written(file: Path, entry: Any) -> bool:
+    if isinstance(entry, int):
+        return file.stat().st_size == entry
+    return file.stat().st_size == entry["size"] and files.sha256(file) == entry["sha256"]
 
 
 @cache

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +15,7 @@ from unicomp_lib.study import records, security, slurm
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
 from unicomp_lib.study.steps import Stage, Step, resolved
+from unicomp_lib.study.worker import DIED, died, explanation, held, how
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,14 +47,16 @@ class Outcome:
 
 def run(
     steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
-    jobs: Cluster | None = None, opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
+    jobs: Cluster | None = None, limit: float | None = None, opened: Callable[[str, int], None],
+    ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
     """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they are done.
 
     ``workers`` processes of this machine do the work, or those of the ``scheduler`` at an address, or SLURM
     ``jobs``. A step that fails blocks those that read it; all others go on. A worker that is lost is replaced
-    and its step runs again. ``opened`` is told the dashboard's address and the workers' number. Raises a
-    ``ConnectionError`` where the scheduler cannot be reached, or is lost.
+    and its step runs again. One that runs longer than ``limit`` seconds is ended, and has failed. ``opened`` is
+    told the dashboard's address and the workers' number. Raises a ``ConnectionError`` where the scheduler cannot
+    be reached, or is lost.
     """
     waiting = _ordered(steps)
     running: dict[Future, Step] = {}
@@ -74,7 +76,9 @@ def run(
             room = _room(client, jobs)
             for step in _startable(waiting, list(running.values()), room):
                 needs = {DEVICE: 1} if room.devices and step.computes else None
-                running[_submit(client, step, keys, step.name in forced, needs)] = step
+                job = _job(step, keys, step.name in forced, limit)
+                name = f"{step.name}-{job['key']}"
+                running[client.submit(run_job, job, key=name, pure=False, resources=needs)] = step
             waiting = [pair for pair in waiting if pair[0] not in running.values()]
             for future in _first_ended(list(running)):
                 report(_outcome(future, running.pop(future).name))
@@ -121,16 +125,13 @@ def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room:
     return chosen
 
 
-def _submit(client: "Client", step: Step, keys: dict[str, str], forced: bool, needs: dict[str, int] | None) -> "Future":
-    job = {
-        "name": step.name,
-        "notebook": step.notebook,
-        "key": keys[step.name],
-        "forced": forced,
-        "parameters": resolved(step, keys),
-        "run": str(records.folder(step.name, keys[step.name])),
-    }
-    return client.submit(run_job, job, key=f"{step.name}-{keys[step.name]}", pure=False, resources=needs)
+def _job(step: Step, keys: dict[str, str], forced: bool, limit: float | None) -> dict[str, Any]:
+    """What a worker needs to know of a step, and ``step.json`` holds."""
+    key = keys[step.name]
+    return {
+        "name": step.name, "notebook": step.notebook, "key": key, "forced": forced, "limit": limit,
+        "parameters": resolved(step, keys), "run": str(records.folder(step.name, key)),
+    }  # fmt: skip
 
 
 def _first_ended(running: list["Future"]) -> Iterable["Future"]:
@@ -153,30 +154,70 @@ def _outcome(future: "Future", name: str) -> Outcome:
 
 
 def run_job(job: dict[str, Any]) -> Outcome:
-    """On a worker: run one step in a process of its own."""
+    """On a worker: run one step in a process of its own, and before it those it reads whose files are not as written.
+
+    These files are read whole for that, and nothing wrong in them reaches a result. A step whose process or kernel
+    died of a signal is tried once more.
+    """
     run = Path(job["run"])
     try:
+        for parent in records.read_by(job):
+            if (wrong := records.damage(parent)) and (reason := _again(parent, wrong)):
+                return Outcome(job["name"], FAILED, reason=reason)
         files.write_text(run / records.STEP, json.dumps(job, indent=1))
         (run / records.FAILURE).unlink(missing_ok=True)
-        if job["forced"]:
-            # Only now: a forced run that never starts must not cost the results there are.
-            (run / records.RECORD).unlink(missing_ok=True)
-        with (run / records.LOG).open("ab") as log:
-            command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run)]
-            code = subprocess.run(command, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
+        if held(run):
+            _tell(f"{job['name']} is waiting for another run that holds {run}")
+        codes = [_attempt(job)]
+        if died(codes[0]) or codes[0] == DIED:
+            _tell(f"{job['name']} is tried once more: {records.failure(run) or _ended(codes[0], run)}")
+            codes.append(_attempt(job))
     except OSError as error:
-        from unicomp_lib.study.worker import explanation
-
         return Outcome(job["name"], FAILED, reason=explanation(error, run.parent))
     record = records.finished(run)
-    if record:
+    if record and codes[-1] == 0:  # a forced step that died before it had begun left its old record
         return Outcome(job["name"], DONE, record["seconds"])
-    return Outcome(job["name"], FAILED, reason=records.failure(run) or _ended(code, run))
+    twice = "; it was tried twice" if len(codes) > 1 else ""
+    return Outcome(job["name"], FAILED, reason=(records.failure(run) or _ended(codes[-1], run)) + twice)
+
+
+def _again(parent: Path, wrong: str) -> str:
+    """Run a finished step of which something is ``wrong`` again, where the step that reads it was to run.
+
+    Returns why that did not help, or nothing.
+    """
+    job = records.job(parent)
+    if job is None:
+        (parent / records.RECORD).unlink(missing_ok=True)
+        return f"it reads {parent.name}, but {wrong}; run the same command again"
+    _tell(f"{job['name']} runs again, since {wrong}")
+    outcome = run_job(job | {"forced": False})
+    if outcome.state == DONE:
+        return ""
+    return f"{job['name']} had to run again, since {wrong}, and failed: {outcome.reason}"
+
+
+def _attempt(job: dict[str, Any]) -> int:
+    """Run a step in a process of its own; its exit code, negative for the signal that it died of."""
+    run = Path(job["run"])
+    command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run), "--parent", str(os.getpid())]
+    with (run / records.LOG).open("ab") as log:
+        given = [*command, *(["--forced"] if job["forced"] else [])]
+        return subprocess.run(given, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
+
+
+def _tell(text: str) -> None:
+    """Print a line where the study was started."""
+    from distributed import get_worker
+
+    try:
+        get_worker().log_event("print", f"note: {text}")
+    except ValueError:  # this is no worker
+        print(f"note: {text}")
 
 
 def _ended(code: int, run: Path) -> str:
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return f"its process ended with {how} before it could say why; see {run / records.LOG}"
+    return f"its process {how(code)}; see {run / records.LOG}"
 
 
 def _environment() -> dict[str, str]:

@@ -1,18 +1,26 @@
 """What has become of each step: done, failed, stale or missing."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
+
+from filelock import FileLock, Timeout
 
 from unicomp_lib.study import records
 from unicomp_lib.study.steps import Step
 
 
 class State(StrEnum):
-    """How a step stands: stale is one that finished with another key, or with other packages."""
+    """How a step stands: stale is one that finished with another key, or with other packages.
+
+    Damaged is one whose files were read and are not what it wrote.
+    """
 
     DONE = "done"
     STALE = "stale"
     FAILED = "failed"
     MISSING = "missing"
+    DAMAGED = "damaged"
 
 
 def state(step: Step, keys: dict[str, str]) -> State:
@@ -25,12 +33,32 @@ def state(step: Step, keys: dict[str, str]) -> State:
     return State.STALE if records.finished_before(step.name) else State.MISSING
 
 
-def table(steps: list[Step], keys: dict[str, str]) -> str:
-    """A line for every step, with the reason where it failed, and one that counts the states."""
-    states = {step.name: state(step, keys) for step in steps}
+def verify(steps: list[Step], keys: dict[str, str]) -> dict[str, str]:
+    """Read every file of the finished steps; what is wrong, in half a sentence, by the names of damaged steps.
+
+    Their records are withdrawn, so that they run again with all that has yet to read them.
+    """
+    damaged = {}
+    for step in steps:
+        run = records.folder(step.name, keys[step.name])
+        if (run / records.RECORD).is_file() and (wrong := records.damage(run)):
+            damaged[step.name] = wrong
+            # Not of a step that runs now, and not where this user may not write: to say it is enough.
+            with suppress(OSError, Timeout), FileLock(run / records.LOCK).acquire(blocking=False):
+                records.fail(run, f"{wrong}; it is to run again")
+                (run / records.RECORD).unlink()
+    return damaged
+
+
+def table(steps: list[Step], keys: dict[str, str], damaged: Mapping[str, str] | None = None) -> str:
+    """A line for every step, with the reason where it failed or is ``damaged``, and one that counts the states."""
+    wrong = damaged or {}
+    states = {step.name: State.DAMAGED if step.name in wrong else state(step, keys) for step in steps}
     lines = []
     for name, of_step in states.items():
-        reason = f"  {records.failure(records.folder(name, keys[name]))}" if of_step == State.FAILED else ""
-        lines.append(f"{of_step:8} {name}{reason}")
-    counts = [f"{list(states.values()).count(kind)} {kind}" for kind in State]
+        failed = records.failure(records.folder(name, keys[name])) if of_step == State.FAILED else ""
+        reason = wrong.get(name) or failed
+        lines.append(f"{of_step:8} {name}{f'  {reason}' if reason else ''}")
+    kinds = [kind for kind in State if kind != State.DAMAGED or wrong]
+    counts = [f"{list(states.values()).count(kind)} {kind}" for kind in kinds]
     return "\n".join([*lines, ", ".join(counts)])

@@ -1,9 +1,10 @@
 """Run one step in this process: ``python -m unicomp_lib.study.worker RUN_FOLDER``."""
 
-import json
+import argparse
 import os
 import resource
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -11,30 +12,42 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+import psutil
+from filelock import FileLock, Timeout
 
-from unicomp_lib import files, hardware, paths
+from unicomp_lib import hardware, paths
 from unicomp_lib.study import records
 
-LOCK = ".lock"
 STARTS = 3  # kernels of steps that start together race for ports, and one may lose
+DIED = 3  # exit code: the kernel died of a signal
+# What stops a process that somebody wants stopped: to run its step again would be to disobey.
+ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(run: Path) -> int:
-    """Execute the step that ``step.json`` in ``run`` describes; 0 when it has been recorded as finished."""
-    _leave_with_parent()
+def main(run: Path, *, forced: bool = False) -> int:
+    """Execute the step that ``step.json`` in ``run`` describes; 0 when it has been recorded as finished.
+
+    A finished one is left as it is, unless it is ``forced`` or one of its files is not what was written.
+    """
+    if held(run):
+        print(f"waiting for another run that holds {run}", file=sys.stderr)
     # Held until the process ends, however it ends: a step that outlived a killed run is waited for.
-    with FileLock(run / LOCK):
-        if records.finished(run):
+    with FileLock(run / records.LOCK):
+        if not forced and records.finished(run) and not records.damage(run):
             return 0
         _clear(run)
-        job = json.loads((run / records.STEP).read_text(encoding="utf-8"))
+        job = records.job(run)
+        if job is None:
+            records.fail(run, f"{run / records.STEP} is damaged; run the same command again")
+            return 1
+        _limit(run, job.get("limit"))
         try:
             records.write(run, {**job, **_execute(run, job)})
         except Exception as error:  # whatever a notebook raises: the study goes on, and says why
-            files.write_text(run / records.FAILURE, json.dumps({"reason": explanation(error, run)}))
+            ended = _kernel_ended() if type(error).__name__ == "DeadKernelError" else None
+            records.fail(run, explanation(error, run) if ended is None else f"the notebook's kernel {how(ended)}")
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return 1
+            return DIED if ended is not None and died(ended) else 1
     return 0
 
 
@@ -44,10 +57,29 @@ def explanation(error: BaseException, run: Path) -> str:
     if "No space left on device" in text or getattr(error, "errno", None) == 28:
         free = shutil.disk_usage(run).free / 1e6
         return f"the disk that holds {run} is full ({free:.0f} MB left); free some space and run the same command again"
-    if name == "DeadKernelError":
-        return "the notebook's kernel died, most likely for want of memory; run fewer steps at once with --workers"
     first = next((line for line in text.splitlines() if line.strip()), "no message")
     return first if name in ("ValueError", "AssetError", "ParamsError") else f"{name}: {first}"
+
+
+def how(code: int) -> str:
+    """How a process ended by its exit code, negative for a signal: the end of a sentence."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    if -code == signal.SIGKILL:
+        return "was killed, most likely for want of memory; run fewer steps at once with --workers"
+    name = next((known.name for known in signal.Signals if known == -code), f"signal {-code}")
+    return f"died of {name}"
+
+
+def died(code: int) -> bool:
+    """Whether an exit code is that of a process that died of a signal which nobody sends to stop it."""
+    return code < 0 and -code not in ASKED
+
+
+def _kernel_ended() -> int | None:
+    from unicomp_lib.study.kernel import Kernel
+
+    return Kernel.ended
 
 
 def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -55,13 +87,15 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    from unicomp_lib.study.kernel import Kernel
+
     started, clock, energy = datetime.now(UTC), time.perf_counter(), hardware.joules()
     source = paths.project() / "notebooks" / f"{job['notebook']}.ipynb"
     for attempt in range(1, STARTS + 1):
         try:
             papermill.execute_notebook(
-                source, run / records.NOTEBOOK, job["parameters"],
-                kernel_name="python3", cwd=str(run), progress_bar=False, log_output=True,
+                source, run / records.NOTEBOOK, job["parameters"], kernel_name="python3", kernel_manager_class=Kernel,
+                cwd=str(run), progress_bar=False, log_output=True,
             )  # fmt: skip
             break
         except (DeadKernelError, RuntimeError) as error:
@@ -82,10 +116,36 @@ def _taken(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None or after < before else round(after - before, 1)
 
 
+def held(run: Path) -> bool:
+    """Whether another process works in a run folder: its lock is taken."""
+    try:
+        with FileLock(run / records.LOCK).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _limit(run: Path, seconds: float | None) -> None:
+    """End this process and all that it has started after so many seconds, counted from when the folder is its own."""
+    if not seconds:
+        return
+
+    def end() -> None:
+        records.fail(run, f"it ran longer than {seconds:g} s and was ended")
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
 def _clear(run: Path) -> None:
-    """Remove what an interrupted run left behind."""
+    """Remove what an interrupted run left behind, the record first: without its files it says nothing true."""
+    (run / records.RECORD).unlink(missing_ok=True)
     for path in run.iterdir():
-        if path.name in (LOCK, records.STEP, records.LOG):
+        if path.name in (records.LOCK, records.STEP, records.LOG):
             continue
         if path.is_dir():
             shutil.rmtree(path)
@@ -93,17 +153,11 @@ def _clear(run: Path) -> None:
             path.unlink()
 
 
-def _leave_with_parent() -> None:
-    """End this process when the worker that started it is gone, so that no step runs twice."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--parent", type=int, default=os.getppid())
+    parser.add_argument("--forced", action="store_true")
+    given = parser.parse_args()
+    hardware.end_with_parent(given.parent)
+    sys.exit(main(given.run, forced=given.forced))

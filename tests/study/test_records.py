@@ -1,0 +1,162 @@
+import json
+import os
+
+import polars as pl
+import pytest
+
+from unicomp_lib import tables
+from unicomp_lib.evaluate import efficiency
+from unicomp_lib.study import progress, records, status
+from unicomp_lib.study.status import State
+from unicomp_lib.study.steps import Stage, Step
+
+FACTS = {
+    "name": "a", "notebook": "n", "key": "k", "parameters": {}, "started": "2026-01-01T00:00:00+00:00",
+    "seconds": 1.0, "cpu_seconds": 0.5, "peak_memory": 10**6,
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A finished run with a table and a checkpoint."""
+    monkeypatch.setattr(records, "runs", lambda: tmp_path)
+    folder = records.folder("a", "k")
+    (folder / "checkpoint").mkdir(parents=True)
+    (folder / "checkpoint" / "model.safetensors").write_bytes(bytes(range(256)))
+    tables.write(pl.DataFrame({"value": range(1000)}), folder / "items.parquet")
+    records.write(folder, FACTS)
+    return folder
+
+
+def flip(path, *, keep_time=True):
+    """One bit of the last byte but some: size and, if wanted, time as before."""
+    content, before = bytearray(path.read_bytes()), path.stat()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def change(run, **facts):
+    path = run / records.RECORD
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+def test_a_record_stands_only_with_all_its_files_and_the_same_packages(run):
+    record = records.finished(run)
+    assert {"packages", "hardware", "commit", "dirty", "files"} <= set(record)
+    assert set(record["files"]) == {"items.parquet", "checkpoint/model.safetensors"}
+    change(run, packages=record["packages"] | {"torch": "0.1"})
+    assert records.finished(run) is None
+    change(run, packages=record["packages"])
+    assert records.finished(run) == record
+    (run / "items.parquet").write_bytes(b"01")
+    assert records.finished(run) is None
+    (run / "items.parquet").unlink()
+    assert records.finished(run) is None
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "checkpoint/model.safetensors"])
+def test_one_bit_is_found_by_reading_and_at_once_where_the_time_is_another(run, name):
+    assert records.damage(run) == ""
+    flip(run / name)
+    assert records.finished(run)  # nothing is read to plan
+    assert records.damage(run) == f"{name} in {run.name} is not what its step wrote"
+    os.utime(run / name)
+    assert records.finished(run) is None
+
+
+def test_a_copy_with_other_times_is_read_once_and_stands(run, monkeypatch):
+    os.utime(run / "items.parquet", ns=(1, 1))
+    assert records.finished(run)
+    monkeypatch.setattr("unicomp_lib.files.sha256", lambda _: "read again")
+    assert records.finished(run)
+
+
+def test_a_record_of_sizes_alone_still_stands(run):
+    change(run, files={name: entry["size"] for name, entry in records.finished(run)["files"].items()})
+    assert records.finished(run)
+    assert records.damage(run) == ""
+    (run / "items.parquet").write_bytes(b"01")
+    assert records.finished(run) is None
+    assert "is not what its step wrote" in records.damage(run)
+
+
+RECORD = {**FACTS, "packages": {}, "hardware": {}, "commit": None, "dirty": None, "files": {"f": 1}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", "3", '"text"', "{}", "[" * 100_000, '{"files": {}}', '{"reason": 3, "run": []}', "\xff"]
+    + [json.dumps(RECORD | {name: wrong}) for name in RECORD for wrong in (None, [], {"size": None}, "x")]
+    + [json.dumps({known: RECORD[known] for known in RECORD if known != name}) for name in RECORD],
+)
+def test_a_damaged_record_is_no_record_and_no_traceback(run, text):
+    step = Step(Stage.LEARN, "n", {}, topic="b")
+    other = records.folder(step.name, "k")
+    run.rename(other)
+    for name in (records.RECORD, records.FAILURE, records.STEP):
+        (other / name).write_bytes(text.encode("latin-1"))
+    assert records.finished(other) is None
+    assert records.failure(other) is None
+    assert records.job(other) is None
+    assert records.damage(other) == f"{other.name} has no record that can be read"
+    assert status.state(step, {step.name: "k"}) == State.MISSING
+    progress.history()
+    assert efficiency.cost(str(other / "checkpoint")).is_empty()
+
+
+def test_data_is_on_disk_before_the_record_is(run, monkeypatch):
+    calls, sync, replace = [], os.fsync, type(run).replace
+
+    def synced(handle):
+        calls.append(os.readlink(f"/proc/self/fd/{handle}") if os.path.exists("/proc/self") else "")
+        sync(handle)
+
+    def renamed(path, target):
+        calls.append(f"{target} is named")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(type(run), "replace", renamed)
+    records.write(run, FACTS)
+    record = calls.index(f"{run / records.RECORD} is named")
+    before = set(calls[:record])
+    if os.path.exists("/proc/self"):
+        outputs = [run / "items.parquet", run / "checkpoint" / "model.safetensors"]
+        assert {str(path) for path in [*outputs, run / "checkpoint", run, run.parent]} <= before
+        assert str(run) in calls[record:]
+
+
+def test_status_reads_all_files_where_it_is_told_to(run):
+    step = Step(Stage.LEARN, "n", {}, topic="b")
+    known = {step.name: "k"}
+    run.rename(records.folder(step.name, "k"))
+    run = records.folder(step.name, "k")
+    assert status.verify([step], known) == {}
+    flip(run / "checkpoint" / "model.safetensors")
+    assert "1 done" in status.table([step], known)
+    damaged = status.verify([step], known)
+    assert status.table([step], known, damaged).splitlines() == [
+        f"damaged  learn/b  checkpoint/model.safetensors in {run.name} is not what its step wrote",
+        "0 done, 0 stale, 0 failed, 0 missing, 1 damaged",
+    ]
+    # The next run makes it again, and until then it is known why.
+    assert records.finished(run) is None
+    assert status.table([step], known).splitlines()[0].endswith("is not what its step wrote; it is to run again")
+
+
+def test_what_a_step_reads_is_found_in_its_parameters_and_a_moved_checkout_finds_it_too(run, tmp_path):
+    job = {
+        "name": "b", "notebook": "n", "key": "k", "run": "/old/runs/b-k",
+        "parameters": {
+            "checkpoint": "/old/runs/a-k/checkpoint", "items": ["/old/runs/c-k/items.parquet", "/else/where"],
+            "output": "/old/runs/b-k", "text": "plain", "number": 3, "more": ["/old/runs/a-k/items.parquet"],
+        },
+    }  # fmt: skip
+    here = tmp_path / "b-k"
+    here.mkdir()
+    (here / records.STEP).write_text(json.dumps(job))
+    moved = records.job(here)
+    assert moved["run"] == str(here)
+    assert records.read_by(moved) == [tmp_path / "a-k", tmp_path / "c-k"]
