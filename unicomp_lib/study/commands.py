@@ -118,7 +118,7 @@ def show_status(options: argparse.Namespace) -> int:
     done = sum(state(step, known) == State.DONE for step in steps)
     rest = len(steps) - done
     tail = f"; nox -s reproduce{f' --{profile.option}' if profile.option else ''} runs the other {rest}" if rest else ""
-    print(f"{done} of {count(len(steps), 'step')} of profile {profile.name} stand{tail}")
+    print(f"profile {profile.name}: {done} of {_standing(steps)}{tail}")
     print(status.table(steps, known, damaged))
     return 1 if damaged else 0
 
@@ -187,7 +187,7 @@ def _summary(
     for outcome in bad:
         print(f"{outcome.state}: {outcome.name}: {outcome.reason}")
     finished = len(steps) - len(bad)
-    print(f"{finished} of {count(len(steps), 'step')} stand, {len(outcomes) - len(bad)} of them run now")
+    print(f"{finished} of {_standing(steps)}, {len(outcomes) - len(bad)} of them run now")
     for note in publish.several_machines(steps, known):
         print(f"note: {note}")
     for picture in pictures:
@@ -229,6 +229,10 @@ def _print_plan(
     needed, free = ready.disk(waiting, profile), ready.free()
     disk = f", about {needed / 1e9:.1f} GB to be written" if waiting else ""
     print(f"{len(waiting)} of {count(len(steps), 'step')} to run{time}; {free / 1e9:.0f} GB free on this disk{disk}")
+
+
+def _standing(steps: list[Step]) -> str:
+    return f"{count(len(steps), 'step')} {'stands' if len(steps) == 1 else 'stand'}"
 
 
 def shown(path: Path) -> Path:
