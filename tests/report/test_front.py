@@ -50,3 +50,42 @@ def test_the_committed_scores_give_all_answers():
     scores = tables.read(results.folder("embedded") / "scores.parquet")
     assert len(front.answers(scores)) == 3
     assert front.answers(scores.filter(pl.col("dimension") == "performance")) == []
+
+
+def test_numbers_are_short_and_zero_has_no_sign():
+    given = [0.123456, -1e-17, -0.0, 269_034_112.0, 1234.56, -0.00012349, float("nan"), None]
+    shown = pl.DataFrame({"value": given}).select(front.rounded(pl.col("value")))["value"].to_list()
+    assert shown == [0.1235, 0.0, 0.0, 269_000_000.0, 1235.0, -0.0001235, None, None]
+    assert "-" not in str(shown[1:3])
+    assert front._signed(-0.0004) == "+0.0"
+    assert front._signed(-0.0006) == "-0.1"
+
+
+def test_the_first_page_says_why_panels_are_empty():
+    rows = [
+        score("a", "agreement", 0.9, dimension="fidelity"),
+        score("a", "retention", float("nan"), dimension="performance") | {"capability": "all"},
+        score("a", "retention", 0.9, dimension="reliability") | {"capability": "truthfulness"},
+        score("a", "decode_ratio", 1.2, dimension="efficiency"),
+        score("a", "prefill_ratio", 1.2, dimension="efficiency"),
+    ]
+    assert front.empty(tables.scores(rows, {})) == [
+        "Performance is empty, since dense scores no better than chance: its retention is undefined.",
+        "Reliability is empty, since it was not measured.",
+        "Size is empty, since it was not measured.",
+    ]
+
+
+def test_without_an_answer_the_first_page_says_so_and_names_all_models():
+    scores = tables.scores([score("dense", "agreement", 1.0, dimension="fidelity")], {})
+    page = front.index(scores, {}, ["a", "b"])
+    assert front.NO_ANSWER in page
+    assert "2 models, a, b, compressed" in page
+    assert "```{image}" not in page
+    assert "```{warning}" not in page
+    assert "```{warning}\nmind\n```" in front.index(scores, {}, ["a"], warning="mind")
+
+
+def test_a_variant_that_is_slower_than_dense_is_not_called_the_fastest():
+    rows = [score("a", metric, 0.9, dimension="fidelity") for metric in ("agreement", "decode_ratio")]
+    assert front.answers(tables.scores(rows, {})) == []

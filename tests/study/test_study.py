@@ -199,6 +199,10 @@ def test_the_report_has_a_page_for_everything_and_names_no_folder_of_this_machin
         assert str(study) not in text, page
         assert str(paths.home()) not in text, page
         assert "http-equiv" not in text
+        assert not re.search(r"runs/[\w.+-]+-[0-9a-f]{12}", text), page
+        assert ("Its scores mean nothing" in text) == (page in ("index.html", "scores.html"))
+    assert "Performance is empty, since dense scores no better than chance" in (site / "index.html").read_text()
+    assert browser.dead_links(site) == []
     assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 30e6
     assert not [name for name in study.joinpath("report").iterdir() if name.name != "tiny"]
 
@@ -207,6 +211,7 @@ def test_the_report_has_a_page_for_everything_and_names_no_folder_of_this_machin
 def test_pages_show_their_pictures_and_formulas_in_a_browser_without_a_network(site, page):
     with browser.opened(site / f"{page}.html") as view:
         pictures = view.locator("article img")
+        assert view.locator("article a > img").count() == pictures.count()
         for picture in pictures.all():
             picture.scroll_into_view_if_needed()
             assert picture.evaluate("image => image.complete && image.naturalWidth") > 200
@@ -238,10 +243,13 @@ def test_the_table_of_scores_is_searched_and_filtered(study, site):
 
 
 @pytest.mark.slow
-def test_without_a_figure_there_is_nothing_to_report(tmp_path):
-    done = unicomp(copied(tmp_path / "fresh"), "report", "--profile", "tiny", "--without-chapters")
-    assert done.returncode == 2
-    assert done.stderr == "error: profile tiny has no figure yet; run the study first: nox -s reproduce\n"
+def test_without_scores_or_a_figure_there_is_nothing_to_report(tmp_path):
+    fresh = copied(tmp_path / "fresh")
+    for missing in ("results/tiny/scores.parquet is not there", "figures/tiny holds no figure yet"):
+        done = unicomp(fresh, "report", "--profile", "tiny", "--without-chapters")
+        assert done.returncode == 2
+        assert done.stderr == f"error: {missing}; run the study first: nox -s reproduce -- --profile tiny\n"
+        tables.write(tables.scores([], {}), fresh / "results" / "tiny" / "scores.parquet")
 
 
 def breaking(study, notebook, code):

@@ -31,7 +31,14 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
     """
     if target.exists():
         raise ValueError(f"{target} already exists and may contain labels; give another name or move it away")
-    judged = tables.read(results.judgements(profile, "reliability")).filter(
+    published = results.judgements(profile, "reliability")
+    if not published.is_file():
+        given = "" if profile == results.DEFAULT else f"--profile {profile} "
+        raise ValueError(
+            f"the judged answers of profile {profile}, results/{profile}/{published.name}, are not there; "
+            f"make them: nox -s reproduce -- {given}--only judge/reliability"
+        )
+    judged = tables.read(published).filter(
         pl.col("judge") != "", pl.col("primary"), pl.col("metric").is_in(list(QUESTIONS))
     )
     strata = judged.sample(fraction=1, shuffle=True, seed=seed).partition_by("task", "value", maintain_order=True)
