@@ -152,7 +152,7 @@ def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--step-limit", metavar="SECONDS", type=float, help="end a step that runs longer")
     elsewhere = reproduce.add_mutually_exclusive_group()
-    elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tcp://host:8786")
+    elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tls://host:8786")
     elsewhere.add_argument("--cluster", choices=SYSTEMS, help="submit workers as the profile's section cluster says")
 
 

@@ -78,6 +78,10 @@ def renamed(section, old, new):
         (lambda c: c["evaluations"]["fidelity"].update(seeds="some"), "evaluations.fidelity.seeds='some'"),
         (lambda c: c.update(precision="fp8"), "gives precision='fp8'"),
         (
+            lambda c: c["evaluations"]["reliability"].update(judge={"judge_url": "https://me:secret@host/v1"}),
+            "evaluations.reliability.judge of profile mine: judge_url contains a user, a password or a query",
+        ),
+        (
             renamed("compressions", "magnitude-50", "wanda/60"),
             "compressions of mine.yaml has the name 'wanda/60'; a name",
         ),

@@ -231,11 +231,23 @@ def _item_file(cell: Cell, dimension: str) -> str:
 def _judge(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
     """The judging of all cells' answers: one step, so that another judge costs no run of a model."""
     evaluation = profile.evaluations[dimension]
+    if url := evaluation.judge.get("judge_url"):
+        _check_judge(str(url), f"evaluations.{dimension}.judge of profile {profile.name}")
     given = {name: value for name, value in evaluation.parameters.items() if name == "data_dir"}
     return Step(
         Stage.JUDGE, "evaluate/judge", given | evaluation.judge, {"items": _items(dimension, evaluations)},
         topic=dimension, publishes={ITEMS: f"judged.{dimension}.parquet"},
     )  # fmt: skip
+
+
+def _check_judge(url: str, where: str) -> None:
+    """Refuse an address with a secret before any file holds it."""
+    from unicomp_lib.evaluate.judges import endpoint  # here, since few profiles have one
+
+    try:
+        endpoint.check_url(url)
+    except ValueError as error:
+        raise ParamsError(f"{where}: {error}") from error
 
 
 def _score(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:

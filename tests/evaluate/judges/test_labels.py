@@ -30,7 +30,8 @@ def judged(tmp_path, monkeypatch):
     cell = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
     tables.write(tables.label(pl.concat(frames), cell), results.judgements("mine", "reliability"))
-    (tmp_path / "params").mkdir()
+    for folder in ("params", "d"):
+        (tmp_path / folder).mkdir()
     for name in ("mine", "other"):
         profile = "{models: {m: m}, compressions: {dense: {method: dense}}, evaluations: {reliability: {data_dir: d}}}"
         (tmp_path / "params" / f"{name}.yaml").write_text(profile)
@@ -132,6 +133,32 @@ def test_what_is_wrong_with_a_file_is_one_sentence(judged, capsys, human, says):
     fill(judged, human)
     assert main(["label", "score", str(judged)]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_file_that_was_saved_with_semicolons_is_read(judged):
+    labels.draw("mine", judged, number=30)
+    fill(judged, lambda row: str(int(row["value"])))
+    expected = labels.score(judged)
+    pl.read_csv(judged).write_csv(judged, separator=";")
+    assert labels.score(judged).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a,b\n1,2\n", "labels.csv has columns a, b and lacks id, label; keep all columns as nox -s label -- draw"),
+        (b"id,label\n1,1,3,4\n", "labels.csv is no CSV file in UTF-8"),
+        (b"", "labels.csv is no CSV file in UTF-8"),
+        ("id,label\n0,ä\n".encode("utf-16"), "labels.csv is no CSV file in UTF-8"),
+    ],
+)
+def test_a_file_of_another_form_is_one_sentence(judged, capsys, content, says):
+    labels.draw("mine", judged)
+    judged.write_bytes(content)
+    assert main(["label", "score", str(judged)]) == 2
+    error = capsys.readouterr().err
+    assert says in error
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_nothing_to_draw_from_and_nothing_to_score(judged, capsys):

@@ -17,6 +17,7 @@ VERSION = "1"
 # is taken off on reading, so such a cell gains another.
 FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]"
 
+KEY_ENDING = ".key.csv"  # of the file that says who judged and how
 SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 
 
@@ -89,7 +90,7 @@ def score(target: Path) -> pl.DataFrame:
     for file in (target, _key(target)):
         if not file.is_file():
             raise ValueError(f"{file} does not exist; draw a sample first: nox -s label -- draw {target.name}")
-    labelled = read(target).select("id", pl.col("label").str.strip_chars())
+    labelled = read(target, "id", "label").select("id", pl.col("label").str.strip_chars())
     labelled = labelled.filter(pl.col("label").is_not_null(), pl.col("label") != "")
     wrong = labelled.filter(~pl.col("label").is_in(["0", "1"]))
     if not wrong.is_empty():
@@ -98,7 +99,7 @@ def score(target: Path) -> pl.DataFrame:
         )
     if labelled.is_empty():
         raise ValueError(f"{target.name} contains no labels yet; fill in its column label with 0 or 1")
-    joined = labelled.join(read(_key(target)), on="id")
+    joined = labelled.join(read(_key(target), "id", "task", "judge", "value"), on="id")
     parts = joined.partition_by("task", "judge", maintain_order=True)
     named = [({"task": part["task"][0], "judge": part["judge"][0]}, part) for part in parts]
     everything = [*named, ({"task": "all", "judge": "all"}, joined)]
@@ -112,9 +113,23 @@ def quoted(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(pl.col(pl.String).str.replace(f"^({FORMULA})", "'${1}"))
 
 
-def read(file: Path) -> pl.DataFrame:
-    """A CSV file of ``draw``, its texts as they were before ``quoted``."""
-    table = pl.read_csv(file, schema_overrides={"label": pl.String})
+def read(file: Path, *needed: str) -> pl.DataFrame:
+    """A CSV file of ``draw``, its texts as they were before ``quoted``; semicolons separate as well as commas do.
+
+    A ``ValueError`` names a file that is no CSV, or lacks a column that is ``needed``.
+    """
+    try:
+        separator = ";" if ";" in file.open(encoding="utf-8-sig").readline() else ","
+        table = pl.read_csv(file, separator=separator, schema_overrides={"label": pl.String})
+    except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        raise ValueError(
+            f"{file.name} is no CSV file in UTF-8 ({str(error).splitlines()[0]}); save it in this form"
+        ) from error
+    if missing := set(needed) - set(table.columns):
+        raise ValueError(
+            f"{file.name} has columns {', '.join(table.columns)} and lacks {', '.join(sorted(missing))}; keep all "
+            "columns as nox -s label -- draw wrote them"
+        )
     return table.with_columns(pl.col(pl.String).str.replace(f"^'({FORMULA})", "${1}"))
 
 
@@ -136,4 +151,4 @@ def _reference(doc: dict[str, Any]) -> str:
 
 
 def _key(target: Path) -> Path:
-    return target.with_name(f"{target.stem}.key.csv")
+    return target.with_name(f"{target.stem}{KEY_ENDING}")
