@@ -97,6 +97,12 @@ def status(session: nox.Session) -> None:
 
 
 @nox.session
+def clean(session: nox.Session) -> None:
+    """Remove stale runs, scratch and left-over results: nox -s clean [-- --dry-run] [--profile NAME]."""
+    command(session, "clean")
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Build the study as static pages, in report/: nox -s report [-- --profile tiny|embedded|paper]."""
     command(session, "report")
@@ -153,7 +159,7 @@ def check(session: nox.Session) -> None:
 def test(session: nox.Session, *arguments: str) -> None:
     """Run pytest in two processes."""
     # Each test is one thread wide: two processes of two threads would take turns on the cores. A file
-    # stays in one process, since its tests share what is dear to make.
+    # stays in one process, since its tests share what is expensive to make.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     call(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments, env=threads)
 
@@ -184,12 +190,12 @@ def inspect(session: nox.Session) -> None:
     call(session, "ruff", "format", "--check", ".")
     call(session, "mypy")
     call(session, "lint-imports", "--no-cache")
-    call(session, "python", "-m", "unicomp_lib.study.versions")
+    call(session, "python", "-m", "unicomp_lib.study.versions", "--check")
 
 
 @nox.session
 def versions(session: nox.Session) -> None:
-    """Compare the modules with their recorded versions, or record them: nox -s versions [-- --help]."""
+    """Record the modules whose version was raised: nox -s versions [-- --check | --same NAME ...]."""
     prepare(session)
     call(session, "python", "-m", "unicomp_lib.study.versions", *session.posargs)
 

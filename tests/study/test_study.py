@@ -175,8 +175,8 @@ def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
             process.terminate()
             process.wait()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 steps on 1 workers" in done.stdout
-    assert "1 of 1 steps stand, 1 of them run now" in done.stdout
+    assert "1 step on 1 worker" in done.stdout
+    assert "1 of 1 step stands, 1 of them run now" in done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def test_a_file_of_another_form_is_one_sentence(judged, capsys, content, says):
 
 def test_nothing_to_draw_from_and_nothing_to_score(judged, capsys):
     assert main(["label", "draw", str(judged), "--profile", "other"]) == 2
-    assert "judged.reliability.parquet is not there; run the study first" in capsys.readouterr().err
+    assert "judged.reliability.parquet, are not there; make them: nox -s reproduce" in capsys.readouterr().err
     assert main(["label", "score", str(judged)]) == 2
     assert "draw a sample first" in capsys.readouterr().err
 
