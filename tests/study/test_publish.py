@@ -90,6 +90,16 @@ def test_items_of_other_cells_stay_and_the_same_content_is_not_touched(runs, tmp
     assert step.name == "evaluate/m/wanda-50/seed-1/fidelity"
 
 
+def test_a_damaged_run_is_not_published(runs, tmp_path, monkeypatch):
+    step = scores("fidelity")
+    finish(runs, step, scores__parquet=score("fidelity", 1.0))
+    published([step])
+    finish(runs, step, scores__parquet=score("fidelity", 2.0))
+    monkeypatch.setattr(records, "damage", lambda run: "scores.parquet is another")
+    published([step])
+    assert values(tmp_path) == {"fidelity": 1.0}
+
+
 def test_a_step_that_has_not_finished_publishes_nothing(runs, tmp_path):
     assert published([scores("fidelity")]) == []
     assert not (tmp_path / "results").exists()

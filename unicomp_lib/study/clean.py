@@ -15,7 +15,6 @@ from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.plan import plan
 from unicomp_lib.study.steps import Step, keys
 
-LOCK = ".lock"  # held while a step runs in its folder
 ITEMS = "items"
 
 
@@ -71,7 +70,7 @@ def remove(left: Left) -> int:
         size = _size(run)
         try:
             # Gone at once under another name: a half-removed run is never taken for a finished one.
-            with FileLock(run / LOCK, timeout=0):
+            with FileLock(run / records.LOCK, timeout=0):
                 away = run.rename(run.with_name(f".removed-{run.name}"))
         except Timeout:
             continue
@@ -123,7 +122,7 @@ def _others(profile: Profile) -> list[Profile]:
 def _running() -> list[Path]:
     """Run folders in which a step runs now."""
     found = []
-    for lock in sorted(records.runs().glob(f"*/{LOCK}")):
+    for lock in sorted(records.runs().glob(f"*/{records.LOCK}")):
         try:
             with FileLock(lock, timeout=0):
                 pass

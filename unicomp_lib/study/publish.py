@@ -71,9 +71,11 @@ def costs(profile: str) -> dict[str, float]:
 
 
 def _finished(step: Step, keys: dict[str, str]) -> tuple[Path, dict[str, Any]] | None:
+    """Run folder and record of a finished step; what publishes something is read whole, and not published damaged."""
     folder = records.folder(step.name, keys[step.name])
     record = records.finished(folder)
-    return (folder, record) if record else None
+    shows = bool(step.publishes) or step.stage == Stage.FIGURES
+    return None if not record or (shows and records.damage(folder)) else (folder, record)
 
 
 def _file(step: Step, target: str) -> str:
