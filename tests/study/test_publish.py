@@ -20,6 +20,7 @@ def runs(tmp_path, monkeypatch):
     finished = {}
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
     monkeypatch.setattr(records, "finished", lambda run: finished.get(run.name))
+    monkeypatch.setattr(records, "damage", lambda run: "")
     monkeypatch.setattr(
         notebooks, "heading", lambda notebook: notebooks.Heading(f"Title of {notebook}", "What?", "This.")
     )
