@@ -96,7 +96,7 @@ def test_what_runs_now_and_what_it_reads_stays(study):
     )
     job = {"parameters": {"checkpoint": str(read / "checkpoint")}}
     (running / records.STEP).write_text(json.dumps(job))
-    with FileLock(running / clean.LOCK):
+    with FileLock(running / records.LOCK):
         left = clean.find(params.load("tiny"))
         assert left.runs == [idle]
         assert left.running == [running.name]
