@@ -32,3 +32,16 @@ def test_groups_of_zeros_and_bad_input():
         grid.fit(weight, bits=5, group_size=32, symmetric=True)
     with pytest.raises(ValueError, match="group_size=128 does not divide 64 inputs; give a divisor such as 64"):
         grid.fit(weight, bits=4, group_size=128, symmetric=True)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "advice"), [(100, 100), (1000, 125), (576, 96), (4096, 128), (257, 257), (250, 125)]
+)
+def test_the_group_size_that_is_proposed_fits(inputs, advice):
+    weight = torch.randn(3, inputs)
+    for wrong in (0, -4, 999):
+        with pytest.raises(
+            ValueError, match=rf"group_size={wrong} does not divide {inputs} inputs; .* such as {advice}$"
+        ):
+            grid.fit(weight, bits=4, group_size=wrong, symmetric=True)
+    grid.fit(weight, bits=4, group_size=advice, symmetric=True)

@@ -28,6 +28,8 @@ def test_what_the_kernel_does_not_support_is_recognized(tmp_path):
     model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
     saving.save(rtn.compress(model, bits=8, group_size=32), tokenizer, tmp_path / "eight", write=packed_integers.save)
     assert not int4.fits(tmp_path / "eight")
+    with pytest.raises(ValueError, match="eight holds no packed 4-bit weights in groups of 32, 64, 128, 256"):
+        int4.load(tmp_path / "eight", torch.float32)
     model, _ = models.load(models.TINY, precision="float32", on="cpu")
     saving.save(rtn.compress(model, bits=4, group_size=16), tokenizer, tmp_path / "sixteen", write=packed_integers.save)
     assert not int4.fits(tmp_path / "sixteen")

@@ -1,11 +1,12 @@
 import copy
 
+import families
 import pytest
 import torch
 
 from unicomp_lib.checkpoints import decoder, grid, models, packed_integers, saving
 from unicomp_lib.checkpoints.grid import Grid
-from unicomp_lib.compress import gptq, rtn
+from unicomp_lib.compress import gptq, hessian, rtn, sparsegpt, students
 from unicomp_lib.inputs import calibration
 
 
@@ -103,3 +104,70 @@ def test_zeros_of_a_pruned_matrix_stay_zeros():
     plain = grid.values(grid.codes(weight, first), first).double() - weight
     ours = quantized.double() - weight
     assert torch.trace(ours @ hessian @ ours.T) < torch.trace(plain @ hessian @ plain.T)
+
+
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_inputs_that_are_always_zero_leave_the_others_as_if_they_were_not_there(ordered, symmetric):
+    weight, statistics = problem(inputs=64)
+    dead = torch.zeros(64, dtype=torch.bool)
+    dead[::5] = True
+    statistics = statistics / 1e4  # far below the ones that stand in for dead inputs
+    statistics[dead] = statistics[:, dead] = 0
+    weight[:, dead] *= 100  # would spoil the grid
+    cleaned = hessian.without_dead(weight, statistics)
+    live, kept = weight[:, ~dead], statistics[~dead][:, ~dead]
+    grids = [grid.fit(one, bits=4, group_size=one.shape[1], symmetric=symmetric) for one in (cleaned, live)]
+    orders = [one.diagonal().argsort(descending=True) if ordered else None for one in (statistics, kept)]
+    codes, used = gptq.quantize(cleaned, statistics, grids[0], order=orders[0])
+    expected, _ = gptq.quantize(live, kept, grids[1], order=orders[1])
+    assert torch.equal(codes[:, ~dead], expected)
+    assert (grid.values(codes, used)[:, dead] == 0).all()
+
+
+@pytest.mark.parametrize("method", [gptq, sparsegpt])
+def test_weights_of_inputs_that_are_always_zero_go(tiny, method):
+    model, _ = tiny
+    norm, attention = model.model.layers[1].input_layernorm, model.model.layers[1].self_attn
+    norm.weight.data[5] = 0
+    others = attention.q_proj.weight[:, 6].clone()
+    method.compress(model, torch.randint(1, 257, (2, 16)), **({"group_size": 32} if method is gptq else {}))
+    for linear in (attention.q_proj, attention.k_proj, attention.v_proj):
+        assert (linear.weight[:, 5] == 0).all()
+    assert (others != 0).all()
+    assert (attention.q_proj.weight[:, 6] != 0).any()
+
+
+@pytest.mark.parametrize("method", [gptq, sparsegpt])
+def test_damping_out_of_range_is_one_clear_sentence(tiny, method):
+    model, _ = tiny
+    tokens, settings = torch.randint(1, 257, (1, 8)), {"group_size": 32} if method is gptq else {}
+    for percdamp in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=f"percdamp={percdamp} is not allowed; give a number from 0 on"):
+            method.compress(model, tokens, percdamp=percdamp, **settings)
+    with pytest.raises(ValueError, match=r"Hessian of a linear map's 64 inputs has no inverse with percdamp=0.0; give"):
+        method.compress(model, tokens, percdamp=0.0, **settings)
+    method.compress(model, tokens, percdamp=0.01, **settings)  # as the sentence advises
+
+
+def test_no_damping_is_needed_where_tokens_are_many():
+    _, statistics = problem(inputs=64)
+    factor = hessian.inverse_factor(statistics, 0.0)
+    assert torch.allclose(factor.T @ factor @ statistics, torch.eye(64, dtype=torch.float64), atol=1e-6)
+
+
+@pytest.mark.parametrize(("width", "advice"), [(1000, 8), (96, 32), (72, 8), (60, 4), (257, 0)])
+@torch.no_grad()
+def test_a_group_size_that_is_proposed_works(tmp_path, width, advice):
+    model = students.cast(families.build("llama", layers=1, intermediate_size=width), torch.bfloat16)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    sentence = f"give a divisor such as {advice}$" if advice else "no group size divides those of all linear maps"
+    for method in (rtn.compress, lambda model, **settings: gptq.compress(model, families.tokens(), **settings)):
+        with pytest.raises(ValueError, match=rf"group_size=128 does not divide \d+ inputs of 0\.\w+\.\w+; {sentence}"):
+            method(model, group_size=128)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    if advice:
+        rtn.compress(model, group_size=advice)
+        saving.save(model, models.load_tokenizer(models.TINY), tmp_path, write=packed_integers.save)
+        again, _ = models.load(str(tmp_path), on="cpu")
+        assert torch.equal(again(families.tokens()).logits, model(families.tokens()).logits)

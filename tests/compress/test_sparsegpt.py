@@ -59,10 +59,27 @@ def test_the_update_beats_the_same_mask_without_it():
     assert ((pruned - weight) @ x.T).norm() < 0.8 * ((plain - weight) @ x.T).norm()
 
 
-def test_inputs_that_are_always_zero_do_no_harm():
+def test_inputs_that_are_always_zero_leave_the_others_as_if_they_were_not_there():
+    weight, x = problem(inputs=64)
+    dead = torch.arange(64) % 4 == 1
+    x = x / 100  # squares far below the ones that stand in for dead inputs
+    x[:, dead] = 0
+    statistics = x.T @ x / len(x)
+    cleaned = hessian.without_dead(weight, statistics)
+    pruned = sparsegpt.prune(cleaned, hessian.inverse_factor(statistics), sparsity=0.5)
+    # Of 64 inputs half go: the 16 dead ones first, then a third of the 48 others.
+    expected = reference(weight[:, ~dead], x[:, ~dead], 1 / 3, "")
+    assert (pruned[:, dead] == 0).all()
+    assert torch.equal(pruned[:, ~dead] == 0, expected == 0)
+    assert (pruned[:, ~dead] - expected).norm() / expected.norm() < 1e-9
+
+
+def test_a_pattern_that_crosses_blocks_is_one_clear_sentence():
     weight, x = problem()
-    x[:, 3] = 0
-    assert torch.isfinite(sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x / len(x)))).all()
+    with pytest.raises(ValueError, match=r"pattern='2:5' does not fit blocks of 128 inputs; give n:m whose m divides"):
+        sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x), sparsity=0.6, pattern="2:5")
+    with pytest.raises(ValueError, match=r"pattern 32:64 needs inputs divisible by 64, this matrix has 160"):
+        sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x), sparsity=0.5, pattern="32:64")
 
 
 @torch.no_grad()

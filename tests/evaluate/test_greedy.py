@@ -1,7 +1,11 @@
+import families
 import pytest
+import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from unicomp_lib.checkpoints import int8, models, packed_integers, quanto_form, saving
+from unicomp_lib.compress import magnitude, quanto, rtn
 from unicomp_lib.evaluate import greedy, packed_lm
 
 SHOTS = "Question: two and two? Answer: four. " * 12
@@ -61,10 +65,83 @@ def test_rows_that_have_ended_are_not_computed_further(dense, monkeypatch):
     assert sorted(ending.tokens for ending in lm.endings.values()) == [1, 2, 3, 4]
 
 
-def test_sampling_and_models_with_penalties_are_left_to_lm_eval(tiny):
+def test_only_a_tasks_own_settings_ask_for_more_than_plain_greedy(tiny):
     model, _ = tiny
-    assert greedy.applies(model, {"do_sample": False, "temperature": 0.0})
-    assert not greedy.applies(model, {"do_sample": True, "temperature": 0.7})
     model.generation_config.repetition_penalty = 1.05
-    assert not greedy.applies(model, {"do_sample": False})
-    model.generation_config.repetition_penalty = None
+    for settings in ({"do_sample": False, "temperature": 0.0}, {"top_p": 0.9, "num_beams": 1, "until": ["x"]}, {}):
+        assert greedy.applies(model, settings)
+    for settings in ({"do_sample": True}, {"temperature": 0.7}, {"num_beams": 4}, {"repetition_penalty": 1.2}):
+        assert not greedy.applies(model, settings)
+
+
+def test_generation_within_plainly_follows_no_penalty_of_the_model(tiny):
+    model, tokenizer = tiny
+    own = model.generation_config
+    own.repetition_penalty, own.eos_token_id, own.no_repeat_ngram_size = 1.9, [0, 5], 2
+    prompt = tokenizer("One, two, three, one, two, three,", return_tensors="pt").input_ids
+    penalized = model.generate(prompt, max_new_tokens=30, do_sample=False)
+    with greedy.plainly(model):
+        assert model.generation_config.eos_token_id == [0, 5]
+        plain = model.generate(prompt, max_new_tokens=30, do_sample=False)
+    assert model.generation_config is own
+    assert plain[0].tolist() == prompt[0].tolist() + by_hand(model, prompt[0].tolist(), 30)
+    assert plain.tolist() != penalized.tolist()
+
+
+@torch.no_grad()
+def by_hand(model, prompt, limit, ends=(0, 5)):
+    """Greedy tokens after a prompt, each from the whole text before it."""
+    tokens = list(prompt)
+    for _ in range(limit):
+        tokens.append(int(model(torch.tensor([tokens]), use_cache=False).logits[0, -1].argmax()))
+        if tokens[-1] in ends:
+            break
+    return tokens[len(prompt) :]
+
+
+FORMS = {
+    "pruned": (magnitude.compress, saving.plain),
+    "packed": (lambda model: rtn.compress(model, group_size=32), packed_integers.save),
+    "int8": (int8.replace, int8.save),
+    "quanto": (quanto.compress, quanto_form.save),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_keeps_its_generation_settings_and_none_follows_the_penalty(form, tmp_path):
+    compress, write = FORMS[form]
+    model, tokenizer = models.load(models.TINY, on="cpu")
+    own = model.generation_config
+    own.eos_token_id, own.repetition_penalty, own.temperature = [0, 5], 1.05, 0.7  # a temperature without sampling
+    saving.save(compress(model), tokenizer, tmp_path, write=write)
+    again, _ = models.load(str(tmp_path), on="cpu")
+    kept = again.generation_config
+    assert (kept.eos_token_id, kept.repetition_penalty, kept.temperature) == ([0, 5], 1.05, 0.7)
+    lm = packed_lm.PackedLM(pretrained=again, tokenizer=tokenizer, batch_size=1, max_length=512)
+    texts = lm.generate_until(requests(PROMPTS, until=["@@@"], max_gen_toks=24), True)
+    for prompt, text in zip(PROMPTS, texts, strict=True):
+        written = by_hand(again, tokenizer(prompt).input_ids, 24)
+        assert text == tokenizer.decode(written, skip_special_tokens=True)
+        assert lm.endings[prompt].truncated == (written[-1] not in (0, 5))
+        assert lm.endings[prompt].tokens == len(written)
+
+
+@pytest.mark.parametrize("family", families.FAMILIES)
+@pytest.mark.parametrize("start", ["", SHOTS[:120]], ids=["alone", "after a shared prefix"])
+def test_batches_of_every_family_answer_as_one_prompt_does(family, start):
+    model, tokenizer = families.build(family), models.load_tokenizer(models.TINY)
+    lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
+    settings = {"until": ["@@@"], "max_gen_toks": 12}
+    prompts = greedy.encoded(lm, [start + prompt for prompt in PROMPTS], settings)
+    for prompt, ending in zip(prompts, greedy.answer(lm, prompts, settings), strict=True):
+        written = by_hand(model, prompt, 12, ends=(0,))
+        assert ending.text == tokenizer.decode(written, skip_special_tokens=True)
+        assert ending.finite
+
+
+def test_logits_that_are_not_finite_end_an_answer(tiny):
+    model, tokenizer = tiny
+    lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=2, max_length=512)
+    model.model.layers[0].mlp.up_proj.weight.data[3, 3] = float("nan")
+    (ending,) = greedy.answer(lm, [[5, 6, 7]], {"until": ["@@@"], "max_gen_toks": 9})
+    assert (ending.finite, ending.tokens) == (False, 1)

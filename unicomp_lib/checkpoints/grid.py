@@ -1,5 +1,6 @@
 """Integer grids: the values that a group of quantized weights may take."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -7,6 +8,7 @@ import torch
 VERSION = "1"
 
 BITS = (2, 3, 4, 8)
+LARGEST = 128  # group size that is proposed where one does not fit
 SMALLEST = 1e-9  # scale of a group of zeros
 
 
@@ -31,12 +33,9 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
     min(w, 0) to max(w, 0). Scales are rounded to bfloat16, the type in which they are saved. A
     ``ValueError`` names bits that are not allowed, or a group size that does not divide the inputs.
     """
-    if bits not in BITS:
-        raise ValueError(f"bits={bits} is not allowed; give one of {', '.join(map(str, BITS))}")
+    check_bits(bits)
     outputs, inputs = weight.shape
-    if group_size < 1 or inputs % group_size:
-        near = [size for size in (128, 64, 32, 16) if inputs % size == 0]
-        raise ValueError(f"group_size={group_size} does not divide {inputs} inputs; give a divisor such as {near[0]}")
+    check_groups({"": inputs}, group_size)
     groups = weight.float().view(outputs, inputs // group_size, group_size)
     steps = 2**bits - 1
     if symmetric:
@@ -48,6 +47,28 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
         zero = -(2 ** (bits - 1)) - (low / scale.clamp(min=SMALLEST)).round()
     scale = scale.clamp(min=SMALLEST).bfloat16().float()
     return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits, symmetric)
+
+
+def check_bits(bits: int) -> None:
+    """Raise a ``ValueError`` unless ``bits`` is one of ``BITS``."""
+    if bits not in BITS:
+        raise ValueError(f"bits={bits} is not allowed; give one of {', '.join(map(str, BITS))}")
+
+
+def check_groups(inputs: dict[str, int], group_size: int) -> None:
+    """Raise a ``ValueError`` unless ``group_size`` divides the inputs of every linear map, given by its name.
+
+    The sentence proposes the largest size up to 128 that divides them all.
+    """
+    wrong = [name for name, width in inputs.items() if group_size < 1 or width % group_size]
+    if not wrong:
+        return
+    shared = math.gcd(*inputs.values())
+    near = max(size for size in range(1, min(shared, LARGEST) + 1) if shared % size == 0)
+    near = shared if near == 1 else near  # a large prime: one group a row
+    of = f" of {wrong[0]}" if wrong[0] else ""
+    advice = f"give a divisor such as {near}" if near > 1 else "no group size divides those of all linear maps"
+    raise ValueError(f"group_size={group_size} does not divide {inputs[wrong[0]]} inputs{of}; {advice}")
 
 
 def codes(weight: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -56,7 +56,12 @@ def fits(folder: Path) -> bool:
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a checkpoint that ``fits`` without expanding it; only on a CPU."""
+    """Load a checkpoint that ``fits`` without expanding it; only on a CPU. Others are a ``ValueError``."""
+    if not fits(folder):
+        raise ValueError(
+            f"{folder} holds no packed 4-bit weights in groups of {', '.join(map(str, GROUPS))} with outputs that are "
+            f"multiples of {ROWS}, which torch's kernel needs; load it expanded, by models.load"
+        )
     state = load_file(folder / "model.safetensors")
     for key in [key for key in state if key.endswith(".weight_packed")]:
         name = key.removesuffix(".weight_packed")

@@ -10,15 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from unicomp_lib import files
-from unicomp_lib.checkpoints import decoder
+from unicomp_lib.checkpoints import configs, decoder
 
-VERSION = "1"
+VERSION = "2"
 
 # Integers from -128 to 127 over a range of twice the largest value, as in compressed-tensors.
 STEPS = 255
 SMALLEST = 1e-9
-ROWS = 32  # CUDA's integer product needs more than 16 rows
+ROWS, MULTIPLE = 32, 8  # CUDA's integer product needs more than 16 rows, and widths that are multiples of 8
 
 
 class Int8Linear(nn.Module):
@@ -43,9 +42,7 @@ class Int8Linear(nn.Module):
         """Outputs (..., outputs) of inputs (..., inputs), in the inputs' type."""
         rows = inputs.reshape(-1, self.in_features).float()
         codes, scale = quantize_rows(rows)
-        missing = max(0, ROWS - len(codes)) if codes.is_cuda else 0
-        product = torch._int_mm(nn.functional.pad(codes, (0, 0, 0, missing)), self.weight.T)[: len(codes)]
-        out = product.float() * scale * self.weight_scale.float().T
+        out = multiply(codes, self.weight).float() * scale * self.weight_scale.float().T
         if self.bias is not None:
             out = out + self.bias.float()
         return out.to(inputs.dtype).view(*inputs.shape[:-1], self.out_features)
@@ -53,6 +50,19 @@ class Int8Linear(nn.Module):
     def dequantize(self) -> torch.Tensor:
         """The weights that the integers represent, float32 (outputs, inputs)."""
         return self.weight.float() * self.weight_scale.float()
+
+
+def multiply(codes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """The exact product (rows, outputs), int32, of int8 codes (rows, inputs) and weights (outputs, inputs).
+
+    torch's kernel takes any shape on a CPU; on an accelerator both are padded with zeros to the shapes it takes.
+    """
+    rows, outputs = len(codes), len(weight)
+    if codes.is_cuda:
+        inputs = -codes.shape[1] % MULTIPLE
+        codes = nn.functional.pad(codes, (0, inputs, 0, max(0, ROWS - rows)))
+        weight = nn.functional.pad(weight, (0, inputs, 0, -outputs % MULTIPLE))
+    return torch._int_mm(codes, weight.T)[:rows, :outputs]
 
 
 def quantize_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -63,8 +73,11 @@ def quantize_rows(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def replace(model: PreTrainedModel) -> PreTrainedModel:
-    """Round the weights of every linear map of the decoder layers in place, and return the model."""
-    stack = decoder.layers(model)
+    """Round the weights of every linear map of the decoder layers in place, and return the model.
+
+    A ``ValueError`` names what of a model cannot be compressed, see ``decoder.compressible``.
+    """
+    stack = decoder.compressible(model)
     for name, linear in decoder.linears(stack).items():
         dtype = linear.weight.dtype
         new = Int8Linear(linear.in_features, linear.out_features, linear.bias is not None, dtype).to(
@@ -79,11 +92,8 @@ def replace(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Save integers and scales in the ``int-quantized`` format of compressed-tensors."""
-    model.config.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["quantization_config"] = _config()
-    files.write_text(folder / "config.json", json.dumps(config, indent=2))
+    """Save integers and scales in the ``int-quantized`` format of compressed-tensors. See ``configs.save``."""
+    configs.save(model, folder, _config(list(decoder.linears(model))))
     save_file(decoder.state(model), folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -92,7 +102,8 @@ def is_saved(folder: Path) -> bool:
     config = folder / "config.json"
     if not config.is_file():
         return False
-    return json.loads(config.read_text(encoding="utf-8")).get("quantization_config") == _config()
+    found = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") or {}
+    return found == _config(found.get("ignore", []))
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -115,14 +126,16 @@ def rebuild(
     for name, linear in decoder.linears(stack).items():
         stack.set_submodule(name, make(linear.in_features, linear.out_features, linear.bias is not None, dtype))
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    missing, unexpected = network.load_state_dict(state, strict=False)
+    configs.check_names(network, set(state), folder)
+    configs.check_shapes(network, state, folder)
+    network.load_state_dict(state, strict=False)
     network.tie_weights()
-    if unexpected or set(missing) - {"lm_head.weight"}:
-        raise ValueError(f"{folder} does not fit its configuration: {', '.join([*missing, *unexpected][:3])}")
+    configs.load_generation(network, folder)
     return network
 
 
-def _config() -> dict[str, Any]:
+def _config(ignore: list[str]) -> dict[str, Any]:
+    """The ``quantization_config`` of a model all of whose linear maps are of 8 bits but those of ``ignore``."""
     shared = {"num_bits": 8, "type": "int", "symmetric": True}
     group = {
         "targets": ["Linear"],
@@ -134,5 +147,5 @@ def _config() -> dict[str, Any]:
         "format": "int-quantized",
         "quantization_status": "compressed",
         "config_groups": {"group_0": group},
-        "ignore": ["lm_head"],
+        "ignore": ignore,
     }

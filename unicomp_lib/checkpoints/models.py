@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -19,7 +20,7 @@ from transformers import (
 )
 
 from unicomp_lib import files, hardware, paths
-from unicomp_lib.checkpoints import quanto_form
+from unicomp_lib.checkpoints import configs, decoder, quanto_form
 from unicomp_lib.inputs import assets
 
 VERSION = "2"
@@ -55,7 +56,8 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
     """Load a model and its tokenizer, ``on`` a device such as ``cpu``, else on the accelerator if there is one.
 
     ``precision`` is ``bfloat16`` or ``float32``. See ``checkpoint`` for the names. Weights are
-    read from safetensors only, and code from a repository is never run.
+    read from safetensors only, and code from a repository is never run. A ``ValueError`` names a tensor
+    that a checkpoint lacks, that its model has no place for, or that is not finite.
     """
     from unicomp_lib.checkpoints import int8
 
@@ -65,13 +67,37 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
     elif int8.is_saved(Path(source)):
         network = int8.load(Path(source), hardware.dtype(precision))
     else:
+        network = _read(source, revision, hardware.dtype(precision))
+    decoder.check_finite(network.state_dict().items(), source)
+    return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+
+
+def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of a folder or repository in transformers' own formats, every weight of it from the files."""
+    expanding = _expanding(Path(source))
+    try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="You passed `quantization_config`")  # intended, see _expanding
-            network = AutoModelForCausalLM.from_pretrained(
-                source, revision=revision, dtype=hardware.dtype(precision), use_safetensors=True,
-                trust_remote_code=False, **_expanding(Path(source)),
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False,
+                output_loading_info=True, ignore_mismatched_sizes=True, **expanding,
             )  # fmt: skip
-    return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+    except AttributeError as error:  # its own initialization of weights, as Falcon's, expects them unpacked
+        if not expanding:
+            raise
+        raise ValueError(
+            f"transformers reads no packed weights of this family ({error}); use int8 or quanto"
+        ) from error
+    network: PreTrainedModel
+    network, found = loaded
+    for name, stored, expected in found["mismatched_keys"]:
+        configs.refuse_shape(name, tuple(stored), tuple(expected), source)
+    configs.refuse(set(found["missing_keys"]), set(found["unexpected_keys"]), source)
+    if expanding:  # transformers takes tensors of any shape for these
+        with torch.device("meta"):
+            expected = AutoModelForCausalLM.from_config(network.config)
+        configs.check_shapes(expected, network.state_dict(), source)
+    return network
 
 
 def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:

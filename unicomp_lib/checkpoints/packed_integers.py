@@ -1,6 +1,5 @@
 """Checkpoints of packed integers in the ``compressed-tensors`` format, which vLLM reads too."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib import files
-from unicomp_lib.checkpoints import decoder, grid
+from unicomp_lib.checkpoints import configs, decoder, grid
 from unicomp_lib.checkpoints.grid import Grid
 
-VERSION = "2"
+VERSION = "3"
 
 
 def assign(linear: nn.Linear, codes: torch.Tensor, fitted: Grid) -> None:
@@ -27,19 +25,17 @@ def assign(linear: nn.Linear, codes: torch.Tensor, fitted: Grid) -> None:
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Save codes, scales and zero points packed; everything else in bfloat16."""
-    coded = {name: part for name, part in decoder.linears(model).items() if hasattr(part, "codes")}
+    """Save codes, scales and zero points packed; everything else in bfloat16. See ``configs.save``."""
+    maps = decoder.linears(model)
+    coded = {name: part for name, part in maps.items() if hasattr(part, "codes")}
     state = {
-        name: tensor.bfloat16()
+        name: tensor.bfloat16() if tensor.is_floating_point() else tensor
         for name, tensor in decoder.state(model).items()
         if name.removesuffix(".weight") not in coded
     }
     for name, linear in coded.items():
         state |= _stored(name, linear.codes, linear.grid)  # type: ignore[arg-type]
-    model.config.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["quantization_config"] = _config(next(iter(coded.values())).grid, model)  # type: ignore[arg-type]
-    files.write_text(folder / "config.json", json.dumps(config, indent=2))
+    configs.save(model, folder, _config(next(iter(coded.values())), [name for name in maps if name not in coded]))
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -54,19 +50,20 @@ def _stored(name: str, codes: torch.Tensor, fitted: Grid) -> dict[str, torch.Ten
     return {f"{name}.{key}": tensor.contiguous() for key, tensor in tensors.items()}
 
 
-def _config(fitted: Grid, model: PreTrainedModel) -> dict[str, Any]:
-    inputs = next(part for part in decoder.linears(model).values() if hasattr(part, "codes")).in_features
+def _config(linear: nn.Linear, ignore: list[str]) -> dict[str, Any]:
+    """The ``quantization_config`` of a model with linear maps like ``linear``, those of ``ignore`` apart."""
+    fitted: Grid = linear.grid  # type: ignore[assignment]
     weights = {
         "num_bits": fitted.bits,
         "type": "int",
         "symmetric": fitted.symmetric,
         "strategy": "group",
-        "group_size": inputs // fitted.scale.shape[1],
+        "group_size": linear.in_features // fitted.scale.shape[1],
     }
     return {
         "quant_method": "compressed-tensors",
         "format": "pack-quantized",
         "quantization_status": "compressed",
         "config_groups": {"group_0": {"targets": ["Linear"], "weights": weights}},
-        "ignore": ["lm_head"],
+        "ignore": ignore,
     }

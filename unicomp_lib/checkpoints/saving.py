@@ -7,11 +7,22 @@ from typing import Any
 import torch
 from optimum.quanto import QTensor
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from unicomp_lib.checkpoints import decoder, models
+from unicomp_lib.checkpoints import configs, decoder, models
 
-VERSION = "2"
+VERSION = "3"
+
+
+def plain(model: PreTrainedModel, folder: Path) -> None:
+    """Save a model in transformers' own format. See ``configs.save_generation`` for its generation settings."""
+    settings = model.generation_config
+    model.generation_config = GenerationConfig()  # transformers would refuse to save some
+    try:
+        model.save_pretrained(folder)
+    finally:
+        model.generation_config = settings
+    configs.save_generation(model, folder)
 
 
 def save(
@@ -19,14 +30,15 @@ def save(
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
     *,
-    write: Callable[[PreTrainedModel, Path], None] = PreTrainedModel.save_pretrained,
+    write: Callable[[PreTrainedModel, Path], None] = plain,
 ) -> dict[str, float]:
     """Save model and tokenizer into ``folder`` and return ``measure`` of the saved files.
 
-    ``write`` is the format: plain safetensors, ``quanto_form.save``, ``packed_integers.save`` or
+    ``write`` is the format: ``plain`` safetensors, ``quanto_form.save``, ``packed_integers.save`` or
     ``int8.save``. The caller passes it, so that a change of one format leaves the results of all
-    other methods valid.
+    other methods valid. A ``ValueError`` names a tensor that is not finite.
     """
+    decoder.check_finite(model.state_dict().items(), type(model).__name__)
     folder.mkdir(parents=True, exist_ok=True)
     write(model, folder)
     tokenizer.save_pretrained(folder)
@@ -36,51 +48,51 @@ def save(
 def measure(folder: Path) -> dict[str, float]:
     """What the saved files hold.
 
-    ``bytes_on_disk`` of all safetensors; ``parameters`` of the model; over the linear maps of
-    the decoder layers ``linear_weights``, their ``sparsity`` (share that is exactly zero once the
+    ``bytes_on_disk`` of all safetensors; ``parameters`` of the model; over all weights of the
+    decoder layers (parameters of two dimensions or more: linear maps, and what else a family has,
+    such as experts) ``linear_weights``, their ``sparsity`` (share that is exactly zero once the
     file is loaded, rounded to zero or pruned) and ``bits_per_weight`` (stored bits per weight, scales
     and offsets included).
     """
-    linear, parameters = _sizes(folder)
-    stored = 0
-    for shard in folder.glob("*.safetensors"):
-        with safe_open(shard, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
-                if any(part in linear for part in _owners(name)):
-                    tensor = tensors.get_tensor(name)
-                    stored += tensor.numel() * tensor.element_size()
-    weights = sum(linear.values())
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    known = {name: part.numel() for name, part in decoder.weights(model).items()}
+    weights = sum(known.values())
     return {
         "bytes_on_disk": float(sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))),
-        "parameters": float(parameters),
+        "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
         "linear_weights": float(weights),
-        "sparsity": _zeros(folder, linear) / weights,
-        "bits_per_weight": 8 * stored / weights,
+        "sparsity": _zeros(folder, list(known)) / weights,
+        "bits_per_weight": 8 * _stored(folder, model) / weights,
     }
 
 
 @torch.no_grad()
-def _zeros(folder: Path, linear: dict[str, int]) -> int:
+def _zeros(folder: Path, names: list[str]) -> int:
     model, _ = models.load(str(folder), on="cpu")
     zeros = 0
-    for name in linear:
-        weight: Any = model.get_submodule(name).weight
+    for name in names:
+        owner, _, leaf = name.rpartition(".")
+        weight: Any = getattr(model.get_submodule(owner), leaf)  # a parameter, or the integers of an Int8Linear
         expanded = weight.dequantize() if isinstance(weight, QTensor) else weight
         zeros += int((expanded == 0).sum())
     return zeros
 
 
-def _sizes(folder: Path) -> tuple[dict[str, int], int]:
-    """Weights of each decoder linear map, and all parameters, counted from the configuration only."""
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+def _stored(folder: Path, model: PreTrainedModel) -> int:
+    """Bytes of all that the files hold for the decoder layers, norms and biases apart.
+
+    Not by the names of the weights: a format may store a weight as several tensors, and
+    transformers stores experts one by one.
+    """
     stack = decoder.layers(model)
-    inside = {id(linear) for linear in decoder.linears(stack).values()}
-    linear = {name: part.weight.numel() for name, part in decoder.linears(model).items() if id(part) in inside}
-    return linear, sum(parameter.numel() for parameter in model.parameters())
-
-
-def _owners(name: str) -> list[str]:
-    """The modules a stored tensor may belong to: ``a.b.weight._data`` to a.b.weight, a.b and a."""
-    parts = name.split(".")
-    return [".".join(parts[:cut]) for cut in range(len(parts) - 1, 0, -1)]
+    prefix = next(name for name, module in model.named_modules() if module is stack)
+    others = {name for name in model.state_dict() if name.startswith(f"{prefix}.")} - set(decoder.weights(model))
+    stored = 0
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
+                if name.startswith(f"{prefix}.") and name not in others:
+                    tensor = tensors.get_tensor(name)
+                    stored += tensor.numel() * tensor.element_size()
+    return stored

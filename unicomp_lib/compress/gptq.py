@@ -7,7 +7,7 @@ from unicomp_lib.checkpoints import decoder, grid, packed_integers
 from unicomp_lib.checkpoints.grid import Grid
 from unicomp_lib.compress import hessian, layers
 
-VERSION = "2"
+VERSION = "3"
 
 BLOCK = 128  # inputs between two updates of all that follow, as in the paper
 
@@ -28,14 +28,22 @@ def compress(
     ``tokens`` (samples, length) is the calibration text. Inputs are rounded in order of decreasing
     diagonal of the Hessian, without ``act_order`` from first to last, and those not yet rounded are
     updated to preserve the layer's output. Layers are quantized in order, each on the outputs of the
-    quantized ones before it. A ``ValueError`` names bits or a group size that are not allowed.
+    quantized ones before it. Weights of inputs that are zero on all of ``tokens`` become zero. A
+    ``ValueError`` names bits, a group size or a ``percdamp`` that are not allowed, a linear map whose
+    inputs are not finite, or what of the model cannot be compressed (``decoder.compressible``).
     """
-    for _, layer, feed in layers.walk(model, tokens):
+    known = decoder.linears(decoder.compressible(model))
+    grid.check_bits(bits)
+    grid.check_groups({name: linear.in_features for name, linear in known.items()}, group_size)
+    hessian.check_percdamp(percdamp)
+    for index, layer, feed in layers.walk(model, tokens):
         statistics = hessian.hessians(feed)
+        hessian.check(statistics, decoder.linears(layer), index)
         for name, linear in decoder.linears(layer).items():
-            first = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
+            weight = hessian.without_dead(linear.weight.float(), statistics[name])
+            first = grid.fit(weight, bits=bits, group_size=group_size, symmetric=symmetric)
             order = statistics[name].diagonal().argsort(descending=True, stable=True) if act_order else None
-            codes, used = quantize(linear.weight.float(), statistics[name], first, order=order, percdamp=percdamp)
+            codes, used = quantize(weight, statistics[name], first, order=order, percdamp=percdamp)
             packed_integers.assign(linear, codes, used)
     return model
 

@@ -4,7 +4,9 @@ import torch
 from optimum import quanto
 from transformers import PreTrainedModel
 
-VERSION = "2"
+from unicomp_lib.checkpoints import decoder, quanto_form  # noqa: F401, quanto_form makes int8 products safe
+
+VERSION = "3"
 WEIGHTS = {"int8": "qint8", "int4": "qint4", "int2": "qint2", "float8": "qfloat8"}
 ACTIVATIONS = {"": None, "int8": "qint8"}
 BATCH = 8  # calibration samples in one forward pass
@@ -20,7 +22,7 @@ def compress(
     asymmetric in groups along the inputs, of 128 or the largest smaller multiple of 32 that divides
     the matrix. Activations stay in floating point, or are int8 with one scale per tensor, the
     moving average over the calibration text ``tokens`` (samples, length). A ``ValueError`` lists
-    what is allowed.
+    what is allowed, or names what of the model cannot be compressed (``decoder.compressible``).
     """
     for name, value, allowed in (("weights", weights, WEIGHTS), ("activations", activations, ACTIVATIONS)):
         if value not in allowed:
@@ -30,7 +32,9 @@ def compress(
         raise ValueError(f"activations={activations!r} needs calibration tokens; give them, or leave activations out")
     chosen = {"weights": WEIGHTS[weights], "activations": ACTIVATIONS[activations]}
     # The head shares its matrix with the embeddings in tied models, and is left dense in all.
-    quanto.quantize(model, **{key: quanto.qtypes[name] for key, name in chosen.items() if name}, exclude="lm_head")
+    inside = set(map(id, decoder.linears(decoder.compressible(model)).values()))
+    names = [name for name, linear in decoder.linears(model).items() if id(linear) in inside]
+    quanto.quantize(model, **{key: quanto.qtypes[name] for key, name in chosen.items() if name}, include=names)
     if activations and tokens is not None:
         with quanto.Calibration():
             for batch in tokens.to(model.device).split(BATCH):

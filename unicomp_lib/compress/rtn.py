@@ -13,9 +13,12 @@ def compress(model: PreTrainedModel, *, bits: int = 4, group_size: int = 64, sym
     """Round the weights of every linear map of the decoder layers in place and return the model.
 
     Each group of ``group_size`` inputs of an output has its own grid. A ``ValueError`` names bits
-    or a group size that are not allowed.
+    or a group size that are not allowed, or what of the model cannot be compressed
+    (``decoder.compressible``).
     """
-    for linear in decoder.linears(decoder.layers(model)).values():
+    linears = decoder.linears(decoder.compressible(model))
+    grid.check_groups({name: linear.in_features for name, linear in linears.items()}, group_size)
+    for linear in linears.values():
         fitted = grid.fit(linear.weight, bits=bits, group_size=group_size, symmetric=symmetric)
         packed_integers.assign(linear, grid.codes(linear.weight, fitted), fitted)
     return model

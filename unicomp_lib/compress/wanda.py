@@ -5,7 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
-from unicomp_lib.compress import layers, weight_masks
+from unicomp_lib.compress import hessian, layers, weight_masks
 
 VERSION = "1"
 
@@ -27,10 +27,13 @@ def compress(
     ``tokens`` (samples, length) is the calibration text. In each output row the lowest
     ``sparsity`` share of scores is removed, or all but n of every m inputs with ``pattern="n:m"``;
     the remaining weights are not changed. Layers are pruned in order, each on the outputs of the
-    pruned ones before it. A ``ValueError`` names a sparsity or pattern out of range.
+    pruned ones before it. A ``ValueError`` names a sparsity or pattern out of range, a linear map
+    whose inputs are not finite, or what of the model cannot be compressed (``decoder.compressible``).
     """
-    for _, layer, feed in layers.walk(model, tokens):
+    decoder.compressible(model)
+    for index, layer, feed in layers.walk(model, tokens):
         squares = _input_squares(feed)
+        hessian.check(squares, decoder.linears(layer), index)
         for name, linear in decoder.linears(layer).items():
             keep = weight_masks.mask(score(linear.weight, squares[name]), sparsity=sparsity, pattern=pattern)
             linear.weight.mul_(keep.to(linear.weight))

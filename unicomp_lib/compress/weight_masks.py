@@ -41,10 +41,15 @@ def parse_pattern(pattern: str, sparsity: float) -> tuple[int, int]:
     return n, m
 
 
+def check_divides(pattern: str, m: int, inputs: int) -> None:
+    """Raise a ``ValueError`` unless the groups of a pattern fill a matrix's ``inputs``."""
+    if inputs % m:
+        raise ValueError(f"pattern {pattern} needs inputs divisible by {m}, this matrix has {inputs}; choose another")
+
+
 def _n_of_m(score: torch.Tensor, n: int, m: int) -> torch.Tensor:
     outputs, inputs = score.shape
-    if inputs % m:
-        raise ValueError(f"pattern {n}:{m} needs inputs divisible by {m}, this matrix has {inputs}; choose another")
+    check_divides(f"{n}:{m}", m, inputs)
     groups = score.reshape(outputs, inputs // m, m)
     keep = torch.zeros_like(groups, dtype=torch.bool)
     keep.scatter_(2, groups.argsort(dim=2, descending=True, stable=True)[..., :n], True)

@@ -1,5 +1,7 @@
 """How far a compressed model's next-token distribution lies from the dense one's."""
 
+import math
+
 import numpy as np
 import polars as pl
 import torch
@@ -15,24 +17,34 @@ def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor
 
     ``nll`` and ``nll_dense``: negative log-likelihood of the next token in nats; ``kl``:
     KL(dense || compressed) in nats; ``agreement``: share of positions where both have the
-    same most likely token. Perplexity is exp of the mean ``nll``.
+    same most likely token. Perplexity is exp of the mean ``nll``. A ``ValueError`` names the block and
+    measure that is not finite.
     """
     rows = []
     for index, block in enumerate(tokens):
-        rows += [
-            {"doc_id": index, "metric": metric, "value": value} for metric, value in _block(model, dense, block).items()
-        ]
+        for metric, value in _block(model, dense, block).items():
+            rows.append({"doc_id": index, "metric": metric, "value": _finite(value, metric, index)})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
 @torch.no_grad()
 def losses(model: PreTrainedModel, tokens: torch.Tensor) -> np.ndarray:
-    """Mean negative log-likelihood of the next token in nats, of each block of ``tokens`` (blocks, length)."""
+    """Mean negative log-likelihood of the next token in nats, of each block of ``tokens`` (blocks, length).
+
+    A ``ValueError`` names a block on which it is not finite.
+    """
     means = []
-    for block in tokens.to(model.device):
+    for index, block in enumerate(tokens.to(model.device)):
         logits = model(block.unsqueeze(0), use_cache=False).logits[0, :-1].float()
-        means.append(torch.nn.functional.cross_entropy(logits, block[1:]).item())
+        means.append(_finite(torch.nn.functional.cross_entropy(logits, block[1:]).item(), "nll", index))
     return np.array(means)
+
+
+def _finite(value: float, metric: str, index: int) -> float:
+    if not math.isfinite(value):
+        model = "the dense model" if metric == "nll_dense" else "the model"
+        raise ValueError(f"{metric} of {model} is {value} on block {index}; check that its checkpoint is whole")
+    return value
 
 
 def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, float]:

@@ -1,10 +1,21 @@
-"""Greedy decoding in batches that shrink as answers end."""
+"""Greedy decoding in batches that shrink as answers end.
 
+One rule holds for every variant of a model: tasks are decoded plainly greedy, each token the most
+likely one, whatever the generation settings of a checkpoint say of sampling or penalties; only a
+task's own ``generation_kwargs`` ask for anything else. An answer ends at the end tokens that the
+generation settings list, at the tokenizer's, and at the task's stop strings.
+"""
+
+import inspect
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
+from transformers import GenerationConfig
 from transformers.cache_utils import Cache, DynamicCache
 
 from unicomp_lib.evaluate import prefix
@@ -12,23 +23,44 @@ from unicomp_lib.evaluate import prefix
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
-VERSION = "1"
+VERSION = "2"
+
+# What of a task's settings leaves greedy answers as they are: limits, and options of sampling only.
+HARMLESS = {"until", "max_gen_toks", "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p"}
+OFF = (None, False, 0, 1, 1.0, "")  # values that ask for nothing: one beam, a penalty of one
 
 
 @dataclass(frozen=True)
 class Ending:
-    """An answer, its length in tokens, and whether it was cut off at the limit."""
+    """An answer, its length in tokens, whether it was cut off at the limit, and whether its logits were numbers."""
 
     text: str
     tokens: int
     truncated: bool
+    finite: bool = True
 
 
 def applies(model: Any, settings: dict[str, Any]) -> bool:
-    """Whether the settings of a request and of the model ask for plain greedy decoding."""
-    config = model.generation_config
-    penalized = getattr(config, "repetition_penalty", None) not in (None, 1.0)
-    return not (settings.get("do_sample") or settings.get("temperature") or penalized)
+    """Whether a task's settings ask for plain greedy decoding; the ``model``'s own have no say."""
+    if settings.get("do_sample") or settings.get("temperature"):
+        return False
+    return all(value in OFF for key, value in settings.items() if key not in HARMLESS)
+
+
+@contextmanager
+def plainly(model: Any) -> Iterator[None]:
+    """Within it, ``model.generate`` follows what it is told, and of the model's own settings its special tokens only.
+
+    For requests to which ``applies`` says no: they are decoded by lm-eval as their task asks.
+    """
+    own = model.generation_config
+    special = {key: value for key, value in own.to_dict().items() if key.endswith("_token_id") and value is not None}
+    kept = ("bos_token_id", "decoder_start_token_id", "eos_token_id", "pad_token_id")
+    model.generation_config = GenerationConfig(**{key: special[key] for key in kept if key in special})
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def encoded(lm: "HFLM", prompts: list[str], settings: dict[str, Any]) -> list[list[int]]:
@@ -48,10 +80,9 @@ def answer(lm: "HFLM", prompts: list[list[int]], settings: dict[str, Any]) -> li
     kwargs = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)
     stops, limit = handle_stop_sequences(list(kwargs["until"]), eos=eos), int(kwargs["max_gen_toks"])
     tokens, mask, cache = _begin(lm, prompts)
-    ends = lm.model.generation_config.eos_token_id
-    ends = {lm.eot_token_id, *(ends if isinstance(ends, list) else [ends])}
+    ends = _ends(lm)
     written: list[list[int]] = [[] for _ in prompts]
-    ended = [False] * len(prompts)
+    ended, finite = [False] * len(prompts), [True] * len(prompts)
     running = list(range(len(prompts)))
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
     for _ in range(limit):
@@ -60,10 +91,12 @@ def answer(lm: "HFLM", prompts: list[list[int]], settings: dict[str, Any]) -> li
             logits_to_keep=1,
         ).logits  # fmt: skip
         tokens = logits[:, -1].argmax(-1, keepdim=True)
-        for row, token in zip(running, tokens[:, 0].tolist(), strict=True):
+        highest = logits[:, -1].gather(-1, tokens)[:, 0].tolist()  # NaN where any logit is
+        for row, token, logit in zip(running, tokens[:, 0].tolist(), highest, strict=True):
             if not ended[row]:
                 written[row].append(token)
-                ended[row] = token in ends or _stopped(lm, written[row], stops)
+                finite[row] = math.isfinite(logit)
+                ended[row] = token in ends or not finite[row] or _stopped(lm, written[row], stops)
         unfinished = [index for index, row in enumerate(running) if not ended[row]]
         if not unfinished:
             break
@@ -74,12 +107,22 @@ def answer(lm: "HFLM", prompts: list[list[int]], settings: dict[str, Any]) -> li
             tokens, positions, mask = tokens[keep], positions[keep], mask[keep]
             running = [running[index] for index in unfinished]
     texts = [postprocess_generated_text(lm.tok_decode(row), stops, None) for row in written]
-    return [Ending(text, len(row), truncated=not end) for text, row, end in zip(texts, written, ended, strict=True)]
+    return [
+        Ending(text, len(row), truncated=not end, finite=number)
+        for text, row, end, number in zip(texts, written, ended, finite, strict=True)
+    ]
+
+
+def _ends(lm: "HFLM") -> set[int]:
+    """The tokens at which an answer ends: those of the model's generation settings and the tokenizer's."""
+    known = lm.model.generation_config.eos_token_id
+    return {lm.eot_token_id, *(known if isinstance(known, list) else [] if known is None else [known])}
 
 
 def _begin(lm: "HFLM", prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
     """Tokens still to be read, padded on the left; the mask of whole rows; keys and values of the tokens read."""
-    start = prefix.shared(prompts)
+    # Padding stands between the prefix and the rest, which a model that counts positions itself would count.
+    start = prefix.shared(prompts) if "position_ids" in inspect.signature(lm.model.forward).parameters else 0
     cache = prefix.repeated(prefix.read(lm.model, prompts[0][:start]), len(prompts)) if start else None
     start = start if cache is not None else 0
     width = max(map(len, prompts)) - start

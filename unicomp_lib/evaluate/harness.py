@@ -48,7 +48,8 @@ def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = Fa
     negative log2-likelihood of the reference answer per UTF-8 byte, and ``margin``, how many bits
     per byte the reference lies below the best wrong option; a generated item gives ``bits_per_byte``
     of its reference where it has one, ``tokens`` and ``truncated``. These still show damage where a
-    small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template.
+    small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template. A
+    ``ValueError`` names the task and item of a log-likelihood or logit that is not finite.
     """
     from lm_eval.evaluator import evaluate  # heavy
     from lm_eval.tasks import TaskManager
@@ -72,10 +73,24 @@ def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = Fa
         # A group such as MMLU gives the samples of each of its tasks; of several filters, the first counts.
         for samples in result["samples"].values():
             filtered = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
-            scores = _generated(lm, about, filtered) if about["format"] == "generate" else map(_ranked, filtered)
+            if about["format"] == "generate":
+                scores = _generated(lm, task, about, filtered)
+            else:
+                for sample in filtered:
+                    _check(task, sample, [float(answer[0]) for answer in sample["filtered_resps"]])
+                scores = list(map(_ranked, filtered))
             for sample, score in zip(filtered, scores, strict=True):
                 records += _item_rows(task, about, sample, score)
     return pl.DataFrame(records, schema=tables.ITEMS)
+
+
+def _check(task: str, sample: dict[str, Any], values: list[float]) -> None:
+    """Raise a ``ValueError`` unless an item's log-likelihoods are finite: a broken model has no accuracy."""
+    if not all(map(math.isfinite, values)):
+        raise ValueError(
+            f"the model gives NaN or infinite values on item {sample['doc_id']} of {task}, so it cannot be scored; "
+            "check that its checkpoint is whole"
+        )
 
 
 def _item_rows(
@@ -107,7 +122,9 @@ def _ranked(sample: dict[str, Any]) -> tuple[dict[str, float], str]:
     return {"bits_per_byte": bits[gold], "margin": margin}, json.dumps({"options": sample["filtered_resps"]})
 
 
-def _generated(lm: "LM", about: dict[str, Any], samples: list[dict[str, Any]]) -> list[tuple[dict[str, float], str]]:
+def _generated(
+    lm: "LM", task: str, about: dict[str, Any], samples: list[dict[str, Any]]
+) -> list[tuple[dict[str, float], str]]:
     """Length, truncation and continuous score of generated items, and the model's output."""
     from lm_eval.api.instance import Instance
 
@@ -124,9 +141,11 @@ def _generated(lm: "LM", about: dict[str, Any], samples: list[dict[str, Any]]) -
         output = {"answers": sample["resps"][0]}
         metrics = {}
         if ending is not None:
+            _check(task, sample, [] if ending.finite else [math.nan])
             metrics = {"tokens": float(ending.tokens), "truncated": float(ending.truncated)}
         if text:
             output["reference"] = next(scores)[0]
+            _check(task, sample, [float(output["reference"])])
             metrics["bits_per_byte"] = _bits(float(output["reference"]), text)
         scored.append((metrics, json.dumps(output | metrics)))
     return scored
