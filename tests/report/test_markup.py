@@ -1,9 +1,8 @@
 import pytest
-from markdown_it import MarkdownIt
 
 from unicomp_lib.report import markup
 
-READ = MarkdownIt("commonmark").enable("table")
+READ = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
 NAMES = [
     "a <b>x</b>",
     "<script>1</script>",
@@ -40,3 +39,9 @@ def test_a_name_in_code_is_shown_as_it_is(name):
 def test_text_stays_on_its_line():
     assert markup.plain("a\n\n# b") == "a # b"
     assert markup.code("a\n\nb") == "`a b`"
+
+
+def test_a_commit_is_short_and_says_whether_it_had_changes():
+    assert markup.commit("0ce762e29f63595beac79e1f9ed9ecd398743e86+changes") == "`0ce762e29f63+changes`"
+    assert markup.commit("0ce762e29f63595beac79e1f9ed9ecd398743e86") == "`0ce762e29f63`"
+    assert markup.commit(None) == markup.commit("") == "not recorded"

@@ -9,7 +9,7 @@ import polars as pl
 
 from unicomp_lib import paths
 from unicomp_lib.report import front, pages, unrun
-from unicomp_lib.report.markup import code, plain
+from unicomp_lib.report.markup import code, commit, plain
 from unicomp_lib.study import notebooks, records, variants
 from unicomp_lib.study.params import DENSE, UNTRAINED, Profile
 from unicomp_lib.study.steps import Stage, Step
@@ -184,10 +184,10 @@ def published_run(study: Study, step: Step) -> str:
     run = study.facts["steps"].get(step.name)
     if not run:
         return "no run on record"
-    commit = f", commit {code(run['commit'][:12])}" if run.get("commit") else ""
+    made = f", commit {commit(run['commit'])}" if run.get("commit") else ""
     now = study.keys[step.name]
     changed = "" if now == run["key"] else f"; changed since, now key {code(now)}"
-    return f"key {code(run['key'])}, {run['seconds']:.0f} s{commit}{changed}"
+    return f"key {code(run['key'])}, {run['seconds']:.0f} s{made}{changed}"
 
 
 def _closing(study: Study, step: Step, names: list[str]) -> str:

@@ -7,7 +7,7 @@ import itables
 import polars as pl
 from itables.javascript import generate_init_offline_itables_html
 
-from unicomp_lib.report.markup import code, plain
+from unicomp_lib.report.markup import code, commit, plain
 
 SMALL = 0.5  # share of dense's bytes below which a variant counts as small
 HARD = 0.9  # rate of pruning of which the first page speaks
@@ -157,13 +157,14 @@ def provenance(facts: dict[str, Any]) -> str:
     steps = facts["steps"].items()
     hours = sum(step["seconds"] for _, step in steps) / 3600
     rows = "\n".join(
-        f"| {code(name)} | {code(step['key'])} | {step['seconds']:.0f} | {_commit(step)} |" for name, step in steps
+        f"| {code(name)} | {code(step['key'])} | {step['seconds']:.0f} | {commit(step.get('commit'))} |"
+        for name, step in steps
     )
     return f"""# Where everything comes from
 
 {len(steps)} steps took {hours:.1f} hours in all, several at a time.
 
-- commits: {", ".join(code(commit) for commit in facts["commits"])}
+- commits: {", ".join(code(each) for each in facts["commits"])}
 - machines: {plain("; ".join(machines))}
 - packages: {plain("; ".join(packages))}
 
@@ -182,11 +183,6 @@ def of(scores: pl.DataFrame, metric: str) -> pl.DataFrame:
 def shares(rows: pl.DataFrame) -> dict[str, str]:
     """Shares of each variant in percent, with their intervals; those that are not defined are left out."""
     return {row["variant"]: _percent(row) for row in rows.filter(pl.col("value").is_finite()).iter_rows(named=True)}
-
-
-def _commit(step: dict[str, Any]) -> str:
-    commit, plus, changes = str(step.get("commit") or "").partition("+")
-    return code(f"{commit[:12]}{plus}{changes}") if commit else "not recorded"
 
 
 def _overview(scores: pl.DataFrame, picture: str) -> str:

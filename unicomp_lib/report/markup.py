@@ -15,3 +15,8 @@ def code(text: object) -> str:
     fence = "`" * (longest + 1)
     space = " " if longest else ""
     return f"{fence}{space}{line}{space}{fence}"
+
+
+def commit(name: str | None) -> str:
+    """A commit by its first twelve digits, and whether it had changes."""
+    return code(re.sub(r"^([0-9a-f]{12})[0-9a-f]+", r"\1", name)) if name else "not recorded"
