@@ -121,9 +121,41 @@ def test_the_merged_student_is_what_was_trained_and_a_plain_llama(teacher, text)
     assert torch.allclose(weights[down], clone.projections[down.replace(".", "/")].T @ teacher.get_parameter(down))
 
 
+@torch.no_grad()
+def outputs_of(model, tokens):
+    """What every linear map of a model's layers gives, by name."""
+    found = {}
+    for name, part in model.model.layers.named_modules():
+        if isinstance(part, torch.nn.Linear):
+            part.register_forward_hook(lambda _, __, output, name=name: found.update({name: output.double()}))
+    model(tokens)
+    return found
+
+
+@torch.no_grad()
+def test_the_clone_term_adds_up_the_relative_errors_of_seven_maps_a_layer(teacher, text):
+    clone = lrc.Clone(copy.deepcopy(teacher), text[:8], hidden=48)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in clone.trained().values():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=generator)
+    parts = clone.loss(alpha=0.5)(text[:4])
+    theirs, ours = outputs_of(teacher, text[:4]), outputs_of(clone.plain(), text[:4])
+    assert len(theirs) == 7 * len(teacher.model.layers)
+    expected = 0.0
+    for name, output in theirs.items():
+        if name.endswith(("o_proj", "down_proj")):
+            output = output @ clone.projections[f"model/layers/{name}/weight".replace(".", "/")].double()
+        expected += ((ours[name] - output).square().sum() / output.square().sum()).item()
+    assert parts["clone"].item() == pytest.approx(expected, rel=1e-4)
+    assert parts["loss"].item() == pytest.approx((parts["kl"] + parts["text"]).item() + 0.5 * expected, rel=1e-4)
+    by_default = clone.loss()(text[:4])
+    weighted = by_default["loss"] - by_default["kl"] - by_default["text"]
+    assert weighted.item() == pytest.approx(0.2 * expected, rel=1e-4)  # the weight of the authors' script
+
+
 def test_cloning_lowers_every_part_of_its_loss(teacher, text, tmp_path):
     clone = lrc.Clone(copy.deepcopy(teacher), text[:8], hidden=40)
-    loss = clone.loss(temperature=1.0, alpha=10.0)
+    loss = clone.loss(temperature=1.0, alpha=1.0)
     before = {name: value.item() for name, value in loss(text[:8]).items()}
     distill.train(clone.trained(), loss, text, tmp_path / "state", learning_rate=3e-3)
     after = {name: value.item() for name, value in loss(text[:8]).items()}
