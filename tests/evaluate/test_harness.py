@@ -77,5 +77,7 @@ def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
 
 
 def test_an_unknown_task_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"task 'piqa_close' is not known; did you mean 'piqa_cloze'.* allowed are .*siqa_cloze"):
+    with pytest.raises(
+        ValueError, match=r"task 'piqa_close' is not known; did you mean 'piqa_cloze'.* allowed are .*siqa_cloze"
+    ):
         task.described("piqa_close")

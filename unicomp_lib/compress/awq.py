@@ -25,12 +25,16 @@ def compress(
     mean magnitude of each input and a the exponent with the least error (equations 4 and 5); then
     each group's range is shrunk where that lowers the error. Layers are quantized in order, each
     on the outputs of the quantized ones before it. A ``ValueError`` names bits or a group size
-    that are not allowed, or a model without foldable norms.
+    that are not allowed, a model without foldable norms, or what of it cannot be compressed
+    (``decoder.compressible``).
 
-    Deviation: to choose the exponents the authors measure the error of a whole attention or MLP
-    block on a subset of the text; here it is the linear maps' own output error over all the text,
+    Deviations: all maps are clipped, queries and keys too, which the authors spare since their error
+    shows in the attention: here it is measured for each map. Inputs are those that the quantized
+    layers before give. To choose the exponents the authors measure the error of a whole attention or
+    MLP block on a subset of the text; here it is the linear maps' own output error over all the text,
     exact from their Hessian: tr(E H E^T) for an error E of the weights.
     """
+    decoder.compressible(model)
     find = folds.Finder()
     for _, layer, feed in layers.walk(model, tokens):
         layer_folds = find(layer, feed)

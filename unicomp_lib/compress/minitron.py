@@ -84,7 +84,7 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
         "neurons": [torch.zeros(())] * count,
         "groups": [torch.zeros(())] * count,
     }
-    groups, head = model.config.num_key_value_heads, students.head_width(model)
+    groups, head = students.groups(model), students.head_width(model)
 
     def add(role: str, index: int, values: torch.Tensor) -> None:
         sums[role][index] = sums[role][index] + values.cpu()

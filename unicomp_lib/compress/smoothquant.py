@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.checkpoints import int8
+from unicomp_lib.checkpoints import decoder, int8
 from unicomp_lib.compress import folds, layers
 
 VERSION = "2"
@@ -29,6 +29,7 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
     """Fold s into the norms, in place; the model's outputs do not change, up to rounding."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is not allowed; give the share to move to the weights, from 0 to 1")
+    decoder.compressible(model)
     find = folds.Finder()
     for _, layer, feed in layers.walk(model, tokens, changes=False):
         norm_folds = [fold for fold in find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]

@@ -51,7 +51,7 @@ def whole(model: PreTrainedModel) -> Selection:
     return Selection(
         torch.arange(count),
         torch.arange(config.hidden_size),
-        [torch.arange(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)] * count,
+        [torch.arange(groups(model))] * count,
         [torch.arange(getattr(config, "intermediate_size", None) or 0)] * count,
     )
 
@@ -118,8 +118,11 @@ def _narrow(config: PreTrainedConfig, selection: Selection, head: int) -> None:
 
 
 def _queries_per_group(config: PreTrainedConfig) -> int:
-    groups = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    return int(config.num_attention_heads // groups)
+    return int(config.num_attention_heads // _groups(config))
+
+
+def _groups(config: PreTrainedConfig) -> int:
+    return int(getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
 
 
 def _check(config: PreTrainedConfig) -> None:
@@ -137,6 +140,11 @@ def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
         parameter.data = parameter.data.to(dtype)
     model.config.dtype = dtype
     return model
+
+
+def groups(model: PreTrainedModel) -> int:
+    """Key-value heads, with the query heads that share them; without such groups every head is one."""
+    return _groups(model.config)
 
 
 def head_width(model: PreTrainedModel) -> int:
