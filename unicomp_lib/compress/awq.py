@@ -8,7 +8,7 @@ from unicomp_lib.checkpoints import decoder, grid, packed_integers
 from unicomp_lib.checkpoints.grid import Grid
 from unicomp_lib.compress import folds, hessian, layers
 
-VERSION = "1"
+VERSION = "2"
 
 STEPS = 20  # exponents tried, as in the authors' code
 SHRINKS = [1 - step / 20 for step in range(10)]  # shares of a group's range that are tried, also as in that code

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 from unicomp_lib.checkpoints import decoder, int8
 from unicomp_lib.compress import folds, layers
 
-VERSION = "2"
+VERSION = "3"
 
 
 @torch.no_grad()
