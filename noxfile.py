@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "none"
 
 ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
 BIN = ENVIRONMENT / "bin"
-BENCHES = ("compression", "evaluation", "vision", "engine")
+BENCHES = ("compression", "evaluation", "vision", "engine", "clone")
 UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
 # What each lock holds, as uv is told. torch and what only one of its builds needs are left out (see install).
 LOCKS = {
@@ -166,7 +166,7 @@ def test(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure beside named baselines: nox -s bench -- compression|evaluation|vision|engine [--help]."""
+    """Measure beside named baselines: nox -s bench -- compression|evaluation|vision|engine|clone [--help]."""
     name, *rest = session.posargs or [""]
     if name not in BENCHES:
         session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- {'|'.join(BENCHES)}")

@@ -1,4 +1,4 @@
-"""Checkpoints of packed integers in the ``compressed-tensors`` format, which vLLM reads too."""
+"""Packed integers in the ``compressed-tensors`` format; vLLM reads those of 4 bits too (tried on a CPU)."""
 
 from dataclasses import replace
 from pathlib import Path

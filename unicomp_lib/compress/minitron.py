@@ -33,6 +33,8 @@ def width(
     Activity (section 2.2) is measured on ``tokens`` (samples, length): the mean absolute output of
     the norms for hidden channels, the mean absolute activation for neurons, and the mean norm of
     the heads' outputs for groups. Neurons and groups are chosen in each layer, hidden channels once.
+    Deviations: means over samples and tokens throughout, where the paper tries several aggregations; and whole
+    key-value groups are cut, never single query heads, since no attention here has groups of unequal size.
     """
     whole = students.whole(model)
     sizes = {"hidden": len(whole.hidden), "neurons": len(whole.neurons[0]), "groups": len(whole.groups[0])}

@@ -80,9 +80,10 @@ class PackedLM(HFLM):
         return self._packs_up_to
 
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
-        """Greedy answers; sampling, and model settings that change the chosen tokens, are left to ``HFLM``."""
+        """Plainly greedy answers (see ``greedy``); a task that asks for sampling is left to ``HFLM``."""
         if not all(greedy.applies(self.model, request.args[1]) for request in requests):
-            return list(super().generate_until(requests, disable_tqdm))
+            with greedy.plainly(self.model):
+                return list(super().generate_until(requests, disable_tqdm))
         texts: list[str] = [""] * len(requests)
         with tqdm(total=len(requests), disable=disable_tqdm, desc="generating", unit="item", mininterval=5) as bar:
             for settings in {str(request.args[1]): request.args[1] for request in requests}.values():
