@@ -42,7 +42,13 @@ def test_a_cell_that_is_not_there_is_said(tmp_path):
 
 def test_why_a_cell_cannot_be_made_is_said(tmp_path):
     checkout = copied(tmp_path / "study")
-    path = checkout / "params" / "tiny.yaml"
-    path.write_text(path.read_text().replace("sparsity: 0.5, pattern", "sparsity: 0.4, pattern"))
+    notebook = checkout / "notebooks" / "compress" / "wanda.ipynb"
+    text = notebook.read_text()
+    assert '"model = wanda.compress(' in text
+    notebook.write_text(text.replace('"model = wanda.compress(', "\"raise ValueError('no luck')  # model = (", 1))
     stderr = load(checkout, "'wanda-2-4', profile='tiny'").stderr
-    assert "RuntimeError: failed: compress/tiny/wanda-2-4/seed-0: sparsity=0.4 contradicts pattern='2:4'" in stderr
+    assert "RuntimeError: failed: compress/tiny/wanda-2-4/seed-0: no luck" in stderr
+    profile = checkout / "params" / "tiny.yaml"
+    profile.write_text(profile.read_text().replace("sparsity: 0.5, pattern", "sparsity: 0.4, pattern"))
+    stderr = load(checkout, "'wanda-2-4', profile='tiny'").stderr
+    assert "sparsity=0.4, which contradicts pattern='2:4'" in stderr
