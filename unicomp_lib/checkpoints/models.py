@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock
+from safetensors import safe_open
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     CompressedTensorsConfig,
@@ -82,9 +84,14 @@ def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMo
                 source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True, ignore_mismatched_sizes=True, **expanding,
             )  # fmt: skip
-    except AttributeError as error:  # its own initialization of weights, as Falcon's, expects them unpacked
+    except (AttributeError, RuntimeError) as error:
         if not expanding:
             raise
+        # It expands what it has not read, before it says what is missing.
+        configs.refuse(_missing(Path(source)), set(), source)
+        if isinstance(error, RuntimeError):
+            raise
+        # Its own initialization of weights, as Falcon's, expects them unpacked.
         raise ValueError(
             f"transformers reads no packed weights of this family ({error}); use int8 or quanto"
         ) from error
@@ -98,6 +105,17 @@ def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMo
             expected = AutoModelForCausalLM.from_config(network.config)
         configs.check_shapes(expected, network.state_dict(), source)
     return network
+
+
+def _missing(folder: Path) -> set[str]:
+    """Parameters of a folder's model of which its files hold nothing, packed or not."""
+    stored = set()
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, framework="pt") as tensors:
+            stored |= {name.removesuffix("_packed") for name in tensors.keys()}  # noqa: SIM118, it is no mapping
+    with torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
+    return {name for name, _ in network.named_parameters()} - stored
 
 
 def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
