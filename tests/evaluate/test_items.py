@@ -94,11 +94,11 @@ def test_every_task_is_described_and_its_chance_is_that_of_its_items():
 
 def test_a_source_of_the_users_folder_is_asked_for_in_one_sentence():
     with pytest.raises(
-        ValueError, match=r"no package contains the items of arc_easy; set data_dir to a folder that contains arc/"
+        ValueError, match=r"no package contains the items of mgsm_de; set data_dir to a folder that contains mgsm/"
     ):
-        items.items("arc_easy")
+        items.items("mgsm_de")
     with pytest.raises(ValueError, match="data_dir 'nowhere' is not a folder"):
-        items.items("arc_easy", "nowhere")
+        items.items("mgsm_de", "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from unicomp_lib.inputs import assets
+from unicomp_lib.evaluate.tasks import paper
+from unicomp_lib.inputs import assets, hub
 
 VERSION = "1"
 
@@ -21,6 +22,7 @@ FORMATS = ("cloze", "letter", "generate")
 METRICS = {"cloze": "acc_norm", "letter": "acc", "generate": "exact_match"}
 FUNCTIONS = "unicomp_lib.evaluate.tasks."
 FOLDER = "folder"  # the asset of sets that are read only from data_dir
+HUB = "hub"  # of sets that are data sets of the hub, where data_dir does not hold them
 
 
 class _Plain(yaml.SafeLoader):
@@ -75,6 +77,8 @@ def identity(task: str) -> str:
     asset = described(task)["asset"]
     if asset == "lm-eval":
         parts.append(importlib.metadata.version("lm-eval"))
+    elif asset == HUB:
+        parts.append([hub.catalogue()[name].model_dump() for name in paper.SOURCES[source(task)].reads])
     elif asset != FOLDER:
         parts.append(assets.asset(asset).files)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

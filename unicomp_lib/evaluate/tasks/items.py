@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from unicomp_lib.evaluate.tasks import extract, folder, ifbench, trustllm
+from unicomp_lib.evaluate.tasks import extract, folder, ifbench, paper, trustllm
 from unicomp_lib.inputs import assets, texts
 
 VERSION = "3"
@@ -32,10 +32,13 @@ EXAMS = {
 
 
 def load(source: str, data_dir: str = "", **_: object) -> dict[str, Any]:
-    """lm-eval ``custom_dataset`` hook: the items of ``source`` as split ``test``."""
+    """lm-eval ``custom_dataset`` hook: the items of ``source`` as split ``test``, its worked examples as ``train``."""
     from datasets import Dataset  # heavy, and not needed to plan a run
 
-    return {"test": Dataset.from_list(items(source, data_dir))}
+    splits = {"test": items(source, data_dir)}
+    if (known := paper.SOURCES.get(source)) and known.examples:
+        splits["train"] = known.examples()
+    return {split: Dataset.from_list(records) for split, records in splits.items()}
 
 
 @cache
@@ -43,7 +46,7 @@ def items(source: str, data_dir: str = "") -> list[Item]:
     """All items of a source in their fixed order; an unknown source is a ``ValueError``.
 
     They come from the folder ``data_dir`` where it has the source's file, else from the pinned
-    assets; a source that is neither in the folder nor in an asset is a ``ValueError``.
+    assets or data sets of the hub; a source that is in none of these is a ``ValueError``.
     """
     if source in trustllm.SOURCES:
         return _shuffled(trustllm.read(source, data_dir), source)
@@ -333,4 +336,5 @@ SOURCES: dict[str, Callable[[], list[Item]]] = {
     "ifbench_full": partial(_ifbench, full=True),
     **{f"mmlu_{language}": partial(_mmlu_language, language) for language in LANGUAGES},
     **{f"exams_{language}": partial(_exams, language) for language in EXAMS},
+    **{source: known.items for source, known in paper.SOURCES.items()},
 }
