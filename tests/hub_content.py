@@ -91,6 +91,19 @@ def _winogrande(config: str, split: str) -> Rows:
     ]
 
 
+def _truthfulqa(config: str, split: str) -> Rows:
+    """Each question with a number of answers of its own."""
+    rows = []
+    for index in range(COUNT):
+        answers = [
+            f"Nothing happens {index}.",
+            *(f"You turn into a frog {index}-{step}." for step in range(1 + index % 4)),
+        ]
+        targets = {"choices": answers, "labels": [1] + [0] * (len(answers) - 1)}
+        rows.append({"question": f"What happens if you eat {index} seeds?", "mc1_targets": targets})
+    return rows
+
+
 def _gsm8k(config: str, split: str) -> Rows:
     return [
         {"question": f"Ann has {index} apples and buys {index} more. How many has she?",
@@ -150,6 +163,7 @@ ROWS = {
     "hellaswag": _hellaswag,
     "piqa": _piqa,
     "winogrande": _winogrande,
+    "truthfulqa": _truthfulqa,
     "gsm8k": _gsm8k,
     "math-500": _math_500,
     "math": _math,

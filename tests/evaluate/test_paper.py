@@ -91,6 +91,14 @@ def test_winogrande_ranks_the_same_rest_after_either_name():
     assert item["gold"] == theirs.doc_to_text(row)
 
 
+def test_truthfulqa_is_asked_as_lm_eval_asks_it():
+    template = shipped("truthfulqa/truthfulqa_mc1.yaml")
+    row = hub_content.ROWS["truthfulqa"]("multiple_choice", "validation")[0]
+    [item] = [item for item in items.items("truthfulqa") if item["question"] == row["question"]]
+    assert rendered(task.config("truthfulqa_cloze")["doc_to_text"], item) == rendered(template["doc_to_text"], row)
+    assert item["choices"][item["gold"]] == row["mc1_targets"]["choices"][template["doc_to_target"]]
+
+
 def test_no_example_is_an_item_that_is_asked():
     for source in ("math_500", "gpqa_diamond", "gsm8k_cot"):
         asked = {item["question"] for item in items.items(source)}

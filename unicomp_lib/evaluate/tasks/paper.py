@@ -93,6 +93,14 @@ def _winogrande() -> list[Item]:
     return items
 
 
+def _truthfulqa() -> list[Item]:
+    """MC1 of TruthfulQA (Lin et al., arXiv 2109.07958): one right answer, which is listed first, and wrong ones."""
+    return [
+        {"question": row["question"], "choices": row["mc1_targets"]["choices"], "gold": 0}
+        for row in hub.rows("truthfulqa", "multiple_choice", "validation")
+    ]
+
+
 def _gsm8k() -> list[Item]:
     """Problems with their solutions, whose calculator annotations, ``<<3*4=12>>``, are removed."""
     items = []
@@ -174,6 +182,7 @@ SOURCES: dict[str, Source] = {
     "hellaswag": Source(_hellaswag, {"hellaswag": ["default"]}),
     "piqa_full": Source(_piqa, {"piqa": ["default"]}),
     "winogrande": Source(_winogrande, {"winogrande": ["winogrande_xl"]}),
+    "truthfulqa": Source(_truthfulqa, {"truthfulqa": ["multiple_choice"]}),
     "gsm8k_cot": Source(_gsm8k, {"gsm8k": ["main"]}, _gsm8k_examples),
     "math_500": Source(_math, {"math-500": ["default"], "math": None}, _math_examples),
     "gpqa_diamond": Source(_gpqa, {"gpqa": ["gpqa_diamond", "gpqa_main"]}, _gpqa_examples),
