@@ -8,11 +8,11 @@ import polars as pl
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import task
-from unicomp_lib.evaluate.judges import closed, endpoint, meaning
+from unicomp_lib.evaluate.judges import classes, closed, endpoint, meaning
 from unicomp_lib.evaluate.judges.endpoint import Endpoint
 from unicomp_lib.evaluate.tasks import items as benchmark
 
-VERSION = "1"
+VERSION = "2"
 
 Item = dict[str, Any]
 Verdict = dict[str, float]
@@ -21,6 +21,7 @@ Verdict = dict[str, float]
 # task, since some judges compare them, and gives the task's primary metric where it has a verdict.
 JUDGES: dict[str, tuple[str, Callable[[list[Item], list[str]], list[Verdict]]]] = {
     "label": (closed.JUDGE, closed.label),
+    "classes": (closed.JUDGE, classes.classes),
     "disagreement": (closed.JUDGE, closed.disagreement),
     "letter": (closed.JUDGE, closed.letter),
     "reference": (closed.JUDGE, closed.reference),
@@ -43,7 +44,8 @@ def judge(items: pl.DataFrame, *, data_dir: str = "", judge_url: str = "", judge
     """Item rows with the verdicts on their generated answers, of any number of cells.
 
     Rows of tasks without a judge stay as they are; the others gain a row for every metric of the
-    verdict. ``judge_url`` and ``judge_model`` name an OpenAI-compatible endpoint that judges the
+    verdict, and where the items are of several sources the column ``source`` names theirs, else it is
+    null. ``judge_url`` and ``judge_model`` name an OpenAI-compatible endpoint that judges the
     free text; where it has no verdict the local one counts, and the row ``failed`` says so.
     """
     if bool(judge_url) != bool(judge_model):
@@ -52,7 +54,7 @@ def judge(items: pl.DataFrame, *, data_dir: str = "", judge_url: str = "", judge
             "local judges"
         )
     remote = Endpoint(judge_url, judge_model) if judge_url else None
-    frames = [items.with_columns(pl.lit("").alias("judge"))]
+    frames = [items.with_columns(pl.lit("").alias("judge"), pl.lit(None, dtype=pl.String).alias("source"))]
     for part in items.partition_by([*tables.CELL, "task"], maintain_order=True):
         about = task.described(part["task"][0])
         if about.get("judge") in JUDGES:
@@ -75,8 +77,9 @@ def _judged(part: pl.DataFrame, about: dict[str, Any], data_dir: str, remote: En
         for row, name, verdict in zip(answers.iter_rows(named=True), names, verdicts, strict=True)
         for metric, value in verdict.items()
     ]
-    clusters = pl.DataFrame({"doc_id": answers["doc_id"], "own": [_cluster(doc) for doc in docs]})
-    judged = pl.DataFrame(rows, schema=part.schema).join(clusters, on="doc_id", maintain_order="left")
+    own = {"own": [_cluster(doc) for doc in docs], "source": [doc.get("source") for doc in docs]}
+    about_docs = pl.DataFrame({"doc_id": answers["doc_id"], **own}, schema_overrides=dict.fromkeys(own, pl.String))
+    judged = pl.DataFrame(rows, schema=part.schema).join(about_docs, on="doc_id", maintain_order="left")
     return judged.with_columns(pl.coalesce("own", "cluster").alias("cluster")).drop("own")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import siblings, statistics, task, totals
+from unicomp_lib.evaluate import siblings, statistics, strata, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
 VERSION = "11"
@@ -49,6 +49,7 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
     """Labels and rows of each cell, then those of each variant with means over its seeds; one seed is its own mean."""
     names = [name for name in tables.CELL if name != "seed"]
     group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary", "prompt_hash"]
+    group += [name for name in ("source",) if name in items.columns]
     for shared, of_variant in items.group_by(names, maintain_order=True):
         pooled = {**dict(zip(names, shared, strict=True)), "seed": None}
         cells = [
@@ -58,7 +59,8 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
             yield [cells[0][0], pooled], cells[0][1]
             continue
         yield from (([cell], frame) for cell, frame in cells)
-        yield [pooled], of_variant.group_by(group, maintain_order=True).agg(pl.col("value").mean())
+        means = (pl.col("value").mean(), pl.col("value").alias("by_seed"))
+        yield [pooled], of_variant.group_by(group, maintain_order=True).agg(means)
 
 
 def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
@@ -84,6 +86,9 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for frame in _by_task(paired):
         for name, total in totals.totals(frame):
             yield {**_row(frame, name, total), "n": frame["doc_id"].n_unique()}
+    for frame, name, metric, estimate in strata.scores(paired):
+        count = frame.select("task", "doc_id").n_unique()
+        yield {**_row(frame, metric, estimate), "task": name, "chance": None, "n": count}
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
