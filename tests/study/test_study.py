@@ -47,11 +47,11 @@ def test_the_run_leaves_tables_figures_and_records(study):
     assert scores.schema == pl.Schema(tables.SCORES)
     assert set(scores["dimension"]) == DIMENSIONS
     assert set(scores["variant"]) == {"dense", "dense-rerun", "magnitude-50", "wanda-2-4", "quanto-int8"}
-    for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency"):
+    for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "length", "overview", "efficiency"):
         for suffix in ("png", "svg", "csv"):
             assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200
     provenance = json.loads((study / "figures" / "tiny" / "provenance.json").read_text())
-    assert len(provenance["steps"]) == 33
+    assert len(provenance["steps"]) == 34
     for run in (study / "runs").iterdir():
         record = records.finished(run)
         assert record is not None
@@ -190,7 +190,7 @@ def site(study):
 
 def test_the_report_has_a_page_for_everything_and_names_no_folder_of_this_machine(study, site):
     pages = {str(page.relative_to(site)) for page in site.rglob("*.html")}
-    figures = ("fidelity", "size", "retention", "knowledge_bias", "reliability", "overview", "efficiency")
+    figures = ("fidelity", "size", "retention", "knowledge_bias", "reliability", "length", "overview", "efficiency")
     assert {f"figures/{figure}.html" for figure in figures} <= pages
     assert {f"compress/tiny/{name}.html" for name in ("dense", "magnitude-50", "quanto-int8")} <= pages
     assert {"index.html", "scores.html", "provenance.html", "compress/tiny/wanda-2-4/seed-0.html"} <= pages

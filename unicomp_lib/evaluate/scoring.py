@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import siblings, statistics, strata, task, totals
+from unicomp_lib.evaluate import lengths, siblings, statistics, strata, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
 VERSION = "11"
@@ -34,6 +34,7 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     that dense has.
     """
     rows: list[Row] = []
+    items = lengths.with_loops(items)
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
         dense = of_model.filter(pl.col("variant") == "dense")
         if dense.is_empty():
@@ -89,6 +90,9 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for frame, name, metric, estimate in strata.scores(paired):
         count = frame.select("task", "doc_id").n_unique()
         yield {**_row(frame, metric, estimate), "task": name, "chance": None, "n": count}
+    for capability, metric, estimate, count in lengths.scores(paired):
+        about = {"capability": capability, "format": "generate", "n": count}
+        yield _row(paired, metric, estimate, task="all") | about
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
