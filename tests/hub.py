@@ -75,6 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self.hub.folder / kind / repository
         if not folder.is_dir():
             self._refuse(404, "RepoNotFound", "Repository not found")
+        elif what == "auth-check" and repository in self.hub.gated:
+            self._refuse(403, "GatedRepo", f"Access to {repository} is restricted.")
+        elif what == "auth-check":
+            self._answer(200, {})
         elif what in (None, "revision"):
             names = [str(file.relative_to(folder)) for file in sorted(folder.rglob("*")) if file.is_file()]
             self._answer(200, {

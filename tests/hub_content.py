@@ -1,9 +1,12 @@
-"""Data sets for the pretended hub: a few rows each, in the columns of the real ones that ``params/hub.yaml`` pins."""
+"""For the pretended hub: data sets of a few rows in the columns of those that ``params/hub.yaml`` pins, and models."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import families
 import hub
+import torch
 
 from unicomp_lib.inputs.hub import catalogue
 
@@ -170,3 +173,35 @@ ROWS = {
     "gpqa": _gpqa,
     "wikitext2": _wikitext2,
 }
+
+
+def publish_models(folder: Path, repositories: list[str]) -> None:
+    """Two-layer models under these names: byte tokenizer, chat template, and a generation file that would sample.
+
+    The row of the end-of-text token is enlarged, so that greedy answers end, some of them late.
+    """
+    from transformers import AutoTokenizer
+
+    from unicomp_lib.checkpoints import models
+
+    source, _ = models.checkpoint(models.TINY)
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer.chat_template = (
+        "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    for repository in repositories:
+        family = "qwen2" if "Qwen" in repository else "llama"
+        plain = {"use_sliding_window": False} if family == "qwen2" else {}
+        network = families.build(
+            family, layers=2, hidden_size=128, intermediate_size=256, max_position_embeddings=8192, **plain
+        )
+        with torch.no_grad():
+            network.lm_head.weight[0] *= 4
+        home = folder / "models" / repository
+        network.to(torch.bfloat16).save_pretrained(home)
+        tokenizer.save_pretrained(home)
+        sampled = {"do_sample": True, "repetition_penalty": 1.05, "temperature": 0.7, "top_k": 20, "top_p": 0.8}
+        (home / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1], "bos_token_id": 0, **sampled}))
+        (home / "modeling_custom.py").write_text("raise SystemExit('code of a repository was run')\n")
+        (home / "pytorch_model.bin").write_bytes(b"no safe form of weights")

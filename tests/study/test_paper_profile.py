@@ -1,0 +1,142 @@
+"""The profile ``paper`` at toy size: fetched from a pretended hub, then run offline to its last figure."""
+
+from pathlib import Path
+
+import hub
+import hub_content
+import polars as pl
+import pytest
+import yaml
+from checkout import copied, unicomp
+
+from unicomp_lib import paths, tables
+
+LLAMA, QWEN = "meta-llama/Llama-3.2-3B-Instruct", "Qwen/Qwen2.5-3B-Instruct"
+KEPT = ("dense", "wanda-2-4", "gptq-int4")
+SMALL = {
+    "fidelity": {"samples": 4, "length": 64},
+    "performance": {"batch_size": 16, "rerun": {"batch_size": 8}},
+    "reliability": {"batch_size": 16},
+    "efficiency": {"seeds": "first", "prompt": 16, "generate": 4, "repeats": 2},
+}
+
+
+def toy(data: Path | None) -> dict:
+    """``params/paper.yaml`` with one model, three compressions, and one item of each task.
+
+    TrustLLM's tasks stay where a folder ``data`` holds its archive. IFBench's whole set needs downloads from elsewhere.
+    """
+    content = yaml.safe_load((paths.project() / "params" / "paper.yaml").read_text())
+    content["models"] = {name: source for name, source in content["models"].items() if source.startswith(QWEN)}
+    content["calibration"] = {"calibration": "general", "samples": 4, "length": 64}
+    content["compressions"] = {
+        name: {**entry, **({"seeds": [0]} if "seeds" in entry else {})}
+        for name, entry in content["compressions"].items()
+        if name in KEPT
+    }
+    del content["vision"], content["cluster"]
+    for dimension, settings in SMALL.items():
+        tasks = content["evaluations"][dimension].pop("tasks", {})
+        if tasks:
+            named = {name.replace("ifbench_full", "ifbench"): 1 for name in tasks}
+            kept = {name: number for name, number in named.items() if data or "trustllm" not in name}
+            settings = {**settings, "tasks": kept, **({"data_dir": str(data)} if data else {})}
+        content["evaluations"][dimension] = settings
+    content["figures"] = [figure for figure in content["figures"] if figure != "vision"]
+    return content
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A pretended hub's folder, with the models and the data sets."""
+    folder = hub_content.stocked(tmp_path_factory.mktemp("hub"))
+    hub_content.publish_models(folder, [LLAMA, QWEN])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A copy of the checkout with the toy profile, and with a cache that has the packages' assets and nothing else."""
+    checkout = copied(tmp_path_factory.mktemp("paper") / "study")
+    (checkout / "toy.yaml").write_text(yaml.safe_dump(toy(None)))
+    home = checkout.with_name("home")
+    home.mkdir()
+    for part in ("assets", "models"):
+        (paths.home() / part).mkdir(parents=True, exist_ok=True)
+        (home / part).symlink_to(paths.home() / part)
+    return checkout
+
+
+def surroundings(checkout, endpoint, **extra):
+    home = checkout.with_name("home")
+    return {
+        "HF_ENDPOINT": endpoint,
+        "HF_HOME": str(home / "hf"),
+        "UNICOMP_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        **extra,
+    }
+
+
+def test_a_gated_repository_is_said_before_anything_is_downloaded(study, site):
+    content = toy(None)
+    content["models"]["llama-3.2-3b"] = f"{LLAMA}@{'1' * 40}"
+    (study / "gated.yaml").write_text(yaml.safe_dump(content))
+    gated = {LLAMA, "Idavidrein/gpqa"}
+    with hub.serving(hub.Hub(site, gated=gated)) as server:
+        done = unicomp(study, "prefetch", "--profile", "gated.yaml", **surroundings(study, server.endpoint))
+    assert done.returncode == 2, done.stdout
+    assert f"accept its terms at https://huggingface.co/{LLAMA}, and" in done.stderr
+    assert "accept its terms at https://huggingface.co/datasets/Idavidrein/gpqa, and" in done.stderr
+    assert not any("/resolve/" in request for request in server.requests)
+
+
+@pytest.fixture(scope="module")
+def fetched(study, site):
+    """Fetched twice: the requests of the first time and of the second."""
+    asked = []
+    with hub.serving(hub.Hub(site)) as server:
+        for _ in range(2):
+            done = unicomp(study, "prefetch", "--profile", "toy.yaml", **surroundings(study, server.endpoint))
+            assert done.returncode == 0, done.stderr
+            asked.append(list(server.requests))
+            server.requests.clear()
+    return asked
+
+
+def test_what_is_there_is_not_asked_for_again(fetched):
+    first, second = fetched
+    assert any(request.startswith("GET /Qwen/Qwen2.5-3B-Instruct/resolve/") for request in first)
+    assert second == []
+
+
+def test_only_safe_weights_and_no_code_are_downloaded(fetched):
+    asked = " ".join(fetched[0])
+    assert ".safetensors" in asked
+    assert ".bin" not in asked
+    assert ".py" not in asked
+
+
+@pytest.fixture(scope="module")
+def results(study, fetched):
+    """The whole plan, run without a hub."""
+    offline = surroundings(study, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
+    done = unicomp(study, "reproduce", "--profile", "toy.yaml", **offline)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    return study / "results" / "toy"
+
+
+def test_the_plan_runs_offline_to_its_last_figure(results, study):
+    profile = yaml.safe_load((study / "toy.yaml").read_text())
+    scores = tables.read(results / "scores.parquet")
+    assert set(scores["variant"]) == {*KEPT, "dense-rerun"}
+    tasks = {name for entry in profile["evaluations"].values() for name in entry.get("tasks", {})}
+    assert tasks <= set(scores["task"])
+    for figure in profile["figures"]:
+        assert (study / "figures" / "toy" / f"{figure}.png").stat().st_size > 200, figure
+
+
+def test_no_generated_item_is_without_an_answer_of_its_own(results):
+    rows = pl.concat([tables.read(file) for file in (results / "items").glob("*.performance.parquet")], how="diagonal")
+    generated = rows.filter(pl.col("format") == "generate", pl.col("metric") == "tokens")
+    assert generated["value"].max() > 1
