@@ -1,5 +1,6 @@
 """For the pretended hub: data sets of a few rows in the columns of those that ``params/hub.yaml`` pins, and models."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,13 @@ Rows = list[dict[str, Any]]
 def stocked(folder: Path, *, leave_out: set[str] = frozenset()) -> Path:
     """Publish all data sets of ``params/hub.yaml`` but those left out, with every config and split."""
     for name, wanted in catalogue().items():
-        if name not in leave_out and not wanted.file:
+        if name in leave_out:
+            continue
+        if wanted.file:
+            path = folder / "datasets" / wanted.repository / wanted.file
+            path.parent.mkdir(parents=True)
+            path.write_bytes(gzip.compress("\n".join(json.dumps(row) for row in ROWS[name]("", "")).encode()))
+        else:
             configs = {
                 config: {split: ROWS[name](config, split) for split in wanted.splits} for config in wanted.configs
             }
@@ -155,6 +162,11 @@ def _gpqa(config: str, split: str) -> Rows:
     ]
 
 
+def _c4(config: str, split: str) -> Rows:
+    return [{"text": f"Page {index} tells of a town, its {index} houses and the people in them.", "url": "",
+             "timestamp": ""} for index in range(40)]  # fmt: skip
+
+
 def _wikitext2(config: str, split: str) -> Rows:
     return [{"text": text} for text in ("", " = Title = \n", "", " A paragraph of words about a town . \n") * COUNT]
 
@@ -171,6 +183,7 @@ ROWS = {
     "math-500": _math_500,
     "math": _math,
     "gpqa": _gpqa,
+    "c4": _c4,
     "wikitext2": _wikitext2,
 }
 

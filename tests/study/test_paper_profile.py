@@ -12,9 +12,10 @@ from checkout import copied, unicomp
 from unicomp_lib import paths, tables
 
 LLAMA, QWEN = "meta-llama/Llama-3.2-3B-Instruct", "Qwen/Qwen2.5-3B-Instruct"
-KEPT = ("dense", "wanda-2-4", "gptq-int4")
+KEPT = ("dense", "wanda-50", "wanda-50-reasoning", "gptq-int4")
+SHORT = {"samples": 3, "length": 64}
 SMALL = {
-    "fidelity": {"samples": 4, "length": 64},
+    "fidelity": {"text": "wikitext2", "samples": 4, "length": 64},
     "performance": {"batch_size": 16, "rerun": {"batch_size": 8}},
     "reliability": {"batch_size": 16},
     "efficiency": {"seeds": "first", "prompt": 16, "generate": 4, "repeats": 2},
@@ -22,15 +23,15 @@ SMALL = {
 
 
 def toy(data: Path | None) -> dict:
-    """``params/paper.yaml`` with one model, three compressions, and one item of each task.
+    """``params/paper.yaml`` with one model, a few compressions, and one item of each task.
 
     TrustLLM's tasks stay where a folder ``data`` holds its archive. IFBench's whole set needs downloads from elsewhere.
     """
     content = yaml.safe_load((paths.project() / "params" / "paper.yaml").read_text())
     content["models"] = {name: source for name, source in content["models"].items() if source.startswith(QWEN)}
-    content["calibration"] = {"calibration": "general", "samples": 4, "length": 64}
+    content["calibration"] |= SHORT
     content["compressions"] = {
-        name: {**entry, **({"seeds": [0]} if "seeds" in entry else {})}
+        name: {**entry, **({"seeds": [0]} if "seeds" in entry else {}), **(SHORT if "samples" in entry else {})}
         for name, entry in content["compressions"].items()
         if name in KEPT
     }

@@ -56,12 +56,12 @@ def catalogue() -> dict[str, DataSet]:
     return {name: DataSet.model_validate(entry) for name, entry in yaml.safe_load(text).items()}
 
 
-def rows(name: str, config: str, split: str) -> list[dict[str, Any]]:
-    """The rows of one split of one config of a pinned data set, downloaded if need be.
+def rows(name: str, config: str, split: str, *, first: int | None = None) -> list[dict[str, Any]]:
+    """The rows, or the ``first`` of them, of one split of one config of a pinned data set, downloaded if need be.
 
     Raises a ``HubError`` in one sentence where they are neither in the cache nor to be had from the hub.
     """
-    return pl.read_parquet(_fetched(name, config, split)).to_dicts()
+    return pl.read_parquet(_fetched(name, config, split), n_rows=first).to_dicts()
 
 
 def is_here(name: str, configs: list[str] | None = None) -> bool:
@@ -84,9 +84,7 @@ def refusals(models: list[tuple[str, str]], data_sets: dict[str, list[str] | Non
 
     wanted = {repository: "model" for repository, revision in models if not _is_whole(_note(repository, revision))}
     wanted |= {
-        catalogue()[name].repository: "dataset"
-        for name, configs in data_sets.items()
-        if not is_here(name, configs)
+        catalogue()[name].repository: "dataset" for name, configs in data_sets.items() if not is_here(name, configs)
     }
     said = []
     for repository, kind in wanted.items():

