@@ -64,8 +64,17 @@ def plainly(model: Any) -> Iterator[None]:
 
 
 def encoded(lm: "HFLM", prompts: list[str], settings: dict[str, Any]) -> list[list[int]]:
-    """Tokens of prompts, truncated on the left where the model's context would leave no room for an answer."""
-    room = lm.max_length - normalize_gen_kwargs(dict(settings), lm.max_gen_toks)["max_gen_toks"]
+    """Tokens of prompts, truncated on the left where the model's context would leave no room for an answer.
+
+    A ``ValueError`` says where the longest answer alone fills that context.
+    """
+    longest = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)["max_gen_toks"]
+    room = lm.max_length - longest
+    if room < 1:
+        raise ValueError(
+            f"answers of up to {longest} tokens do not fit this model's context of {lm.max_length}; take a model with "
+            "a longer one, or leave out the task"
+        )
     return [lm.tok_batch_encode([prompt], left_truncate_len=room)[0][0].tolist() for prompt in prompts]
 
 

@@ -37,7 +37,7 @@ def run(
     from unicomp_lib.evaluate.packed_lm import PackedLM
 
     attention.use(model)
-    lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=2048)
+    lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
     return rows(lm, tasks, data_dir=data_dir, chat=tokenizer.chat_template is not None)
 
 
@@ -68,6 +68,7 @@ def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = Fa
         result = evaluate(
             lm=lm, task_dict=loaded, limit=limit or None, bootstrap_iters=0, log_samples=True,
             apply_chat_template=bool(about.get("chat")) and chat,
+            fewshot_as_multiturn=bool(about.get("chat")) and chat,  # examples as turns of the conversation
         )  # fmt: skip
         assert result is not None  # None only on ranks above 0 of a distributed run
         # A group such as MMLU gives the samples of each of its tasks; of several filters, the first counts.

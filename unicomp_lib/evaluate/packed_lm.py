@@ -11,14 +11,17 @@ from transformers.cache_utils import Cache
 
 from unicomp_lib.evaluate import greedy, packable, prefix
 
-VERSION = "3"
+VERSION = "4"
 
 Request = tuple[tuple[str, str], list[int], list[int]]
 Group = tuple[tuple[int, ...], list[tuple[int, list[int]]]]
 
 # Tokens of one batch, padding included. The cost of attention over a packed row grows with the square of its
 # length: 16 rows of 1,500 tokens took 121 s in one batch on a CPU core, and 26 s in small batches.
-BATCH_TOKENS = {"cpu": 2048, "cuda": 32_768, "mps": 8192}
+BATCH_TOKENS = {"cpu": 2048, "mps": 8192}
+OF_ACCELERATORS = 32_768
+
+CONTEXT = 8192  # tokens of prompt and answer, as in UniComp, where a model has as many positions
 
 
 class PackedLM(HFLM):
@@ -37,6 +40,7 @@ class PackedLM(HFLM):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._max_length = min(self.max_length, CONTEXT)
         self.endings: dict[str, greedy.Ending] = {}
         self._packs_up_to: int | None = None
 
@@ -99,7 +103,7 @@ class PackedLM(HFLM):
         return texts
 
     def _batches(self, lengths: list[int], rows: int | None = None) -> Iterator[slice]:
-        return _batches(lengths, rows or int(self.batch_size), BATCH_TOKENS[self.device.type])
+        return _batches(lengths, rows or int(self.batch_size), BATCH_TOKENS.get(self.device.type, OF_ACCELERATORS))
 
     @torch.no_grad()
     def _score(self, rows: list[Group], shared: Cache | None = None) -> list[tuple[int, tuple[float, bool]]]:
