@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -118,6 +117,8 @@ def test_lengths_are_compared_with_dense_and_loops_counted_apart():
     dense = by(scores, "dense")
     assert (dense["change"]["value"], dense["cut_off"]["value"], dense["looped"]["value"]) == (0, 0.25, 0)
     assert dense["score_ended"]["value"] == pytest.approx(2 / 3)
+    assert dense["cut_off"]["low"] < 0.25 < dense["cut_off"]["high"]
+    assert dense["change"]["low"] is None
     reasoning = by(scores, "wanda", "reasoning")
     assert reasoning["change"]["value"] == pytest.approx((7 - 3) / 2)
 
@@ -142,5 +143,5 @@ def test_a_variant_that_always_loops_has_no_change_without_loops():
     compressed = [(LOOP, 12, 1, 0)] * 20
     rows = by(scoring.score(pl.concat([cell("dense", DENSE), cell("wanda", compressed)]), {}), "wanda")
     assert rows["change_without_loops"]["n"] == rows["score_ended"]["n"] == 0
-    assert np.isnan(rows["change_without_loops"]["value"])
+    assert rows["change_without_loops"]["value"] is None
     assert rows["looped"]["value"] == 1

@@ -118,6 +118,16 @@ def test_f1_is_averaged_over_sources_and_its_interval_surrounds_it():
     assert scores["trustllm_external_generate/COVID-Fact", "f1_by_source"].value == pytest.approx(parts[2])
 
 
+def test_a_source_whose_answers_lack_a_verdict_leaves_no_average_of_it():
+    """A limit on items that cuts a pair in two leaves a task of AdvGLUE without an attacked sentence."""
+    answers = {"qqp": [1, 1], "sst2": [1, 0], "qnli": [0, 1], "mnli": [1, 1]}
+    pairs = advglue(answers, answers).filter((pl.col("source") != "mnli") | (pl.col("metric") == "original_right"))
+    scores = by_name(pairs)
+    assert np.isnan(scores["trustllm_advglue", "robustness_score_over_sources"].value)
+    assert ("trustllm_advglue", "right_over_sources") not in scores
+    assert scores["trustllm_advglue", "original_right_over_sources"].value == pytest.approx((1 + 0.5 + 0.5 + 1) / 4)
+
+
 def test_a_table_of_a_time_before_sources_has_no_scores_by_source():
     frame = rows("trustllm_external_generate", ["SciFact"] * 5, "right", right=[1] * 5)
     assert not by_name(frame.drop("source"))
@@ -136,6 +146,7 @@ def test_scores_of_several_seeds_count_every_answer():
             model=pl.lit("m"), method=pl.lit(variant), variant=pl.lit(variant), calibration=pl.lit(""),
             seed=pl.lit(seed, dtype=pl.Int64), dimension=pl.lit("reliability"), capability=pl.lit("truthfulness"),
             format=pl.lit("generate"), chance=pl.lit(0.5), doc_hash=pl.col("cluster"), prompt_hash=pl.lit(""),
+            judge=pl.lit("rules"),
         )  # fmt: skip
         cells.append((choice, frame))
     scores = scoring.score(pl.concat([frame for _, frame in cells]), {})

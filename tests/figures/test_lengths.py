@@ -5,7 +5,6 @@ import pytest
 from unicomp_lib import tables
 from unicomp_lib.figures import lengths, palette
 
-NAN = float("nan")
 METRICS = [metric for *_, pair in lengths.PANELS for metric, _ in pair]
 
 
@@ -16,17 +15,17 @@ def scores(**variants):
             "model": "m", "method": method, "variant": method, "calibration": "", "seed": None, "label": method.upper(),
             "sibling": "", "rate": None, "schedule": "", "control": "", "dimension": "performance",
             "capability": capability, "task": "all", "format": "generate", "metric": metric, "value": value,
-            "low": low, "high": high, "n": 0 if value != value else 20, "chance": None,
+            "low": low, "high": high, "reason": None, "n": 0 if value is None else 20, "chance": None,
         }
         for method, values in variants.items()
         for metric, (value, low, high) in values.items()
         for capability in ("all", "reasoning")
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=tables.SCORES)
+    return pl.DataFrame([{name: row[name] for name in tables.SCORES} for row in rows], schema=tables.SCORES)
 
 
 FULL = {
-    "dense": dict.fromkeys(METRICS, (0.5, 0.4, 0.6)) | {"length_change": (0.0, NAN, NAN)},
+    "dense": dict.fromkeys(METRICS, (0.5, 0.4, 0.6)) | {"length_change": (0.0, None, None)},
     "wanda": dict.fromkeys(METRICS, (0.25, 0.1, 0.4)) | {"length_change": (12.0, 5.0, 20.0)},
 }
 
@@ -79,7 +78,7 @@ def test_an_old_table_has_no_lengths():
 
 def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
     without = {
-        method: values | dict.fromkeys(("length_score_ended", "length_score_cut"), (NAN, NAN, NAN))
+        method: values | dict.fromkeys(("length_score_ended", "length_score_cut"), (None, None, None))
         for method, values in FULL.items()
     }
     *_, right = drawn(lengths.of(scores(**without)))

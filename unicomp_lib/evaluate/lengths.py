@@ -52,8 +52,10 @@ def with_loops(items: pl.DataFrame) -> pl.DataFrame:
     Read from the stored answer, so that a table of any age has it.
     """
     endings = items.filter(pl.col("metric") == "truncated")
+    if endings.is_empty():
+        return items
     values = [
-        float(looped(json.loads(output)["answers"][0], truncated=value > 0))
+        float(looped(json.loads(output)["answers"][0], truncated=value == 1))
         for output, value in endings.select("output", "value").iter_rows()
     ]
     loops = endings.with_columns(pl.lit("looped").alias("metric"), pl.Series("value", values, dtype=pl.Float64))

@@ -47,6 +47,8 @@ def _of_source(part: pl.DataFrame) -> Iterator[tuple[str, Estimate]]:
 
 def _averages(items: pl.DataFrame, sources: tuple[str, ...]) -> Iterator[tuple[str, Estimate]]:
     for (metric,), rows in items.filter(_reported()).group_by(["metric"], maintain_order=True):
+        if set(rows["source"]) != set(sources):
+            continue
         parts = [_part(rows.filter(pl.col("source") == source)) for source in sources]
         observed, resampled = statistics.resample(parts)
         yield str(metric), statistics.interval(float(observed[:, 0].mean()), resampled[:, :, 0].mean(axis=1))
@@ -71,6 +73,8 @@ def _average(answers: pl.DataFrame, sources: tuple[str, ...], formula: totals.Fo
     As in TrustLLM's code, a share of no answers counts as 0.
     """
     wide = totals.wide(answers, [*formula.metrics])
+    if set(wide["source"]) != set(sources):
+        return statistics.UNDEFINED
     columns = formula.columns(wide.select(formula.metrics).to_numpy())
     inside = np.array([wide["source"].to_numpy() == source for source in sources], dtype=float).T[:, :, None]
     # A source's columns are 0 outside it, so that their means over its share are means within it.
@@ -80,7 +84,8 @@ def _average(answers: pl.DataFrame, sources: tuple[str, ...], formula: totals.Fo
         by_source = means.reshape(-1, *masked.shape[1:])
         with np.errstate(invalid="ignore", divide="ignore"):
             within = by_source[:, :, 1:] / by_source[:, :, :1]
-        mean: np.ndarray = np.nan_to_num(formula.value(within)).mean(axis=1)
+        values = np.where(by_source[:, :, 0] > 0, np.nan_to_num(formula.value(within)), np.nan)
+        mean: np.ndarray = values.mean(axis=1)
         return mean
 
     flat = masked.reshape(len(masked), -1)

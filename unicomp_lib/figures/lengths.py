@@ -43,8 +43,9 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
     labels = panels.row_labels(table)
     for panel, (name, unit, share, pair) in zip(axes, PANELS, strict=True):
         for place, (metric, _) in enumerate(pair):
-            rows = table.filter(pl.col("metric") == metric, pl.col("value").is_not_nan())
-            for row in rows.with_columns(pl.col("value", "low", "high") * (100 if share else 1)).iter_slices(1):
+            known = table.filter(pl.col("metric") == metric, pl.col("value").is_finite())
+            numbers = pl.col("value", "low", "high").fill_null(float("nan")) * (100 if share else 1)
+            for row in known.with_columns(numbers).iter_slices(1):
                 height = list(labels).index((row["model"][0], row["variant"][0])) + (place - 0.5) * 0.36
                 panel.errorbar(
                     row["value"].to_list(), [height], xerr=panels.errors(row), capsize=1.5, elinewidth=0.8,
