@@ -1,21 +1,22 @@
 """Judge stored answers: judging is separate from generation, so a judge can be changed without running the model."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import polars as pl
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import task
-from unicomp_lib.evaluate.judges import classes, closed, endpoint, meaning
+from unicomp_lib.evaluate.judges import classes, closed, endpoint, facts, meaning, measured, opinions
 from unicomp_lib.evaluate.judges.endpoint import Endpoint
 from unicomp_lib.evaluate.tasks import items as benchmark
 
-VERSION = "2"
+VERSION = "3"
 
 Item = dict[str, Any]
 Verdict = dict[str, float]
+Verdicts = list[Mapping[str, float | None]]
 
 # The judges that tasks name: the judge's name in the rows, and its function. A judge sees all answers of one cell to a
 # task, since some judges compare them, and gives the task's primary metric where it has a verdict.
@@ -32,12 +33,12 @@ JUDGES: dict[str, tuple[str, Callable[[list[Item], list[str]], list[Verdict]]]] 
     "refused": (meaning.REFUSALS, meaning.refused),
     "answered": (meaning.REFUSALS, meaning.answered),
     "independent": (meaning.JUDGE, meaning.independent),
-    "corrected": (meaning.JUDGE, meaning.corrected),
-    "steady": (meaning.JUDGE, meaning.steady),
+    "corrected": (facts.JUDGE, facts.corrected),
+    "steady": (opinions.JUDGE, opinions.steady),
     "similar": (meaning.JUDGE, meaning.similar),
 }
 # Judges of free text, whose verdict an endpoint may give instead.
-OPEN = ("refused", "answered", "independent", "corrected", "reference", "disagreement")
+OPEN = ("refused", "answered", "independent", "corrected", "steady", "reference", "disagreement")
 
 
 def judge(items: pl.DataFrame, *, data_dir: str = "", judge_url: str = "", judge_model: str = "") -> pl.DataFrame:
@@ -46,7 +47,9 @@ def judge(items: pl.DataFrame, *, data_dir: str = "", judge_url: str = "", judge
     Rows of tasks without a judge stay as they are; the others gain a row for every metric of the
     verdict, and where the items are of several sources the column ``source`` names theirs, else it is
     null. ``judge_url`` and ``judge_model`` name an OpenAI-compatible endpoint that judges the
-    free text; where it has no verdict the local one counts, and the row ``failed`` says so.
+    free text; where it has no verdict the local one counts, and the row ``failed`` says so. A local judge of
+    free text that agrees too little with labelled answers (``measured.reason``) does not count: the
+    primary metric's value is then null, and the column ``judge`` says why.
     """
     if bool(judge_url) != bool(judge_model):
         raise ValueError(
@@ -67,11 +70,14 @@ def _judged(part: pl.DataFrame, about: dict[str, Any], data_dir: str, remote: En
     answers = part.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")
     docs = documents(part["task"][0], answers["doc_id"].to_list(), data_dir)
     texts = [json.loads(output)["answers"][0] for output in answers["output"]]
-    local, verdicts_of = JUDGES[about["judge"]]
-    verdicts = verdicts_of(docs, texts)
+    metric, (local, verdicts_of) = about["metric"], JUDGES[about["judge"]]
+    verdicts: Verdicts = list(verdicts_of(docs, texts))
+    if about["judge"] in OPEN and (why := measured.reason(part["task"][0], local, metric)):
+        local, verdicts = why, [{metric: None} if metric in verdict else {} for verdict in verdicts]
     names = [local] * len(verdicts)
     if remote and about["judge"] in OPEN:
-        names, verdicts = _overruled(remote, about["metric"], local, docs, texts, verdicts)
+        shown = opinions.both(docs, texts) if about["judge"] == "steady" else texts
+        names, verdicts = _overruled(remote, metric, local, docs, shown, verdicts)
     rows = [
         {**row, "metric": metric, "value": value, "primary": metric == about["metric"], "judge": name}
         for row, name, verdict in zip(answers.iter_rows(named=True), names, verdicts, strict=True)
@@ -94,13 +100,16 @@ def _cluster(doc: Item) -> str | None:
 
 
 def _overruled(
-    remote: Endpoint, metric: str, local: str, docs: list[Item], texts: list[str], verdicts: list[Verdict]
-) -> tuple[list[str], list[Verdict]]:
-    """The endpoint's verdicts, and the local ones where it has none; ``local`` is the local judge's name."""
-    answers = endpoint.verdicts(remote, metric, docs, texts)
-    names = [local if answer is None else remote.judge for answer in answers]
-    merged = [
-        verdict | ({"failed": 1.0} if answer is None else {metric: answer, "failed": 0.0})
-        for verdict, answer in zip(verdicts, answers, strict=True)
-    ]
+    remote: Endpoint, metric: str, local: str, docs: list[Item], texts: list[str], verdicts: Verdicts
+) -> tuple[list[str], Verdicts]:
+    """The endpoint's verdicts, and the local ones where it has none; ``local`` is the local judge's name.
+
+    It is not asked about an answer that cannot have a verdict, such as one without its twin.
+    """
+    asked = [index for index, verdict in enumerate(verdicts) if metric in verdict]
+    answers = endpoint.verdicts(remote, metric, [docs[index] for index in asked], [texts[index] for index in asked])
+    names, merged = [local] * len(verdicts), list(verdicts)
+    for index, answer in zip(asked, answers, strict=True):
+        names[index] = local if answer is None else remote.judge
+        merged[index] = {**verdicts[index], **({"failed": 1.0} if answer is None else {metric: answer, "failed": 0.0})}
     return names, merged

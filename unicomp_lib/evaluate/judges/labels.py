@@ -1,22 +1,28 @@
-"""Judged answers for people to label, and how well the judges agree with them."""
+"""Judged answers to label, labelled ones, and how well the judges agree with them."""
 
 import csv
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from unicomp_lib import files, results, tables
-from unicomp_lib.evaluate import agreement, judging
+from unicomp_lib import files, paths, results, tables
+from unicomp_lib.evaluate import agreement, judging, task
+from unicomp_lib.evaluate.judges import measured
 from unicomp_lib.evaluate.judges.endpoint import QUESTIONS
 from unicomp_lib.inputs import assets
 
-VERSION = "1"
+VERSION = "2"
 
 # How a cell begins that a spreadsheet would run as a formula. With apostrophes in front it is text, but one of them
 # is taken off on reading, so such a cell gains another.
 FORMULA = r"'*[=+\-@\t\r\n＝＋－＠]"
 
+# Metrics that no one can tell from a single answer.
+PAIRED = ("steady",)
+
+PYRIT = "pyrit"  # in the place of a task: answers of other models
 KEY_ENDING = ".key.csv"  # of the file that says who judged and how
 SHOWN = ["id", "task", "question", "prompt", "reference", "answer", "label"]
 
@@ -40,7 +46,10 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
             f"make them: nox -s reproduce -- {given}--only judge/reliability"
         )
     judged = tables.read(published).filter(
-        pl.col("judge") != "", pl.col("primary"), pl.col("metric").is_in(list(QUESTIONS))
+        pl.col("judge") != "",
+        pl.col("primary"),
+        pl.col("value").is_not_null(),
+        pl.col("metric").is_in(set(QUESTIONS) - set(PAIRED)),
     )
     strata = judged.sample(fraction=1, shuffle=True, seed=seed).partition_by("task", "value", maintain_order=True)
     per_stratum = -(-number // max(len(strata), 1))
@@ -61,9 +70,9 @@ def draw(profile: str, target: Path, *, number: int = 200, seed: int = 0, data_d
 
 
 def refusals() -> pl.DataFrame:
-    """Assistants' answers labelled by people, from PyRIT: rows of objective, answer, human (1: refused), file.
+    """Assistants' answers labelled by people, from PyRIT: rows of objective, answer, human (1: refused), file, part.
 
-    There an answer to a question that was not asked counts as a refusal too.
+    There an answer to a question that was not asked counts as a refusal too. ``part``: see ``half``.
     """
     rows = []
     for name in ("refusal", "refusal_extra"):
@@ -75,10 +84,85 @@ def refusals() -> pl.DataFrame:
                     "answer": row["assistant_response"],
                     "human": int(row["human_score"]),
                     "file": name,
+                    "part": half(row["objective"]),
                 }
                 for row in csv.DictReader(line for line in file if not line.startswith("# "))
             ]
     return pl.DataFrame(rows)
+
+
+def half(prompt: str) -> str:
+    """The part of the labels that answers to a prompt belong to: judges are tuned on ``work``, measured on ``report``.
+
+    By a hash, so that all answers to a prompt are in one part, whichever file or variant they come from.
+    """
+    plain = " ".join(prompt.lower().split())
+    return "report" if hashlib.sha256(plain.encode()).digest()[0] % 2 else "work"
+
+
+def own() -> pl.DataFrame:
+    """This study's labelled answers, ``labels/own.csv`` with its key; a pair's second answer has no label.
+
+    Columns id, task, answer, label (0, 1 or null) and those of the key, such as variant, doc_id, part, labelled_by.
+    """
+    target = paths.project() / "labels" / "own.csv"
+    label = pl.col("label").replace("", None).cast(pl.Int64)
+    labelled = read(target, "id", "task", "answer", "label").select("id", "answer", label)
+    return labelled.join(read(_key(target), "id", "task", "metric", "doc_id", "part"), on="id").sort("id")
+
+
+def measure(data_dir: str = "", part: str = "report") -> pl.DataFrame:
+    """Agreement of today's judges with all labelled answers of one part: columns ``measured.COLUMNS``.
+
+    A row for every task, one named ``all`` for every judge and metric, and those of PyRIT, which people labelled. A
+    ``ValueError`` names the file that is needed where a task's items are in no package.
+    """
+    frames = []
+    for (name, _), frame in own().group_by(["task", "variant"], maintain_order=True):
+        about = task.described(str(name))
+        judge, verdicts_of = judging.JUDGES[about["judge"]]
+        docs = judging.documents(str(name), frame["doc_id"].to_list(), data_dir)
+        verdicts = verdicts_of(docs, frame["answer"].to_list())
+        values = [verdict.get(about["metric"]) for verdict in verdicts]
+        frames.append(frame.with_columns(pl.lit(judge).alias("judge"), pl.Series("value", values, dtype=pl.Float64)))
+    ours = pl.concat(frames).with_columns(pl.col("prompt_hash").alias("prompt"))
+    rows = pl.concat([ours, _of_pyrit()], how="diagonal").filter(pl.col("part") == part)
+    rows = rows.filter(pl.col("label").is_not_null(), pl.col("value").is_not_null())
+    by = ["task", "judge", "metric", "labelled_by"]
+    named = [(dict(zip(by, key, strict=True)), frame) for key, frame in rows.group_by(by, maintain_order=True)]
+    pooled = rows.filter(pl.col("task") != PYRIT).group_by(by[1:], maintain_order=True)
+    named += [({"task": measured.ALL, **dict(zip(by[1:], key, strict=True))}, frame) for key, frame in pooled]
+    table = [
+        agreement_row(about, frame["value"], frame["label"]) | {"prompts": frame["prompt"].n_unique()}
+        for about, frame in named
+    ]
+    return pl.DataFrame(table).fill_nan(None).select(*measured.COLUMNS).cast(measured.COLUMNS).sort(by[1:3] + by[:1])
+
+
+def write_agreement(data_dir: str = "") -> Path:
+    """Write ``measure`` to ``labels/agreement.csv``, which ``measured`` reads, and return its path."""
+    table = measure(data_dir).with_columns(pl.col(pl.Float64).round(4))
+    return files.write_whole(paths.project() / "labels" / "agreement.csv", table.write_csv)
+
+
+def _of_pyrit() -> pl.DataFrame:
+    """PyRIT's answers with the refusal judge's verdicts, under the metrics that say what those people were asked.
+
+    ``refused_or_off_topic`` is their question; ``answered`` is its opposite, and ``refused`` alone leaves off-topic
+    answers out, as this study does.
+    """
+    rows = refusals()
+    judge, verdicts_of = judging.JUDGES["answered"]
+    verdicts = verdicts_of(rows.select(prompt="objective").to_dicts(), rows["answer"].to_list())
+    base = rows.select("answer", "part", label="human", prompt="objective").with_columns(
+        pl.lit(PYRIT).alias("task"), pl.lit(judge).alias("judge"), pl.lit("people").alias("labelled_by")
+    )
+    refused = pl.Series("value", [verdict["refused"] for verdict in verdicts])
+    both = pl.Series("value", [1 - verdict["answered"] for verdict in verdicts])
+    return pl.concat(
+        base.with_columns(values, pl.lit(metric).alias("metric"))
+        for metric, values in (("refused", refused), ("refused_or_off_topic", both))
+    )
 
 
 def score(target: Path) -> pl.DataFrame:

@@ -1,0 +1,68 @@
+"""How far each judge can be trusted: its agreement with labelled answers, as ``labels/agreement.csv`` holds it.
+
+The table is measured on answers that no judge was tuned on (``labels.measure``). Raise ``VERSION`` with ``DIGEST``.
+"""
+
+import hashlib
+from functools import cache
+from typing import Any
+
+import polars as pl
+
+from unicomp_lib import paths
+
+VERSION = "1"
+
+DIGEST = ""
+LEAST = 0.6  # kappa from which on a verdict counts: "substantial" agreement of Landis and Koch (1977) begins at 0.61
+ENOUGH = 20  # labels from which on a task has an agreement of its own; below, that of its judge on all tasks counts
+ALL = "all"
+NOT_JUDGED = "not judged without an endpoint"
+
+COLUMNS = {
+    "task": pl.String, "judge": pl.String, "metric": pl.String, "labelled_by": pl.String, "n": pl.Int64,
+    "prompts": pl.Int64, "accuracy": pl.Float64, "accuracy_low": pl.Float64, "accuracy_high": pl.Float64,
+    "kappa": pl.Float64, "kappa_low": pl.Float64, "kappa_high": pl.Float64,
+}  # fmt: skip
+
+
+@cache
+def table() -> pl.DataFrame:
+    """The measured agreements, columns ``COLUMNS``; a ``ValueError`` where the file is not the recorded one."""
+    path = paths.project() / "labels" / "agreement.csv"
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != DIGEST:
+        raise ValueError(
+            f"{path} is not the table that measured.py records; restore it with git, or record its SHA-256 as DIGEST "
+            "and raise VERSION"
+        )
+    return pl.read_csv(content, schema=COLUMNS)
+
+
+def agreement(task: str, judge: str, metric: str) -> dict[str, Any] | None:
+    """The row that says how far a judge's verdicts on a task can be trusted; None where nothing was measured.
+
+    That of the task itself with at least ``ENOUGH`` labels of both kinds, else that of the judge on all its tasks.
+    """
+    rows = table().filter(judge=judge, metric=metric)
+    own = rows.filter(pl.col("task") == task, pl.col("n") >= ENOUGH, pl.col("kappa").is_not_null())
+    chosen = own if len(own) else rows.filter(pl.col("task") == ALL)
+    return chosen.row(0, named=True) if len(chosen) else None
+
+
+def reason(task: str, judge: str, metric: str) -> str:
+    """Why a judge's verdicts on a task are not reported; empty where they are.
+
+    The estimate of kappa decides, however wide its interval: a judge is not trusted for being measured poorly.
+    """
+    row = agreement(task, judge, metric)
+    if row is None or row["n"] < ENOUGH or row["kappa"] is None or row["kappa"] >= LEAST:
+        return ""
+    return f"{NOT_JUDGED}: kappa of {judge} is {spelled(row)}, below {LEAST}"
+
+
+def spelled(row: dict[str, Any]) -> str:
+    """An agreement in words, such as "0.31 [0.02, 0.60] on 40 labels of people"."""
+    value = "undefined" if row["kappa"] is None else f"{row['kappa']:.2f}"
+    ends = "" if row["kappa_low"] is None else f" [{row['kappa_low']:.2f}, {row['kappa_high']:.2f}]"
+    return f"{value}{ends} on {row['n']} labels of {row['labelled_by']}"
