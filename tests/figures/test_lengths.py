@@ -44,7 +44,7 @@ def marks(axes, method):
 
 
 def test_the_two_scores_of_a_panel_stand_above_each_other_in_their_variants_row():
-    left, middle, right = drawn(lengths.of(scores(**FULL)))
+    left, middle, right = drawn(lengths.of(scores(**FULL), "all"))
     assert [label.get_text() for label in left.get_yticklabels()] == ["DENSE", "WANDA"]
     change = marks(left, "wanda")
     assert change["full"][0] == 12
@@ -65,15 +65,15 @@ def test_rows_are_of_one_capability_and_without_siblings_controls_or_single_seed
         extra.with_columns(seed=pl.lit(1, dtype=pl.Int64)),
         extra.with_columns(metric=pl.lit("right")),
     ]
-    kept = lengths.of(pl.concat([table, *noise]))
+    kept = lengths.of(pl.concat([table, *noise]), "all")
     assert len(kept) == 2 * len(METRICS)
     assert set(kept["variant"]) == {"dense", "wanda"}
     assert lengths.of(table, "reasoning")["capability"].unique().to_list() == ["reasoning"]
 
 
 def test_an_old_table_has_no_lengths():
-    assert lengths.of(scores(**FULL).with_columns(metric=pl.lit("tokens"))).is_empty()
-    assert "--only scores/performance" in lengths.NOTHING.format("performance")
+    assert lengths.of(scores(**FULL).with_columns(metric=pl.lit("tokens")), "all").is_empty()
+    assert "--only scores/performance" in lengths.NOTHING.format("reasoning", "performance")
 
 
 def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
@@ -81,7 +81,7 @@ def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
         method: values | dict.fromkeys(("length_score_ended", "length_score_cut"), (None, None, None))
         for method, values in FULL.items()
     }
-    *_, right = drawn(lengths.of(scores(**without)))
+    *_, right = drawn(lengths.of(scores(**without), "all"))
     assert [text.get_text() for text in right.texts] == ["no answer has\na score"]
     assert not marks(right, "wanda")
 
@@ -90,7 +90,7 @@ def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
 def test_legends_lie_close_below_the_axes_whatever_the_number_of_rows(count):
     table = scores(**FULL).filter(variant="wanda")
     many = pl.concat([table.with_columns(variant=pl.lit(f"v{index}")) for index in range(count)])
-    axes = drawn(lengths.of(many))
+    axes = drawn(lengths.of(many, "all"))
     figure = axes[0].figure
     figure.canvas.draw()
     gap = axes[0].get_window_extent().y0 - axes[0].get_legend().get_window_extent().y1

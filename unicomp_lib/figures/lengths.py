@@ -13,8 +13,8 @@ from unicomp_lib.figures import palette, panels, style
 VERSION = "1"
 
 NOTHING = (
-    "no answer of {0} was generated, or its scores are older than the comparison of lengths; "
-    "make them again: nox -s reproduce -- --only scores/{0}"
+    "no answer of {0} was generated, or the scores are older than the comparison of lengths; "
+    "make them again: nox -s reproduce -- --only scores/{1}"
 )
 
 # Title, axis, whether it is a share, and the scores that stand side by side, each with the answers it is of.
@@ -26,7 +26,7 @@ PANELS = (
 )  # fmt: skip
 
 
-def of(scores: pl.DataFrame, capability: str = "all") -> pl.DataFrame:
+def of(scores: pl.DataFrame, capability: str) -> pl.DataFrame:
     """The rows on length of a table of scores, of variants without siblings and controls; none in an old table."""
     names = [name for *_, pair in PANELS for name, _ in pair]
     rows = panels.without_siblings(scores).filter(pl.col("metric").is_in(names), pl.col("seed").is_null())
