@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -60,3 +63,47 @@ def test_rounded_activations_survive_the_reload(tmp_path, tiny):
 def test_activations_need_calibration_tokens(tiny):
     with pytest.raises(ValueError, match="activations='int8' needs calibration tokens"):
         quanto.compress(tiny[0], activations="int8")
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_integers_are_unpacked_as_they_were_packed(bits):
+    for rows, columns in ((1, 1), (2, 3), (3, 7), (5, 64), (64, 5), (7, 1)):
+        codes = torch.randint(0, 2**bits, (rows, columns), dtype=torch.uint8)
+        packed = quanto_form.PackedTensor.pack(codes, bits)
+        assert torch.equal(packed.unpack(), codes)
+        assert packed._data.numel() < codes.numel() or rows == 1
+
+
+STALE = """
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import optimum.quanto
+
+extensions = import_module("optimum.quanto.library.extensions.extension")._extensions
+for extension in extensions.values():
+    extension.build_directory = sys.argv[1]
+
+import torch
+from unicomp_lib.checkpoints import models, quanto_form, saving
+from unicomp_lib.compress import quanto
+
+for weights in ("int4", "int2"):
+    model, tokenizer = models.load(models.TINY, on="cpu")
+    quanto.compress(model, weights=weights)
+    folder = Path(sys.argv[1]).with_name(weights)
+    saving.save(model, tokenizer, folder, write=quanto_form.save)
+    again, _ = models.load(str(folder), on="cpu")
+    assert torch.equal(again(torch.arange(9)[None]).logits, model(torch.arange(9)[None]).logits)
+"""
+
+
+def test_a_lock_left_behind_by_a_killed_compilation_stops_nothing(tmp_path):
+    """quanto's own code would compile C++ here, and wait for the lock without end."""
+    build = tmp_path / "build"
+    build.mkdir()
+    (build / "lock").touch()
+    done = subprocess.run([sys.executable, "-c", STALE, build], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [file.name for file in build.iterdir()] == ["lock"]

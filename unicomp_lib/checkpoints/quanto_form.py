@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from optimum import quanto
+from optimum.quanto.tensor.packed import PackedTensor
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -73,6 +74,21 @@ def _aligned(tensor: torch.Tensor) -> torch.Tensor:
 
 
 _products.qbytes_int8pack_mm = multiply  # type: ignore[attr-defined]  # quanto looks it up by name at each call
+
+
+def unpack(packed: PackedTensor) -> torch.Tensor:
+    """The integers (rows, columns) of a packed tensor, each byte of which holds those of rows far apart.
+
+    quanto compiles C++ for this at the first use, beside its own files and under a lock that a process killed
+    meanwhile leaves behind: all later ones wait for it without end.
+    """
+    bits, data = packed._bits, packed._data
+    return torch.cat([data >> shift & (2**bits - 1) for shift in range(0, 8, bits)])[: packed.shape[0]]
+
+
+PackedTensor.unpack = unpack  # type: ignore[method-assign]
+# Nor are products compiled for GPUs: without its extensions quanto multiplies expanded weights.
+importlib.import_module("optimum.quanto.library.extensions.extension")._extensions.clear()
 
 
 def _rounds_outputs(module: torch.nn.Module) -> bool:
