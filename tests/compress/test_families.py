@@ -5,8 +5,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from unicomp_lib import hardware
 from unicomp_lib.checkpoints import decoder, int8, models, packed_integers, quanto_form, saving
-from unicomp_lib.compress import gptq, magnitude, quanto, rtn, sparsegpt, students, wanda
+from unicomp_lib.compress import awq, gptq, magnitude, quanto, rtn, smoothquant, sparsegpt, students, wanda
 
 FORMS = {
     "plain": (magnitude.compress, saving.plain),
@@ -14,6 +15,7 @@ FORMS = {
     "int8": (int8.replace, int8.save),
     "quanto": (lambda model: quanto.compress(model, weights="int8"), quanto_form.save),
 }
+SCALES = {"float16": 4.6, "float32": 5.1}  # bits of a weight in groups of 32
 EXPERTS = ("mixtral", "qwen2_moe", "olmoe", "deepseek_v3")
 REFUSED = (*EXPERTS, "gpt2")
 
@@ -51,6 +53,20 @@ def test_reload_equals_memory(family, form, tokenizer, tmp_path):
     assert saved["parameters"] == sum(parameter.numel() for parameter in families.build(family).parameters())
 
 
+@pytest.mark.parametrize("scales", SCALES)
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("family", [name for name in families.FAMILIES if name not in (*REFUSED, "falcon")])
+@torch.no_grad()
+def test_reload_equals_memory_whatever_the_type_of_the_scales(family, precision, scales, tokenizer, tmp_path):
+    model = students.cast(families.build(family), hardware.dtype(precision))
+    rtn.compress(model, group_size=32, symmetric=False, scales=scales)
+    saved = saving.save(model, tokenizer, tmp_path, write=packed_integers.save)
+    again, _ = models.load(str(tmp_path), precision=precision, on="cpu")
+    tokens = families.tokens()
+    torch.testing.assert_close(again(tokens).logits, model(tokens).logits, rtol=0, atol=0)
+    assert SCALES[scales] - 0.1 <= saved["bits_per_weight"] <= SCALES[scales] + 0.2
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("family", ["llama", "gpt_neox", "bloom"])
 def test_heads_are_tied_or_not_as_their_configuration_says(family, form, tokenizer, tmp_path):
@@ -83,6 +99,8 @@ METHODS = {
     "wanda": wanda.compress,
     "sparsegpt": sparsegpt.compress,
     "gptq": lambda model, tokens: gptq.compress(model, tokens, group_size=32),
+    "awq": lambda model, tokens: awq.compress(model, tokens, group_size=32),
+    "smoothquant": smoothquant.compress,
 }
 
 
@@ -142,7 +160,7 @@ def test_a_weight_that_is_not_finite_is_named(tiny, method):
         METHODS[method](model, torch.randint(1, 257, (2, 16)))
 
 
-@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "gptq"])
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt", "gptq", "awq", "smoothquant"])
 def test_inputs_that_are_not_finite_are_named(tiny, method):
     model, _ = tiny
     linear = model.model.layers[1].mlp.down_proj

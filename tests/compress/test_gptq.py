@@ -1,12 +1,15 @@
 import copy
+from functools import partial
 
 import families
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from unicomp_lib import hardware
 from unicomp_lib.checkpoints import decoder, grid, models, packed_integers, saving
 from unicomp_lib.checkpoints.grid import Grid
-from unicomp_lib.compress import gptq, hessian, rtn, sparsegpt, students
+from unicomp_lib.compress import awq, gptq, hessian, rtn, sparsegpt, students
 from unicomp_lib.inputs import calibration
 
 
@@ -17,20 +20,21 @@ def problem(rows=16, inputs=192, tokens=600, seed=0):
     return torch.randn(rows, inputs, generator=generator, dtype=torch.float64), x.T @ x / tokens
 
 
-def reference(weight, hessian, size, order, percdamp=0.01):
+def reference(weight, hessian, size, order, scales, percdamp=0.01):
     """OBQ in a fixed order by its definition, in float64: invert the Hessian of the inputs left, each time."""
     weight = weight.clone()
     hessian = hessian + percdamp * hessian.diagonal().mean() * torch.eye(len(hessian), dtype=hessian.dtype)
-    fixed = grid.fit(weight, bits=4, group_size=size, symmetric=True)
+    fit = partial(grid.fit, bits=4, group_size=size, symmetric=True, scales=scales)
+    fixed = fit(weight)
     codes = torch.zeros(weight.shape, dtype=torch.int8)
     left = list(range(weight.shape[1])) if order is None else order.tolist()
     group = fixed
     while left:
         j = left[0]
         if order is None and j % size == 0:
-            group = grid.fit(weight[:, j : j + size], bits=4, group_size=size, symmetric=True)
+            group = fit(weight[:, j : j + size])
         index = j // size if order is not None else 0
-        column = Grid(group.scale[:, index, None], group.zero[:, index, None], 4, True)
+        column = Grid(group.scale[:, index, None], group.zero[:, index, None], 4, True, scales)
         codes[:, j] = grid.codes(weight[:, j, None], column)[:, 0]
         inverse = torch.linalg.inv(hessian[left][:, left])
         error = (weight[:, j] - grid.values(codes[:, j, None], column)[:, 0].double()) / inverse[0, 0]
@@ -39,12 +43,13 @@ def reference(weight, hessian, size, order, percdamp=0.01):
     return codes
 
 
+@pytest.mark.parametrize("scales", grid.SCALES)
 @pytest.mark.parametrize("ordered", [False, True])
-def test_one_matrix_equals_a_float64_reference(ordered):
+def test_one_matrix_equals_a_float64_reference(ordered, scales):
     weight, hessian = problem()
     order = hessian.diagonal().argsort(descending=True) if ordered else None
-    first = grid.fit(weight, bits=4, group_size=64, symmetric=True)
-    expected = reference(weight, hessian, 64, order)
+    first = grid.fit(weight, bits=4, group_size=64, symmetric=True, scales=scales)
+    expected = reference(weight, hessian, 64, order, scales)
     codes, _ = gptq.quantize(weight, hessian, first, order=order)
     assert torch.equal(codes, expected)
     single, _ = gptq.quantize(weight.float(), hessian.float(), first, order=order)
@@ -73,6 +78,30 @@ def test_reload_equals_memory_and_the_bytes_are_real(tmp_path, bits, symmetric):
     assert bits + 0.5 <= saved["bits_per_weight"] <= bits + 1.1  # a 16-bit scale, and a zero point, for 32 weights
 
 
+@pytest.mark.parametrize("method", [gptq, awq])
+@pytest.mark.parametrize("scales", ["float16", "float32"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@torch.no_grad()
+def test_more_precise_scales_are_read_back_as_they_were(tmp_path, precision, scales, method):
+    model, tokenizer = models.load(models.TINY, precision=precision)
+    tokens = calibration.blocks(tokenizer, samples=4, length=32)
+    method.compress(model, tokens, group_size=32, scales=scales)
+    saving.save(model, tokenizer, tmp_path, write=packed_integers.save)
+    stored = load_file(tmp_path / "model.safetensors")
+    assert {part.dtype for name, part in stored.items() if name.endswith("scale")} == {grid.SCALES[scales]}
+    assert {part.dtype for name, part in stored.items() if name.endswith("norm.weight")} == {hardware.dtype(precision)}
+    again, _ = models.load(str(tmp_path), precision=precision)
+    assert torch.equal(again(tokens).logits, model(tokens).logits)
+
+
+@pytest.mark.parametrize("method", [gptq, awq])
+def test_settings_are_refused_before_the_calibration_text_is_read(tiny, method):
+    model, _ = tiny
+    for wrong in ({"bits": 5}, {"scales": "float64"}, {"group_size": 7}):
+        with pytest.raises(ValueError, match="give"):
+            method.compress(model, None, **wrong)
+
+
 @torch.no_grad()
 def test_a_model_is_nearer_to_dense_than_with_rounding_alone(tiny):
     dense, tokenizer = tiny
@@ -91,7 +120,7 @@ def test_rounding_alone_is_the_grid_of_every_matrix(tiny):
     for name, part in decoder.linears(decoder.layers(model)).items():
         weight = old[f"model.layers.{name}"]
         fitted = grid.fit(weight, bits=4, group_size=32, symmetric=False)
-        assert torch.equal(part.weight, grid.values(grid.codes(weight, fitted), fitted).float())
+        assert torch.equal(part.weight, grid.values(grid.codes(weight, fitted), fitted, torch.float32))
     assert torch.equal(model.lm_head.weight, old["lm_head"])
 
 
@@ -162,7 +191,7 @@ def test_a_group_size_that_is_proposed_works(tmp_path, width, advice):
     model = students.cast(families.build("llama", layers=1, intermediate_size=width), torch.bfloat16)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     sentence = f"give a divisor such as {advice}$" if advice else "no group size divides those of all linear maps"
-    for method in (rtn.compress, lambda model, **settings: gptq.compress(model, families.tokens(), **settings)):
+    for method in (rtn.compress, partial(gptq.compress, tokens=families.tokens()), partial(awq.compress, tokens=None)):
         with pytest.raises(ValueError, match=rf"group_size=128 does not divide \d+ inputs of 0\.\w+\.\w+; {sentence}"):
             method(model, group_size=128)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-VERSION = "1"
+VERSION = "2"
 
 BITS = (2, 3, 4, 8)
+SCALES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}  # types of saved scales
+LOSS = 2**-8  # largest relative error of a rounded scale: that of bfloat16
 LARGEST = 128  # group size that is proposed where one does not fit
 SMALLEST = 1e-9  # scale of a group of zeros
 
@@ -16,26 +18,28 @@ SMALLEST = 1e-9  # scale of a group of zeros
 class Grid:
     """Values s * (q - z) with integer codes q, for groups of consecutive inputs.
 
-    ``scale`` and ``zero`` have shape (outputs, groups); codes lie in [-2^(bits-1), 2^(bits-1) - 1].
-    ``zero`` is 0 throughout where ``symmetric``.
+    ``scale`` and ``zero`` are float32 of shape (outputs, groups), and ``scales`` names the type in which
+    scales are saved, which holds them exactly. Codes lie in [-2^(bits-1), 2^(bits-1) - 1]. ``zero`` is
+    0 throughout where ``symmetric``.
     """
 
     scale: torch.Tensor
     zero: torch.Tensor
     bits: int
     symmetric: bool
+    scales: str = "bfloat16"
 
 
-def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) -> Grid:
+def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool, scales: str = "bfloat16") -> Grid:
     """The grid on which every group of ``group_size`` inputs spans its own range.
 
     Symmetric grids have z = 0 and s = 2 max(abs(w)) / (2^bits - 1); asymmetric ones span from
-    min(w, 0) to max(w, 0). Scales are rounded to bfloat16, the type in which they are saved. A
-    ``ValueError`` names bits that are not allowed, or a group size that does not divide the inputs.
+    min(w, 0) to max(w, 0). Scales are rounded to the type ``scales`` in which they are saved. A
+    ``ValueError`` names bits or ``scales`` that are not allowed, a group size that does not divide the
+    inputs, or a scale that its type cannot hold.
     """
-    check_bits(bits)
     outputs, inputs = weight.shape
-    check_groups({"": inputs}, group_size)
+    check({"": inputs}, bits, group_size, scales)
     groups = weight.float().view(outputs, inputs // group_size, group_size)
     steps = 2**bits - 1
     if symmetric:
@@ -44,22 +48,38 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) ->
     else:
         low, high = groups.amin(-1).clamp(max=0), groups.amax(-1).clamp(min=0)
         scale = (high - low) / steps
-        zero = -(2 ** (bits - 1)) - (low / scale.clamp(min=SMALLEST)).round()
-    scale = scale.clamp(min=SMALLEST).bfloat16().float()
-    return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits, symmetric)
+        zero = -(2 ** (bits - 1)) - (low / torch.where(scale == 0, 1, scale)).round()
+    scale = _rounded(scale, steps, scales)
+    return Grid(scale, zero.clamp(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1), bits, symmetric, scales)
 
 
-def check_bits(bits: int) -> None:
-    """Raise a ``ValueError`` unless ``bits`` is one of ``BITS``."""
+def _rounded(scale: torch.Tensor, steps: int, scales: str) -> torch.Tensor:
+    """Scales of groups that span ``steps`` of them, rounded to a type; those of groups of zeros are positive too."""
+    scale = torch.where(scale == 0, max(SMALLEST, torch.finfo(SCALES[scales]).tiny), scale)
+    wrong = scale[~_holds(scale, steps, scales)]
+    if len(wrong):
+        others = [name for name in SCALES if _holds(wrong, steps, name).all()]
+        advice = f"give {' or '.join(others)}" if others else "no other type does: the model is not whole"
+        raise ValueError(f"scales={scales!r} cannot hold the scale {wrong[0]:.3g} of a group of weights; {advice}")
+    return scale.to(SCALES[scales]).float()
+
+
+def _holds(scale: torch.Tensor, steps: int, scales: str) -> torch.Tensor:
+    """Whether a type holds each scale, to bfloat16's precision at least, and the group that spans ``steps`` of it."""
+    rounded = scale.to(SCALES[scales]).float()
+    return ((rounded - scale).abs() <= LOSS * scale) & (steps * rounded <= torch.finfo(SCALES[scales]).max)
+
+
+def check(inputs: dict[str, int], bits: int, group_size: int, scales: str) -> None:
+    """Raise a ``ValueError`` unless settings are allowed for linear maps, given by their names and inputs.
+
+    ``group_size`` must divide the inputs of each; the sentence proposes the largest size up to 128 that
+    divides them all.
+    """
     if bits not in BITS:
         raise ValueError(f"bits={bits} is not allowed; give one of {', '.join(map(str, BITS))}")
-
-
-def check_groups(inputs: dict[str, int], group_size: int) -> None:
-    """Raise a ``ValueError`` unless ``group_size`` divides the inputs of every linear map, given by its name.
-
-    The sentence proposes the largest size up to 128 that divides them all.
-    """
+    if scales not in SCALES:
+        raise ValueError(f"scales={scales!r} is not allowed; give one of {', '.join(SCALES)}")
     wrong = [name for name, width in inputs.items() if group_size < 1 or width % group_size]
     if not wrong:
         return
@@ -78,10 +98,15 @@ def codes(weight: torch.Tensor, grid: Grid) -> torch.Tensor:
     return (weight.float() / scale + zero).round().clamp(low, high).to(torch.int8)
 
 
-def values(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """The bfloat16 weights s * (q - z) that codes represent."""
+def values(codes: torch.Tensor, grid: Grid, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """The weights s * (q - z) that codes represent, in the type ``dtype`` of a model, by default that of the scales.
+
+    The product is computed in the more precise of both types and rounded once, as on reading a checkpoint.
+    """
+    dtype = dtype or SCALES[grid.scales]
     scale, zero = _per_weight(grid, codes.shape[1])
-    return (codes.float() - zero).bfloat16() * scale.bfloat16()
+    computed = torch.promote_types(SCALES[grid.scales], dtype)
+    return ((codes.float() - zero).to(computed) * scale.to(computed)).to(dtype)
 
 
 def _per_weight(grid: Grid, inputs: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,21 +46,28 @@ class Int4Linear(nn.Module):
         return out.view(*inputs.shape[:-1], self.out_features)
 
 
-def fits(folder: Path) -> bool:
-    """Whether a checkpoint holds packed 4-bit weights of shapes that the kernel supports."""
+def fits(folder: Path, dtype: torch.dtype) -> bool:
+    """Whether a checkpoint holds packed 4-bit weights of shapes that the kernel supports, and scales ``dtype`` holds.
+
+    The kernel wants scales in the type of the inputs: others would have to be rounded.
+    """
     weights = _weight_settings(folder)
     if weights.get("num_bits") != 4 or weights.get("group_size") not in GROUPS:
         return False
     state = load_file(folder / "model.safetensors")
-    return all(len(tensor) % ROWS == 0 for name, tensor in state.items() if name.endswith(".weight_packed"))
+    scales = {tensor.dtype for name, tensor in state.items() if name.endswith(".weight_scale")}
+    return all(torch.promote_types(scale, dtype) == dtype for scale in scales) and all(
+        len(tensor) % ROWS == 0 for name, tensor in state.items() if name.endswith(".weight_packed")
+    )
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load a checkpoint that ``fits`` without expanding it; only on a CPU. Others are a ``ValueError``."""
-    if not fits(folder):
+    if not fits(folder, dtype):
         raise ValueError(
             f"{folder} holds no packed 4-bit weights in groups of {', '.join(map(str, GROUPS))} with outputs that are "
-            f"multiples of {ROWS}, which torch's kernel needs; load it expanded, by models.load"
+            f"multiples of {ROWS} and scales that {str(dtype).removeprefix('torch.')} holds, which torch's kernel "
+            "needs; load it expanded, by models.load"
         )
     state = load_file(folder / "model.safetensors")
     for key in [key for key in state if key.endswith(".weight_packed")]:

@@ -102,8 +102,8 @@ def is_saved(folder: Path) -> bool:
     config = folder / "config.json"
     if not config.is_file():
         return False
-    found = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") or {}
-    return found == _config(found.get("ignore", []))
+    quantization = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") or {}
+    return quantization == _config(quantization.get("ignore", []))
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
 from filelock import FileLock
 from safetensors import safe_open
 from transformers import (
@@ -96,15 +97,37 @@ def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMo
             f"transformers reads no packed weights of this family ({error}); use int8 or quanto"
         ) from error
     network: PreTrainedModel
-    network, found = loaded
-    for name, stored, expected in found["mismatched_keys"]:
+    network, info = loaded
+    for name, stored, expected in info["mismatched_keys"]:
         configs.refuse_shape(name, tuple(stored), tuple(expected), source)
-    configs.refuse(set(found["missing_keys"]), set(found["unexpected_keys"]), source)
+    configs.refuse(set(info["missing_keys"]), set(info["unexpected_keys"]), source)
     if expanding:  # transformers takes tensors of any shape for these
         with torch.device("meta"):
             expected = AutoModelForCausalLM.from_config(network.config)
         configs.check_shapes(expected, network.state_dict(), source)
+        _expand_precisely(network, Path(source))
     return network
+
+
+@torch.no_grad()
+def _expand_precisely(network: PreTrainedModel, folder: Path) -> None:
+    """Expand packed weights anew whose scales the model's type cannot hold.
+
+    transformers rounds such scales to that type before it multiplies; here only the product is rounded.
+    """
+    modules: dict[str, Any] = dict(network.named_modules())
+    shards = [safe_open(shard, framework="pt") for shard in folder.glob("*.safetensors")]
+    where = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118, it is no mapping
+    for packed in (name for name in where if name.endswith(".weight_packed")):
+        prefix = packed.removesuffix("weight_packed")
+        linear = modules.get(prefix.removesuffix("."))
+        scale = where[f"{prefix}weight_scale"].get_tensor(f"{prefix}weight_scale")
+        if linear is None or torch.promote_types(scale.dtype, linear.weight.dtype) == linear.weight.dtype:
+            continue
+        local = {name.removeprefix(prefix): name for name in where if name.startswith(f"{prefix}weight_")}
+        stored = {key: where[name].get_tensor(name) for key, name in local.items()} | {"weight_scale": scale.float()}
+        weights = PackedQuantizationCompressor.decompress(stored, linear.quantization_scheme)
+        linear.weight.copy_(weights["weight"])
 
 
 def _missing(folder: Path) -> set[str]:

@@ -13,26 +13,22 @@ from transformers import PreTrainedModel
 from unicomp_lib.checkpoints import configs, decoder, grid
 from unicomp_lib.checkpoints.grid import Grid
 
-VERSION = "3"
+VERSION = "4"
 
 
 def assign(linear: nn.Linear, codes: torch.Tensor, fitted: Grid) -> None:
     """Give a linear map the weights that its codes represent, and attach the codes for saving."""
-    linear.weight.data.copy_(grid.values(codes, fitted))
+    linear.weight.data.copy_(grid.values(codes, fitted, linear.weight.dtype))
     # On the CPU, as the layer will be when it leaves the accelerator; modules move no plain attributes.
     linear.codes = codes.cpu()
     linear.grid = replace(fitted, scale=fitted.scale.cpu(), zero=fitted.zero.cpu())  # type: ignore[assignment]
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Save codes, scales and zero points packed; everything else in bfloat16. See ``configs.save``."""
+    """Save codes, scales and zero points packed; everything else as it is. See ``configs.save``."""
     maps = decoder.linears(model)
     coded = {name: part for name, part in maps.items() if hasattr(part, "codes")}
-    state = {
-        name: tensor.bfloat16() if tensor.is_floating_point() else tensor
-        for name, tensor in decoder.state(model).items()
-        if name.removesuffix(".weight") not in coded
-    }
+    state = {name: tensor for name, tensor in decoder.state(model).items() if name.removesuffix(".weight") not in coded}
     for name, linear in coded.items():
         state |= _stored(name, linear.codes, linear.grid)  # type: ignore[arg-type]
     configs.save(model, folder, _config(next(iter(coded.values())), [name for name in maps if name not in coded]))
@@ -42,7 +38,7 @@ def save(model: PreTrainedModel, folder: Path) -> None:
 def _stored(name: str, codes: torch.Tensor, fitted: Grid) -> dict[str, torch.Tensor]:
     tensors = {
         "weight_packed": pack_to_int32(codes, fitted.bits),
-        "weight_scale": fitted.scale.bfloat16(),
+        "weight_scale": fitted.scale.to(grid.SCALES[fitted.scales]),
         "weight_shape": torch.tensor(codes.shape),
     }
     if not fitted.symmetric:

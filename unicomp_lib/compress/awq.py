@@ -1,5 +1,7 @@
 """AWQ (Lin et al., 2024, arXiv 2306.00978): protect the weights that multiply large inputs."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -16,7 +18,13 @@ SHRINKS = [1 - step / 20 for step in range(10)]  # shares of a group's range tha
 
 @torch.no_grad()
 def compress(
-    model: PreTrainedModel, tokens: torch.Tensor, *, bits: int = 4, group_size: int = 64, symmetric: bool = False
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    *,
+    bits: int = 4,
+    group_size: int = 64,
+    symmetric: bool = False,
+    scales: str = "bfloat16",
 ) -> PreTrainedModel:
     """Quantize the weights of every linear map of the decoder layers in place and return the model.
 
@@ -24,9 +32,10 @@ def compress(
     inputs are divided by s = m^a and weights multiplied by it before they are rounded, where m is the
     mean magnitude of each input and a the exponent with the least error (equations 4 and 5); then
     each group's range is shrunk where that lowers the error. Layers are quantized in order, each
-    on the outputs of the quantized ones before it. A ``ValueError`` names bits or a group size
-    that are not allowed, a model without foldable norms, or what of it cannot be compressed
-    (``decoder.compressible``).
+    on the outputs of the quantized ones before it. ``scales`` is the type in which groups' scales are
+    saved, see ``grid.SCALES``. A ``ValueError`` names bits, a group size or ``scales`` that are not
+    allowed, a linear map whose inputs are not finite, a model without foldable norms, or what of it
+    cannot be compressed (``decoder.compressible``).
 
     Deviations: all maps are clipped, queries and keys too, which the authors spare since their error
     shows in the attention: here it is measured for each map. Inputs are those that the quantized
@@ -34,29 +43,33 @@ def compress(
     MLP block on a subset of the text; here it is the linear maps' own output error over all the text,
     exact from their Hessian: tr(E H E^T) for an error E of the weights.
     """
-    decoder.compressible(model)
+    known = decoder.linears(decoder.compressible(model))
+    grid.check({name: linear.in_features for name, linear in known.items()}, bits, group_size, scales)
     find = folds.Finder()
-    for _, layer, feed in layers.walk(model, tokens):
+    for index, layer, feed in layers.walk(model, tokens):
         layer_folds = find(layer, feed)
         magnitudes = _Magnitudes()
         statistics = hessian.hessians(feed, magnitudes)
+        hessian.check(statistics, decoder.linears(layer), index)
         for fold in layer_folds:
             shared, magnitude = statistics[fold.readers[0]], magnitudes.mean(fold.readers[0])
             scale = search(
-                folds.weights(layer, fold), shared, magnitude, bits=bits, group_size=group_size, symmetric=symmetric
-            )
+                folds.weights(layer, fold), shared, magnitude, bits=bits, group_size=group_size, symmetric=symmetric,
+                scales=scales,
+            )  # fmt: skip
             folds.apply(layer, fold, scale)
             scaled = shared / scale[:, None] / scale
             statistics |= dict.fromkeys(fold.readers, scaled)
         for name, linear in decoder.linears(layer).items():
-            best = clip(linear.weight.float(), statistics[name], bits=bits, group_size=group_size, symmetric=symmetric)
+            weight = linear.weight.float()
+            best = clip(weight, statistics[name], bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
             packed_integers.assign(linear, grid.codes(linear.weight, best), best)
     return model
 
 
 def search(
     weights: list[torch.Tensor], shared: torch.Tensor, magnitude: torch.Tensor, *, bits: int, group_size: int,
-    symmetric: bool,
+    symmetric: bool, scales: str = "bfloat16",
 ) -> torch.Tensor:  # fmt: skip
     """The scale s (inputs,) with the least output error for ``weights`` (outputs, inputs) that share their inputs.
 
@@ -70,7 +83,7 @@ def search(
         scale = magnitude.clamp(min=1e-4) ** (step / STEPS)
         scale = scale / (scale.max() * scale.min()).sqrt()
         scaled = weight * scale
-        fitted = grid.fit(scaled, bits=bits, group_size=group_size, symmetric=symmetric)
+        fitted = grid.fit(scaled, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
         error = grid.values(grid.codes(scaled, fitted), fitted).float() / scale - weight
         loss = float((error @ shared * error).sum())
         if loss < least:
@@ -78,13 +91,16 @@ def search(
     return best
 
 
-def clip(weight: torch.Tensor, statistics: torch.Tensor, *, bits: int, group_size: int, symmetric: bool) -> Grid:
+def clip(
+    weight: torch.Tensor, statistics: torch.Tensor, *, bits: int, group_size: int, symmetric: bool,
+    scales: str = "bfloat16",
+) -> Grid:  # fmt: skip
     """The grid of ``weight`` (outputs, inputs) whose groups span the share of their range with the least error.
 
     The error of a group is the error of its own contribution to the output, e H_gg e^T.
     """
     outputs, inputs = weight.shape
-    first = grid.fit(weight, bits=bits, group_size=group_size, symmetric=symmetric)
+    first = grid.fit(weight, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
     groups = inputs // group_size
     blocks = statistics.view(groups, group_size, groups, group_size).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     grouped = weight.view(outputs, groups, group_size)
@@ -93,13 +109,13 @@ def clip(weight: torch.Tensor, statistics: torch.Tensor, *, bits: int, group_siz
     for share in SHRINKS:
         low, high = grouped.amin(-1, keepdim=True) * share, grouped.amax(-1, keepdim=True) * share
         clipped = grouped.clamp(low, high).view(outputs, inputs)
-        fitted = grid.fit(clipped, bits=bits, group_size=group_size, symmetric=symmetric)
+        fitted = grid.fit(clipped, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
         error = (grid.values(grid.codes(weight, fitted), fitted).float() - weight).view(outputs, groups, group_size)
         loss = (torch.einsum("ogi,gij->ogj", error, blocks) * error).sum(-1)
         better = loss < least
         scale, zero = torch.where(better, fitted.scale, scale), torch.where(better, fitted.zero, zero)
         least = torch.minimum(loss, least)
-    return Grid(scale, zero, bits, symmetric)
+    return replace(first, scale=scale, zero=zero)
 
 
 class _Magnitudes:

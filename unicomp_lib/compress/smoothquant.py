@@ -5,7 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder, int8
-from unicomp_lib.compress import folds, layers
+from unicomp_lib.compress import folds, hessian, layers
 
 VERSION = "3"
 
@@ -18,7 +18,9 @@ def compress(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5
     difficulty that moves from the inputs to the weights. The authors choose it by family: 0.5 for OPT
     and BLOOM, 0.75 for GLM-130B (their paper), 0.85 for Llama 2 (0.9 for its 70B) and Llama 3, 0.8 for
     Mistral and Mixtral, 0.6 and 0.7 for Falcon 7B and 40B (their README). As in the paper, only norms
-    absorb scales; inputs are then rounded with one scale per token, weights with one per output.
+    absorb scales; inputs are then rounded with one scale per token, weights with one per output. A
+    ``ValueError`` names an ``alpha`` that is not allowed, a linear map whose inputs are not finite, or
+    what of the model cannot be compressed (``decoder.compressible``).
     """
     smooth(model, tokens, alpha=alpha)
     return int8.replace(model)
@@ -31,9 +33,10 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
         raise ValueError(f"alpha={alpha} is not allowed; give the share to move to the weights, from 0 to 1")
     decoder.compressible(model)
     find = folds.Finder()
-    for _, layer, feed in layers.walk(model, tokens, changes=False):
+    for index, layer, feed in layers.walk(model, tokens, changes=False):
         norm_folds = [fold for fold in find(layer, feed) if not isinstance(layer.get_submodule(fold.source), nn.Linear)]
         largest = _largest_inputs(feed)
+        hessian.check(largest, decoder.linears(layer), index)
         for fold in norm_folds:
             folds.apply(layer, fold, scale(largest[fold.readers[0]], folds.weights(layer, fold), alpha))
     return model

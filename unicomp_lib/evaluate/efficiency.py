@@ -236,7 +236,7 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
     if starter and starter.pid:
         hardware.end_with_parent(starter.pid)
     torch.set_num_threads(1)
-    if kernels and hardware.device().type == "cpu" and int4.fits(Path(checkpoint)):
+    if kernels and hardware.device().type == "cpu" and int4.fits(Path(checkpoint), hardware.dtype(precision)):
         model = int4.load(Path(checkpoint), hardware.dtype(precision)).eval()
         tokenizer = models.load_tokenizer(checkpoint)
     else:
