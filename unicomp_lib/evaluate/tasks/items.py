@@ -49,7 +49,10 @@ def items(source: str, data_dir: str = "") -> list[Item]:
     assets or data sets of the hub; a source that is in none of these is a ``ValueError``.
     """
     if source in trustllm.SOURCES:
-        return _shuffled(trustllm.read(source, data_dir), source)
+        records = trustllm.read(source, data_dir)
+        if not records:
+            raise ValueError(f"{trustllm.file(source, data_dir)} holds no items of {source}; restore it")
+        return _shuffled(records, source)
     if source not in SOURCES and source not in folder.FILES:
         known = ", ".join(sorted({*SOURCES, *folder.FILES, *trustllm.SOURCES}))
         raise ValueError(f"source {source!r} is not known; allowed are {known}")
@@ -58,7 +61,11 @@ def items(source: str, data_dir: str = "") -> list[Item]:
         raise ValueError(
             f"no package contains the items of {source}; set data_dir to a folder that contains {folder.FILES[source]}"
         )
-    records = folder.read(path) if path else SOURCES[source]()
+    records = folder.read(path, source) if path else SOURCES[source]()
+    try:
+        folder.checked(records, prompts=False)
+    except ValueError as error:
+        raise ValueError(f"{error}, so {source} cannot be asked") from error
     return _shuffled(records, source.removesuffix(TYPOS))  # with typos: the same sample as without
 
 
