@@ -56,6 +56,15 @@ def test_the_two_scores_of_a_panel_stand_above_each_other_in_their_variants_row(
     assert names == [["all answers", "where neither loops"], ["cut off", "in a loop"], ["ended", "at the limit"]]
 
 
+def test_where_no_length_changes_the_axis_still_spans_a_token_each_way():
+    same = {
+        method: values | {METRICS[0]: (0.0, None, None), METRICS[1]: (0.0, None, None)}
+        for method, values in FULL.items()
+    }
+    left, *_ = drawn(lengths.of(scores(**same), "all"))
+    assert left.get_xlim() == (-1, 1)
+
+
 def test_rows_are_of_one_capability_and_without_siblings_controls_or_single_seeds():
     table = scores(**FULL)
     extra = table.filter(variant="wanda")

@@ -55,16 +55,19 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
         if share:
             panel.set_xlim(-4, 104)
             if table.filter(pl.col("metric").is_in([metric for metric, _ in pair]), pl.col("n") > 0).is_empty():
-                panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", ha="center", va="center")
+                middle = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+                panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", **middle)
         else:
             panel.axvline(0, color=palette.GREY, linewidth=1, zorder=0)
+            low, high = panel.get_xlim()
+            panel.set_xlim(min(low, -1), max(high, 1))  # no fraction of a token fills the axis
         _legend(panel, [what for _, what in pair])
     axes[0].set_yticks(range(len(labels)), list(labels.values()))
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
 
 
 def _mark(method: str, place: int) -> dict[str, Any]:
-    _, colour, marker = palette.METHODS.get(method, (method, *palette.UNLISTED))
+    colour, marker = palette.look(method)
     fill = panels.FILLS[place]
     return {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "", "fillstyle": fill}
 
