@@ -86,7 +86,7 @@ def unpack(packed: PackedTensor) -> torch.Tensor:
     return torch.cat([data >> shift & (2**bits - 1) for shift in range(0, 8, bits)])[: packed.shape[0]]
 
 
-PackedTensor.unpack = unpack  # type: ignore[method-assign]
+PackedTensor.unpack = unpack
 # Nor are products compiled for GPUs: without its extensions quanto multiplies expanded weights.
 importlib.import_module("optimum.quanto.library.extensions.extension")._extensions.clear()
 
