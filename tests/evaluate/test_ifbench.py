@@ -5,6 +5,13 @@ import pytest
 
 from unicomp_lib.evaluate.tasks import ifbench, items
 
+STRICT = ("prompt_level", "instruction_level", "unchecked")
+
+
+def strict(doc, answer):
+    scores = ifbench.followed(doc, [answer])
+    return [scores[name] for name in STRICT]
+
 
 def test_checkers_decide_as_their_instructions_say():
     prompt = "Say something."
@@ -21,8 +28,9 @@ def test_every_item_offered_can_be_checked_without_a_network(monkeypatch):
     monkeypatch.setattr(nltk, "download", lambda *_, **__: pytest.fail("a checker asked the network"))
     for item in items.items("ifbench"):
         shares = ifbench.followed(item, ["A short answer. It has two sentences, no more.\n\n- one\n- two"])
-        assert set(shares) == {"prompt_level", "instruction_level"}
-        assert 0 <= shares["prompt_level"] <= shares["instruction_level"] <= 1
+        assert set(shares) == {*STRICT, "prompt_level_loose", "instruction_level_loose"}
+        assert 0 <= shares["prompt_level"] <= shares["instruction_level"] <= shares["instruction_level_loose"] <= 1
+        assert shares["prompt_level"] <= shares["prompt_level_loose"]
 
 
 def test_all_instructions_must_be_followed_for_the_prompt_to_count():
@@ -32,8 +40,44 @@ def test_all_instructions_must_be_followed_for_the_prompt_to_count():
         "names": ["count:word_count_range", "format:no_whitespace"],
         "arguments": json.dumps([words, none]),
     }
-    assert ifbench.followed(doc, ["two words"]) == {"prompt_level": 0.0, "instruction_level": 0.5}
-    assert ifbench.followed(doc, ["one"]) == {"prompt_level": 1.0, "instruction_level": 1.0}
+    assert strict(doc, "two words") == [0.0, 0.5, 0.0]
+    assert strict(doc, "one") == [1.0, 1.0, 0.0]
+
+
+ODD = [
+    "7",
+    "ok",
+    "1",
+    "...",
+    "**",
+    '"',
+    "\u6771\u4eac",
+    "\n.",
+    "?!",
+    "\u200b",
+    "a" * 50,
+    "- \n- ",
+    "\ud83d",
+    "(",
+    "1. 2. 3.",
+]
+
+
+@pytest.mark.parametrize("answer", ODD)
+def test_no_answer_makes_a_checker_end_the_run(answer):
+    for item in items.items("ifbench"):
+        scores = ifbench.followed(item, [answer])
+        assert 0 <= scores["prompt_level"] <= scores["instruction_level"] <= 1
+        assert scores["prompt_level"] + scores["unchecked"] <= 1
+
+
+def test_a_checker_that_raises_says_not_followed_and_is_counted():
+    overlap = {"percentage": 50, "reference_text": "Say how bread is made."}
+    assert ifbench.check("ratio:overlap", overlap, "p", "ok") is False
+    assert ifbench.check("format:quote_unquote", {}, "p", "1") is False
+    names = ["ratio:overlap", "format:no_whitespace"]
+    doc = {"prompt": "p", "names": names, "arguments": json.dumps([overlap, {}])}
+    assert strict(doc, "ok") == [0.0, 0.5, 1.0]
 
 
 def test_what_the_full_set_needs_is_reported(monkeypatch):
@@ -46,3 +90,23 @@ def test_loading_the_checkers_leaves_the_modules_as_they_were():
     ifbench.registry()
     assert "ifbench" not in sys.modules or sys.modules["ifbench"].__spec__
     assert "spacy" not in sys.modules or sys.modules["spacy"].__spec__
+
+
+def test_a_loose_reading_forgives_what_stands_around_an_answer():
+    doc = {"prompt": "Write.", "names": ["count:word_count_range"], "arguments": '[{"min_words": 3, "max_words": 3}]'}
+    for answer in (
+        "Sure, here it is:\none two three",
+        "one two three\nI hope this helps!",
+        "Sure:\none two three\nBye",
+    ):
+        scores = ifbench.followed(doc, [answer])
+        assert (scores["prompt_level"], scores["prompt_level_loose"]) == (0.0, 1.0), answer
+        assert (scores["instruction_level"], scores["instruction_level_loose"]) == (0.0, 1.0), answer
+    for answer, value in (("one two three", 1.0), ("one two", 0.0), ("", 0.0)):
+        scores = ifbench.followed(doc, [answer])
+        assert scores["prompt_level"] == scores["prompt_level_loose"] == value
+
+
+def test_what_is_loosened_is_never_the_answer_itself_nor_empty():
+    assert ifbench.loosened("one line") == []
+    assert ifbench.loosened("*a*\nb") == ["b", "*a*", "a\nb", "a"]

@@ -13,7 +13,7 @@ from typing import Any
 
 from unicomp_lib.inputs import assets
 
-VERSION = "1"
+VERSION = "2"
 
 # These need a part-of-speech tagger, a word tokenizer, a list of stop words or of syllables from the network.
 DOWNLOADS = {
@@ -25,19 +25,52 @@ DATA = ("tokenizers/punkt_tab", "corpora/stopwords", "taggers/averaged_perceptro
 
 
 def followed(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
-    """lm-eval ``process_results``: whether all instructions are followed, and what share of them (strict)."""
-    instructions = zip(doc["names"], json.loads(doc["arguments"]), strict=True)
-    satisfied = [check(name, kwargs, doc["prompt"], results[0]) for name, kwargs in instructions]
-    return {"prompt_level": float(all(satisfied)), "instruction_level": sum(satisfied) / len(satisfied)}
+    """lm-eval ``process_results``: whether all instructions are followed, and what share of them; strict and loose.
+
+    Loose (IFEval, Zhou et al., arXiv 2311.07911, section 2.2): it is enough that one of ``loosened`` follows an
+    instruction. ``unchecked``: whether a checker raised on the answer, whose instruction then counts as not followed.
+    """
+    instructions = list(zip(doc["names"], json.loads(doc["arguments"]), strict=True))
+    verdicts = [_verdict(name, kwargs, doc["prompt"], results[0]) for name, kwargs in instructions]
+    strict = [verdict is True for verdict in verdicts]
+    loose = [
+        satisfied or any(check(name, kwargs, doc["prompt"], variant) for variant in loosened(results[0]))
+        for satisfied, (name, kwargs) in zip(strict, instructions, strict=True)
+    ]
+    return {
+        "prompt_level": float(all(strict)),
+        "instruction_level": sum(strict) / len(strict),
+        "prompt_level_loose": float(all(loose)),
+        "instruction_level_loose": sum(loose) / len(loose),
+        "unchecked": float(None in verdicts),
+    }
+
+
+def loosened(answer: str) -> list[str]:
+    """An answer without its first line, its last, both, or asterisks: what models add around what was asked."""
+    lines = answer.split("\n")
+    parts = ["\n".join(part).strip() for part in (lines, lines[1:], lines[:-1], lines[1:-1])]
+    variants = [*parts, *(part.replace("*", "") for part in parts)]
+    return [variant for variant in dict.fromkeys(variants) if variant and variant != answer]
 
 
 def check(name: str, kwargs: dict[str, Any], prompt: str, answer: str) -> bool:
-    """Whether an answer follows one instruction, as IFBench's strict evaluation decides it."""
+    """Whether an answer follows one instruction, as IFBench's strict evaluation decides it; not, where that raises."""
+    return _verdict(name, kwargs, prompt, answer) is True
+
+
+def _verdict(name: str, kwargs: dict[str, Any], prompt: str, answer: str) -> bool | None:
+    """None where the checker raises, as some do on an answer without words, sentences or lines."""
     instruction = registry()[name](name)
-    instruction.build_description(**kwargs)
-    if "prompt" in (instruction.get_instruction_args() or {}):
-        instruction.build_description(prompt=prompt)
-    return bool(answer.strip()) and bool(instruction.check_following(answer))
+    if not answer.strip():
+        return False
+    try:
+        instruction.build_description(**kwargs)
+        if "prompt" in (instruction.get_instruction_args() or {}):
+            instruction.build_description(prompt=prompt)
+        return bool(instruction.check_following(answer))
+    except Exception:  # whatever a checker stumbles over
+        return None
 
 
 def require_all() -> None:
