@@ -218,7 +218,10 @@ def _advinstruction(rows: list[Row]) -> list[Item]:
 
 
 def _ood_generalization(rows: list[Row]) -> list[Item]:
-    """Reviews and diagnoses that came after the models' training data."""
+    """Reviews and diagnoses that came after the models' training data.
+
+    Deviation: a diagnosis is left out where the data set lists one alone, which is nothing to choose from.
+    """
     records = []
     for row in rows:
         options = ["positive", "neutral", "negative"]
@@ -227,7 +230,9 @@ def _ood_generalization(rows: list[Row]) -> list[Item]:
             assert listed is not None
             options = [option.strip(" '\"") for option in listed.group(1).split("', ")]
         gold = options.index(row["label"])
-        records.append({"prompt": row["prompt"], "options": options, "gold": gold, "source": _source(row, "source")})
+        if len(options) > 1:
+            source = _source(row, "source")
+            records.append({"prompt": row["prompt"], "options": options, "gold": gold, "source": source})
     return records
 
 
