@@ -1,10 +1,11 @@
 import copy
+import json
 from functools import partial
 
 import families
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from unicomp_lib import hardware
 from unicomp_lib.checkpoints import decoder, grid, models, packed_integers, saving
@@ -92,6 +93,22 @@ def test_more_precise_scales_are_read_back_as_they_were(tmp_path, precision, sca
     assert {part.dtype for name, part in stored.items() if name.endswith("norm.weight")} == {hardware.dtype(precision)}
     again, _ = models.load(str(tmp_path), precision=precision)
     assert torch.equal(again(tokens).logits, model(tokens).logits)
+
+
+@torch.no_grad()
+def test_scales_in_another_file_than_their_codes_are_found(tmp_path):
+    model, tokenizer = models.load(models.TINY)
+    rtn.compress(model, group_size=32, scales="float16")
+    saving.save(model, tokenizer, tmp_path, write=packed_integers.save)
+    stored = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    files = {name: "b.safetensors" if name.endswith("scale") else "a.safetensors" for name in stored}
+    for file in set(files.values()):
+        part = {name: tensor for name, tensor in stored.items() if files[name] == file}
+        save_file(part, tmp_path / file, metadata={"format": "pt"})
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    again, _ = models.load(str(tmp_path))
+    assert torch.equal(again(families.tokens()).logits, model(families.tokens()).logits)
 
 
 @pytest.mark.parametrize("method", [gptq, awq])
