@@ -9,6 +9,8 @@ from unicomp_lib.evaluate.tasks import quantities
 
 # Texts, and the number that each states.
 STATED = [
+    ("23 (boys) + 12 (girls) =", None), ("100 + 36 + 120 = 100 + 36 + 120 = 100 + 36", None), ("22 + 23 + 25 +", None),
+    ("5% of $140 is 0.05 * 140 = 0.05 * 140 =", None),
     ("#### -$5", "-5"), ("#### −3", "-3"), ("The answer is **15**. That is 3 more than 12.", "15"),
     ("The answer is \\boxed{15}. Check: 15-3=12", "15"), ("The answer is 3 * 5 = 15.", "15"),
     ("#### 5 + 10 = 15", "15"), ("#### **15** (3 each)", "15"),

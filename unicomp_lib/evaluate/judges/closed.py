@@ -153,8 +153,8 @@ def named(text: str, options: list[str]) -> int | None:
         if statements.doubted(plain, mention):
             continue
         if statements.denied(plain, mention):
-            opposite = _opposite(name, names, mention.index)
-            affirmed += [] if opposite is None else [mention._replace(index=opposite)]
+            opposite = _opposite(name, names, mention.option)
+            affirmed += [] if opposite is None else [mention._replace(option=opposite)]
         else:
             affirmed.append(mention)
     return statements.settle(plain, affirmed)
@@ -210,7 +210,7 @@ def _rating(text: str) -> float | None:
         return float(list(_RATINGS.values())[index])
     found = quantities.numbers(_SCALE.sub(" ", plain.replace("\u2212", "-")))
     values = [number.value for number in found if number.value is not None]
-    return float(min(max(values[0], -100), 100)) if values else None
+    return min(max(float(values[0]), -100.0), 100.0) if values else None
 
 
 def _right(choice: int | None, gold: int) -> Verdict:

@@ -67,7 +67,7 @@ def _is_label(text: str, mention: Mention, choices: list[str]) -> bool:
     left, right = text[max(0, mention.start - 60) : mention.start], text[mention.end : mention.end + 200]
     if re.match(r"\s?[)\]}]", right) and re.search(r"(?:[(\[{]\s?|^|[\s:,])$", left):
         return True
-    follows = re.match(rf"[\s.:,;)-]*{_pattern(choices[mention.index])}", right, re.IGNORECASE) is not None
+    follows = re.match(rf"[\s.:,;)-]*{_pattern(choices[mention.option])}", right, re.IGNORECASE) is not None
     article = text[mention.start].lower() in "aeioy"
     free = re.match(rf"[^\S\n]+[{_LATIN}]", right) is None or _GOES_ON.match(right) is not None or follows
     if _NAMED.search(left):
@@ -110,8 +110,8 @@ def _merged(text: str, mentions: list[Mention]) -> list[Mention]:
     """Mentions in order, a letter and its option's words after it as one."""
     merged: list[Mention] = []
     for mention in mentions:
-        if merged and merged[-1].index == mention.index and _BETWEEN.fullmatch(text, merged[-1].end, mention.start):
-            mention = Mention(mention.index, merged.pop().start, mention.end)
+        if merged and merged[-1].option == mention.option and _BETWEEN.fullmatch(text, merged[-1].end, mention.start):
+            mention = Mention(mention.option, merged.pop().start, mention.end)
         merged.append(mention)
     return merged
 
@@ -140,7 +140,7 @@ def _contradicted(text: str, label: Mention, words: list[Mention]) -> bool:
     """Whether a letter is followed by exactly the words of another option: "B. a knife" where B is a pillow."""
     for mention in words:
         between = _BETWEEN.fullmatch(text, label.end, mention.start)
-        if mention.start >= label.end and between and mention.index != label.index:
+        if mention.start >= label.end and between and mention.option != label.option:
             marked = re.match(r"[\s)\]]*[.:)\]-]", text[label.end :]) is not None
             return marked and re.match(r"\W*(?:[.!?\n]|$)", text[mention.end :][:20]) is not None
     return False

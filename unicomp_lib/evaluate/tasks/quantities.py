@@ -35,7 +35,8 @@ _SCALE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10*
 
 # What a sentence says beside its number: in brackets, or after these words, up to a conclusion.
 _ASIDE = re.compile(
-    r"\((?=[^()]*[^\W\d]|[^()]*\d\s*[-+*/×=])[^()]*\)|,?\s*\b(?:which|because|since|i\.e\.|that is|compared|rather than|instead of|not counting"
+    r"\((?=[^()]*[^\W\d]|[^()]*\d\s*[-+*/×=])[^()]*\)"
+    r"|,?\s*\b(?:which|because|since|i\.e\.|that is|compared|rather than|instead of|not counting"
     r"|given that|as there)\b"
     r".*?(?=,?\s*\b(?:so|therefore|thus|hence)\b|$)"
     r"|,\s*(?:or\s+)?\S{1,12} (?:more|less|fewer|times|times more|higher|lower) than\b.*?(?=,|$)",
@@ -52,6 +53,7 @@ _ANSWER = re.compile(
 )
 _RUN_ON = re.compile(r"\n\s*(?:Question|Q|Problem)\s*\d*:")
 _SENTENCE = re.compile(r"(?:(?<![A-Z])[.!?](?=\s|$)|[\n。！？])")
+_OPERATOR = re.compile(r"[^\d=]{0,20}?(?:[-+*/×÷]|\\times|\\cdot)[^\d=]{0,20}")
 _LEADS = re.compile(
     r"(?:[\s:=$~≈(]|\b(?:a|an|the|about|approximately|roughly|exactly|therefore|total|of|only|just|equal|to|thus|is"
     r"|answer)\b|\\approx)*",
@@ -152,11 +154,11 @@ def _of_statement(text: str, whole: bool) -> Found | None:
     """The number that stands right after an answer's mark, or is the result of what does."""
     sentence = _sentences(text)[0] if text.strip() else ""
     sentence = _ASIDE.sub(" ", sentence)
-    if "=" in sentence:
-        return _of_equation(sentence, whole)
     found = _numbers(sentence, whole)
     if not found:
         return None
+    if "=" in sentence:
+        return _of_equation(sentence, whole)
     first = found[0]
     if _LEADS.fullmatch(sentence[: first.start]):
         rest = sentence[first.end :]
@@ -180,17 +182,23 @@ def _of_last_sentence(text: str, whole: bool) -> Fraction | None:
         for version in (_ADJUNCT.sub(" ", _ASIDE.sub(" ", sentence)), sentence):
             found = _numbers(version, whole)
             if found:
-                return (_of_equation(version, whole) if "=" in version else None or _concluding(version, found)).value
+                return (_of_equation(version, whole) if "=" in version else _concluding(version, found)).value
     return None
 
 
-def _of_equation(sentence: str, whole: bool) -> Found | None:
-    """The last side of an equation that is a single number, else the number that stands after its last sign."""
-    sides = [_numbers(re.sub(r"^\s*([-+])\s+(?=\S?\d)", r"\1", side), whole) for side in sentence.split("=")]
+def _of_equation(sentence: str, whole: bool) -> Found:
+    """The last side of an equation that is a single number, else the first number of its last side.
+
+    None where that is missing, or is an expression without its result: the equation was cut.
+    """
+    texts = [re.sub(r"^\s*([-+])\s+(?=\S?\d)", r"\1", side) for side in sentence.split("=")]
+    sides = [_numbers(side, whole) for side in texts]
     single = [side[0] for side in sides if len(side) == 1]
     if single:
         return single[-1]
-    return next((side[0] for side in reversed(sides) if side), None)
+    if not sides[-1] or _OPERATOR.fullmatch(texts[-1][sides[-1][0].end : sides[-1][1].start]):
+        return Found(None, len(sentence), len(sentence))
+    return sides[-1][0]
 
 
 def _numbers(text: str, whole: bool) -> list[Found]:

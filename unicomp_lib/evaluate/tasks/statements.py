@@ -18,9 +18,9 @@ _WINDOW = 120  # characters before and after a mention that decide what is said 
 
 
 class Mention(NamedTuple):
-    """Where a text names option ``index``: ``text[start:end]``."""
+    """Where a text names an option, given by its index: ``text[start:end]``."""
 
-    index: int
+    option: int
     start: int
     end: int
 
@@ -193,12 +193,12 @@ def decide(text: str, mentions: Sequence[Mention]) -> int | None:
 def settle(text: str, mentions: Sequence[Mention]) -> int | None:
     """Of mentions that nothing denies, the one option stated, or mentioned where none is stated."""
     kept = [mention for mention in mentions if not taken_back(text, mention)]
-    stated = {mention.index for mention in kept if states(text, mention)} | _joined(text, kept)
+    stated = {mention.option for mention in kept if states(text, mention)} | _joined(text, kept)
     if stated:
         return stated.pop() if len(stated) == 1 else None
     if len(kept) < len(mentions):
         return None
-    named = {mention.index for mention in kept}
+    named = {mention.option for mention in kept}
     return named.pop() if len(named) == 1 else None
 
 
@@ -253,9 +253,9 @@ def _joined(text: str, mentions: Sequence[Mention]) -> set[int]:
     """Options named in one breath with another: "A or B", "A, B and C"."""
     pairs = itertools.pairwise(mentions)
     joined = [
-        {one.index, other.index}
+        {one.option, other.option}
         for one, other in pairs
-        if one.index != other.index and _JOINS.fullmatch(text, one.end, other.start)
+        if one.option != other.option and _JOINS.fullmatch(text, one.end, other.start)
     ]
     return set().union(*joined)
 
