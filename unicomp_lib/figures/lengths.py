@@ -55,7 +55,7 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
         if share:
             panel.set_xlim(-4, 104)
             if table.filter(pl.col("metric").is_in([metric for metric, _ in pair]), pl.col("n") > 0).is_empty():
-                middle = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+                middle: dict[str, Any] = {"ha": "center", "va": "center", "backgroundcolor": "white"}
                 panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", **middle)
         else:
             panel.axvline(0, color=palette.GREY, linewidth=1, zorder=0)
@@ -79,5 +79,5 @@ def _legend(axes: Axes, names: list[str]) -> None:
         for fill in panels.FILLS[: len(names)]
     ]
     below = axes.transAxes + ScaledTranslation(0, -0.42, axes.figure.dpi_scale_trans)
-    place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "bbox_transform": below}
-    axes.legend(marks, names, fontsize=7, frameon=False, **place)
+    place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+    axes.legend(marks, names, fontsize=7, frameon=False, loc="upper center", **place)
