@@ -25,6 +25,10 @@ SCORES = {
     "label": pl.String, "sibling": pl.String, "rate": pl.Float64, "schedule": pl.String, "control": pl.String,
     "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String, "metric": pl.String,
     "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "n": pl.Int64, "chance": pl.Float64,
+    "reason": pl.String,  # why there is no value, or no interval, or of what the value is; null where all is plain
+    # Who judged a task, and how well that judge agrees with labelled answers (``evaluate.judged``).
+    "judge": pl.String, "kappa": pl.Float64, "kappa_low": pl.Float64, "kappa_high": pl.Float64, "labels": pl.Int64,
+    "labelled_by": pl.String,
 }  # fmt: skip
 
 
@@ -61,9 +65,11 @@ def scores(rows: Iterable[Mapping[str, Any]], variants: Variants) -> pl.DataFram
 
     A variant of which ``variants`` holds nothing is called by its own name, and has no sibling, rate or schedule.
     """
-    unknown = {"sibling": "", "rate": None, "schedule": "", "control": ""}
+    unknown = {"sibling": "", "rate": None, "schedule": "", "control": "", "reason": None}
+    unknown |= dict.fromkeys(("judge", "kappa", "kappa_low", "kappa_high", "labels", "labelled_by"))
     full = ({"label": row["variant"], **unknown, **variants.get(row["variant"], {}), **row} for row in rows)
-    return pl.DataFrame([{name: row[name] for name in SCORES} for row in full], schema=SCORES)
+    table = pl.DataFrame([{name: row[name] for name in SCORES} for row in full], schema=SCORES)
+    return table.with_columns(pl.col("value", "low", "high").fill_nan(None))
 
 
 def measurements(rows: pl.DataFrame, *, dimension: str, task: str) -> pl.DataFrame:

@@ -168,8 +168,8 @@ def test_a_dense_score_at_chance_gives_no_retention():
     guess = [1, 0, 0, 0] * 25
     found = scoring.score(pl.concat([rows(guess, "dense"), rows(guess, "wanda-50")]), FACTS)
     retention = one(found, metric="retention", capability="knowledge", format="all", variant="wanda-50", seed=0)
-    assert np.isnan(retention["value"])
-    assert retention["n"] == 0
+    assert retention["value"] is None
+    assert (retention["n"], retention["reason"]) == (0, "dense is not clearly above chance")
 
 
 def test_seeds_are_pooled_item_by_item():
@@ -202,9 +202,11 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     found = scoring.fidelity(measured(parts, "fidelity"), FACTS)
     assert one(found, metric="perplexity", seed=0)["value"] == pytest.approx(np.exp(2.0))
     agreement = one(found, metric="agreement", seed=0)
-    assert (agreement["value"], agreement["low"], agreement["high"]) == (1, 1, 1)
+    assert (agreement["value"], agreement["low"], agreement["reason"]) == (1, None, "all values are equal")
     ratio = one(found, metric="perplexity_ratio", seed=0)
-    assert (ratio["value"], ratio["low"]) == (pytest.approx(np.exp(0.5)), pytest.approx(np.exp(0.5)))
+    assert (ratio["value"], ratio["low"]) == (pytest.approx(np.exp(0.5)), None)
+    perplexity = one(found, metric="perplexity", seed=0)
+    assert perplexity["low"] < perplexity["value"] < perplexity["high"]
 
 
 def test_efficiency_ratios_are_taken_repeat_by_repeat():
@@ -223,7 +225,7 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
     assert one(found, metric="decode_of_limit", seed=0)["value"] == pytest.approx(0.8)
     size = one(found, metric="bytes_on_disk", seed=0)
     assert size["value"] == 50
-    assert np.isnan(size["low"])
+    assert (size["low"], size["reason"]) == (None, "measured once")
 
 
 def test_languages_have_rows_of_their_own_in_each_format():
@@ -249,3 +251,98 @@ def test_languages_have_rows_of_their_own_in_each_format():
     assert (
         len(found.filter(metric="retention", capability="multilingual", format="all", variant="wanda-50", seed=0)) == 1
     )
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf")])
+def test_a_value_that_is_none_costs_its_own_cell_alone_and_is_named(bad, capsys):
+    def two(variant, seed=0, value=None):
+        parts = [rows([1] * 60 + [0] * 40, variant, seed, task=f"{name}_cloze") for name in ("t", "u")]
+        hole = (pl.col("task") == "t_cloze") & (pl.col("doc_id") == 5)
+        table = pl.concat(parts)
+        return (
+            table
+            if variant == "dense"
+            else table.with_columns(
+                value=pl.when(hole & pl.lit(seed == 1)).then(pl.lit(value, dtype=pl.Float64)).otherwise("value")
+            )
+        )
+
+    cells = [two("dense"), two("wanda-50", 0), two("wanda-50", 1, bad), two("rtn-int4")]
+    found = scoring.score(pl.concat(cells), FACTS)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"m, wanda-50, 1: t_cloze, acc_norm: item 5 is {bad}; no score is given"
+    told = "1 of 100 items has no value"
+    for seed in (1, None):
+        mine = {"variant": "wanda-50", "seed": seed}
+        for metric in ("acc_norm", "difference", "flips_lost", "detectable"):
+            row = one(found, metric=metric, task="t_cloze", **mine)
+            assert (row["value"], row["low"], row["reason"]) == (None, None, told)
+            assert one(found, metric=metric, task="u_cloze", **mine)["value"] is not None
+        whole = one(found, metric="retention", capability="knowledge", format="all", **mine)
+        assert (whole["value"], whole["n"]) == (1, 100)
+        assert whole["reason"] == "without t_cloze: not all items have a value"
+    for variant in ("wanda-50", "rtn-int4"):
+        assert one(found, metric="acc_norm", task="t_cloze", variant=variant, seed=0)["value"] == 0.6
+    floats = found.select("value", "low", "high")
+    assert not any(floats[name].is_nan().any() or floats[name].is_infinite().any() for name in floats.columns)
+
+
+def test_a_value_that_dense_lacks_leaves_the_others_their_own_scores(capsys):
+    dense = rows(DENSE, "dense").with_columns(value=pl.when(pl.col("doc_id") > 0).then("value"))
+    found = scoring.score(pl.concat([dense, rows(DENSE, "wanda-50")]), FACTS)
+    assert "m, dense, 0: t_cloze, acc_norm: item 0 is None" in capsys.readouterr().out
+    mine = {"variant": "wanda-50", "seed": 0}
+    assert one(found, metric="acc_norm", **mine)["value"] == 0.8
+    for metric in ("difference", "dense", "mcnemar_p"):
+        assert one(found, metric=metric, **mine)["reason"] == "1 of 100 items has no value"
+
+
+def test_a_task_without_a_judge_says_so(capsys):
+    why = "not judged without an endpoint: kappa of rules is 0.3, below 0.6"
+    cells = [
+        rows(DENSE, variant, seed).with_columns(value=pl.lit(None, dtype=pl.Float64), judge=pl.lit(why))
+        for variant, seed in (("dense", 0), ("wanda-50", 0), ("wanda-50", 1))
+    ]
+    others = [
+        rows(DENSE, variant, seed, task="u_cloze") for variant, seed in (("dense", 0), ("wanda-50", 0), ("wanda-50", 1))
+    ]
+    found = scoring.score(pl.concat([*cells, *others]), FACTS)
+    assert capsys.readouterr().out.count(f"t_cloze, acc_norm: {why}; no score is given") == 3
+    for seed in (0, 1, None):
+        mine = {"variant": "wanda-50", "seed": seed}
+        assert one(found, metric="acc_norm", task="t_cloze", **mine)["reason"] == why
+        assert one(found, metric="retention", capability="all", **mine)["value"] == 1
+
+
+def test_dense_compared_with_itself_is_no_estimate():
+    found = scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE, "dense-rerun")]), FACTS)
+    for metric, value in (("difference", 0), ("retention", 1), ("flips_lost", 0)):
+        where = {"metric": metric, "seed": 0, "capability": "knowledge", "format": "cloze"}
+        row = one(found, variant="dense", **where)
+        assert (row["value"], row["low"], row["reason"]) == (value, None, "dense itself")
+        again = one(found, variant="dense-rerun", **where)
+        assert again["value"] == value
+        assert again["high"] - again["low"] > 0.01  # the same answers, of as many items
+    assert one(found, metric="dense", variant="dense", seed=0)["low"] < 0.8
+
+
+def test_no_interval_of_a_table_has_no_width():
+    for count in (1, 2, 5, 20):
+        cells = [rows([1] * count, "dense"), rows([0] * count, "wanda-50"), rows([1] * count, "rtn-int4")]
+        bits = [
+            rows([factor] * count, variant, metric="bits_per_byte")
+            for variant, factor in (("dense", 1), ("wanda-50", 2), ("rtn-int4", 1))
+        ]
+        found = scoring.score(pl.concat([*cells, *bits]), FACTS)
+        assert found.filter(pl.col("high") - pl.col("low") < 1e-3).is_empty()
+        plain = found.filter(pl.col("low").is_null(), pl.col("reason").is_null())["metric"].unique()
+        assert set(plain) <= {"detectable", "mcnemar_p", "mcnemar_mid_p", "mcnemar_p_holm"}
+
+
+def test_repeats_without_a_value_cost_their_metric_alone(capsys):
+    parts = {"decode": [10.0, float("nan"), 30.0], "prefill": [1.0, 2.0, 3.0], "prefill_dense": [0.0, 1.0, 1.0]}
+    found = scoring.efficiency(measured(parts, "efficiency"), FACTS)
+    assert "m, wanda-50, 0: t, decode: item 1 is nan" in capsys.readouterr().out
+    assert one(found, metric="decode", seed=0)["reason"] == "1 of 3 items has no value"
+    assert one(found, metric="prefill", seed=0)["value"] == 2
+    assert one(found, metric="prefill_ratio", seed=0)["value"] is None

@@ -1,20 +1,28 @@
+import runpy
 from dataclasses import astuple
 
 import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats import contingency_tables, multitest
+from statsmodels.stats import proportion as statsmodels_proportion
 
+from unicomp_lib import paths
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Part
 
+bench = runpy.run_path(str(paths.project() / "bench" / "coverage.py"))
 
-@pytest.mark.parametrize(("right", "n"), [(0, 12), (0, 100), (7, 20), (150, 200), (40, 40)])
-def test_proportion_is_wilsons_interval(right, n):
-    estimate = statistics.proportion(np.repeat([1.0, 0.0], [right, n - right]))
-    assert estimate.low <= estimate.value <= estimate.high
-    low, high = stats.binomtest(right, n).proportion_ci(0.95, method="wilson")
-    assert (estimate.low, estimate.high) == (pytest.approx(low, abs=1e-9), pytest.approx(high, abs=1e-9))
+
+@pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (0, 12), (0, 100), (7, 20), (150, 200), (40, 40)])
+def test_the_interval_of_a_share_is_exact(right, n):
+    values = np.repeat([1.0, 0.0], [right, n - right])
+    theirs = stats.binomtest(right, n).proportion_ci(0.95, method="exact")
+    beta = statsmodels_proportion.proportion_confint(right, n, method="beta")
+    for ours in (statistics.proportion(values), statistics.mean(values, np.arange(n))):
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+        assert (ours.low, ours.high) == pytest.approx(beta)
+        assert ours.low <= ours.value <= ours.high
 
 
 def test_bootstrap_of_a_mean_agrees_with_scipy():
@@ -28,7 +36,145 @@ def test_bootstrap_of_a_mean_agrees_with_scipy():
 def test_equal_answers_in_few_clusters_are_no_certainty():
     estimate = statistics.mean(np.zeros(48), np.repeat(np.arange(6), 8))
     assert (estimate.value, estimate.low) == (0, 0)
-    assert estimate.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="wilson").high)
+    assert estimate.high == pytest.approx(stats.binomtest(0, 6).proportion_ci(0.95, method="exact").high)
+
+
+def test_items_of_one_cluster_count_as_few_and_unrelated_ones_as_many():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(40), 5)
+    width = {}
+    for name, share in {"alike": np.repeat(rng.integers(2, size=40), 5), "unrelated": np.full(200, 0.5)}.items():
+        estimate = statistics.mean((rng.random(200) < share).astype(float), clusters)
+        width[name] = estimate.high - estimate.low
+    few, many = (2 * stats.binomtest(n // 2, n).proportion_ci(0.95).high - 1 for n in (40, 200))
+    assert width["alike"] == pytest.approx(few, rel=0.05)
+    assert many - 1e-9 <= width["unrelated"] < 0.7 * few
+    one = statistics.mean(np.tile([0.0, 1.0], 10), np.zeros(20))  # a cluster alone counts as one
+    assert one.high - one.low > 0.9
+    large = np.repeat(np.arange(6), [100, 1, 1, 1, 1, 1])  # as does one beside which the others hardly count
+    estimate = statistics.mean((np.arange(105) % 2).astype(float), large)
+    assert estimate.high - estimate.low > 0.85
+
+
+def newcombe(both, lost, gained, none):
+    """Newcombe's method 10 of counts, written out with the exact limits of scipy."""
+    n = both + lost + gained + none
+    ours, theirs = both + gained, both + lost
+    (low, high), (low_dense, high_dense) = (
+        stats.binomtest(right, n).proportion_ci(0.95, method="exact") for right in (ours, theirs)
+    )
+    product = both * none - lost * gained
+    product = max(product - n / 2, 0) if product > 0 else product
+    margins = np.sqrt(float(theirs * (n - theirs) * ours * (n - ours)))
+    phi = product / margins if margins else 0
+    down, up, rise, fall = ours / n - low, high_dense - theirs / n, high - ours / n, theirs / n - low_dense
+    change = (ours - theirs) / n
+    return (
+        change - np.sqrt(down**2 - 2 * phi * down * up + up**2),
+        change + np.sqrt(rise**2 - 2 * phi * rise * fall + fall**2),
+    )
+
+
+@pytest.mark.parametrize(
+    "counts", [(0, 20, 0, 0), (20, 0, 0, 0), (0, 0, 0, 20), (0, 1, 0, 0), (12, 5, 1, 2), (40, 10, 3, 47), (0, 3, 3, 0)]
+)
+def test_a_difference_of_answers_is_newcombes(counts):
+    compressed = np.repeat([1.0, 0.0, 1.0, 0.0], counts)
+    dense = np.repeat([1.0, 1.0, 0.0, 0.0], counts)
+    estimate = statistics.difference(compressed, dense, np.arange(sum(counts)))
+    low, high = newcombe(*counts)
+    assert (estimate.low, estimate.high) == pytest.approx((max(low, -1), min(high, 1)))
+    assert estimate.low <= estimate.value <= estimate.high
+    assert estimate.high - estimate.low > 0.1
+
+
+def test_newcombes_own_example_is_met_but_for_the_exact_limits():
+    # Table II of Newcombe (1998): 36 both, 12 and 2, 0; by his score limits 0.0569 to 0.3404.
+    estimate = statistics.difference(
+        np.repeat([1.0, 1.0, 0.0, 0.0], [36, 12, 2, 0]), np.repeat([1.0, 0.0, 1.0, 0.0], [36, 12, 2, 0]), np.arange(50)
+    )
+    assert estimate.value == pytest.approx(0.2)
+    assert (estimate.low, estimate.high) == (pytest.approx(0.0569, abs=0.02), pytest.approx(0.3404, abs=0.02))
+
+
+def test_what_has_nothing_to_go_by_has_no_interval_and_says_why():
+    ones, names = np.ones(20), np.arange(20).astype(str)
+    half = Part(np.full(6, 3.0), np.full(6, 2.0), names[:6], 0)
+    one = Part(np.array([2.0]), np.array([1.0]), names[:1], 0)
+    bad = np.r_[np.nan, ones[1:]]
+    for estimate, value, reason in (
+        (statistics.bootstrap(np.array([0.37]), names[:1]), 0.37, "one cluster"),
+        (statistics.bootstrap(np.arange(4.0), np.zeros(4)), 1.5, "one cluster"),
+        (statistics.bootstrap(ones, names), 1, "all values are equal"),
+        (statistics.growth([(1.0, [one])]), np.log(2), "a task with one cluster"),
+        (statistics.growth([(1.0, [half])]), np.log(1.5), "no spread to tell an interval from"),
+        (statistics.growth([(1.0, [])]), np.nan, "no task to compare"),
+        (statistics.mean(bad, names), np.nan, "1 of 20 items has no value"),
+        (statistics.difference(ones, np.r_[np.inf, np.inf, ones[2:]], names), np.nan, "2 of 20 items have no value"),
+        (statistics.retention([Part(bad, ones, names, 0.25)]), np.nan, "1 of 20 items has no value"),
+        (statistics.mean(ones * np.nan, names), np.nan, "no item has a value"),
+        (statistics.retention([Part(ones[:2], ones[:2], names[:2], 0.5)]), np.nan, "dense is not clearly above chance"),
+        (statistics.spread(np.array([0.5, 0.5])), 0, "all seeds have the same score"),
+        (statistics.middle(np.array([2.0])), 2, "measured once"),
+        (statistics.middle(np.array([2.0, 2.0])), 2, "all repeats are equal"),
+    ):
+        assert estimate.value == pytest.approx(value, nan_ok=True)
+        assert np.isnan([estimate.low, estimate.high]).all()
+        assert estimate.reason == reason
+
+
+def test_the_range_of_repeats_stands_about_their_median():
+    assert astuple(statistics.middle(np.array([3.0, 1.0, 2.0, 9.0]))) == (2.5, 1, 9, "")
+
+
+@pytest.mark.parametrize(
+    ("values", "number"),
+    [([0, 1], 1), ([0, 0.5], 2), ([1 / 3, 1], 3), ([0.1, 0.2], 10), ([0.37], 0), ([0, 2], 0), ([-1, 1], 0)],
+)
+def test_means_of_outcomes_over_seeds_are_known_as_such(values, number):
+    assert statistics.outcomes(np.array(values, dtype=float)) == number
+
+
+def test_several_seeds_tell_no_less_than_one_and_no_more_than_all_their_answers():
+    rng = np.random.default_rng(3)
+    seeds = (rng.random((3, 60)) < 0.7).astype(float)  # unrelated from seed to seed
+    one, three = (statistics.mean(values, np.arange(60)) for values in (seeds[0], seeds.mean(axis=0)))
+    assert three.high - three.low < 0.7 * (one.high - one.low)
+    apart = np.full(20, 0.5)  # of two seeds always one is right
+    assert statistics.mean(apart, np.arange(20)).high > 0.7
+    change = statistics.difference(apart, np.ones(20), np.arange(20))
+    assert change.high - change.low > 0.2
+
+
+def test_draws_are_kept_up_to_a_number_of_bytes(monkeypatch):
+    assert statistics.CACHE_BYTES == 64 * 2**20
+    monkeypatch.setattr(statistics, "CACHE_BYTES", 2**20)
+    statistics._kept.clear()
+    for count in range(10, 34):
+        statistics.resampled_means(np.arange(count, dtype=float)[:, None], np.arange(count))
+        assert sum(kept.nbytes for kept in statistics._kept.values()) <= 2**20
+    assert len(statistics._kept) > 2
+    assert statistics._draws(33, 0) is statistics._draws(33, 0)
+    assert statistics._draws(120, 0).shape == (10_000, 120)  # alone more than may be kept
+    assert sum(kept.nbytes for kept in statistics._kept.values()) <= 2**20
+
+
+# A few cells of the tables in docs/reading_the_numbers.md; bench/coverage.py makes all of them.
+@pytest.mark.parametrize("n", [1, 2, 5, 20])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["share", "difference", "difference, dense all right", "share, clustered"])
+def test_no_interval_of_answers_claims_too_much(kind, share, n):
+    drawn = [bench["OUTCOMES"][kind](np.random.default_rng(seed), n, share) for seed in range(100)]
+    assert np.mean([estimate.low - 1e-9 <= truth <= estimate.high + 1e-9 for estimate, truth in drawn]) >= 0.92
+    assert min(estimate.high - estimate.low for estimate, _ in drawn) > 0.05
+
+
+@pytest.mark.parametrize("n", [5, 20])
+@pytest.mark.parametrize("kind", ["mean", "difference", "growth, five tasks", "rank correlation", "kappa"])
+def test_no_interval_of_values_claims_too_much(kind, n):
+    drawn = [bench["VALUES"][kind](np.random.default_rng(seed), n) for seed in range(100)]
+    held = [estimate.low <= truth <= estimate.high for estimate, truth in drawn if not np.isnan(estimate.low)]
+    assert np.mean(held) >= 0.86  # of the skewed values the mean of five is 0.90
 
 
 def coverage(draw, truth, rounds=1000):
@@ -92,7 +238,8 @@ def test_interaction_interval_covers_and_the_same_items_are_paired():
     assert 0.93 <= coverage(lambda rng: statistics.contrast(groups(rng, shared=True)), truth, rounds=500) <= 0.975
     same = groups(np.random.default_rng(0), shared=True)
     mirrored = [(1.0, same[0][1]), (-1.0, same[0][1])]
-    assert statistics.contrast(mirrored) == statistics.Estimate(0.0, 0.0, 0.0)
+    same_again = statistics.contrast(mirrored)  # exactly nothing, which no sample could tell
+    assert (same_again.value, same_again.reason) == (0, "no spread to tell an interval from")
 
 
 def test_growth_is_the_log_ratio_and_its_interval_covers():
@@ -113,7 +260,8 @@ def test_retention_is_one_for_the_same_answers_and_zero_at_chance():
     dense = np.repeat([1.0, 0.0], [60, 40])
     clusters = np.arange(100).astype(str)
     same = statistics.retention([Part(dense, dense, clusters, 0.25)])
-    assert (same.value, same.low, same.high) == (1, 1, 1)
+    assert same.value == 1
+    assert 0.9 < same.low < 1 < same.high < 1.1
     chance = np.tile([1.0, 0.0, 0.0, 0.0], 25)
     assert statistics.retention([Part(chance, dense, clusters, 0.25)]).value == 0
     assert np.isnan(statistics.retention([]).value)
@@ -133,7 +281,10 @@ def test_no_right_answer_at_all_is_no_certainty():
     dense = np.repeat([1.0, 0.0], [40, 60])
     estimate = statistics.retention([Part(np.zeros(100), dense, np.arange(100).astype(str), 0.0)])
     assert estimate.value == 0
+    assert estimate.low == 0
     assert 0.02 < estimate.high < 0.15
+    never = statistics.retention([Part(np.zeros(100), dense, np.arange(100).astype(str), 0.25)])
+    assert never.low == pytest.approx(never.value)  # no answer right is the worst there can be
 
 
 def test_tasks_that_share_clusters_are_resampled_together():
@@ -151,9 +302,9 @@ def test_tasks_that_share_clusters_are_resampled_together():
 
 
 def test_draws_without_an_item_of_a_small_task_do_not_count_as_its_score():
-    few, many = (Part(np.full(n, 0.4), np.full(n, 0.8), np.arange(n).astype(str), chance=0.25) for n in (3, 12))
-    assert astuple(statistics.growth([(1.0, [few, many])])) == pytest.approx((np.log(0.5),) * 3)
-    assert astuple(statistics.retention([few, many])) == pytest.approx((3 / 11,) * 3)
+    few, many = (Part(np.full(n, 0.43), np.full(n, 0.86), np.arange(n).astype(str), chance=0.25) for n in (3, 12))
+    _, resampled = statistics.resample([few, many])
+    np.testing.assert_allclose(resampled[:, 0], np.tile([0.43, 0.86], (len(resampled), 1)))
 
 
 def test_a_difference_is_paired():
@@ -162,6 +313,15 @@ def test_a_difference_is_paired():
     estimate = statistics.difference(dense + 0.5 + rng.normal(scale=0.1, size=200), dense, np.arange(200))
     assert estimate.low > 0.4
     assert estimate.high < 0.6
+
+
+@pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 1), (12, 30), (7, 7)])
+def test_mid_p_counts_half_of_what_was_seen(lost, gained):
+    n = lost + gained
+    chances = {change: stats.binom.pmf(change, n, 0.5) for change in range(n + 1)}
+    further = sum(p for change, p in chances.items() if abs(2 * change - n) > abs(lost - gained))
+    as_far = sum(p for change, p in chances.items() if abs(2 * change - n) == abs(lost - gained))
+    assert statistics.mcnemar_mid(lost, gained) == pytest.approx(further + 0.5 * as_far if n else 1)
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(0, 0), (1, 0), (5, 1), (12, 30), (7, 7)])
@@ -222,5 +382,10 @@ def test_the_rank_correlation_is_spearmans():
     estimate = statistics.rank_correlation(x, y)
     assert estimate.value == pytest.approx(stats.spearmanr(x, y).statistic)
     assert estimate.low < estimate.value < estimate.high
-    assert statistics.rank_correlation(x, x).low == pytest.approx(1)
+    assert 0.98 < statistics.rank_correlation(x, x).low < 1 == statistics.rank_correlation(x, x).value
+    few = statistics.rank_correlation(np.arange(4.0), np.arange(4.0))
+    assert (few.value, few.high) == (1, 1)
+    assert few.low < 0  # one order in 24 is this one
+    assert statistics.rank_correlation(np.r_[x, np.nan], np.r_[y, 1.0]) == estimate
+    assert np.isnan(statistics.rank_correlation(x, np.ones(18)).value)
     assert np.isnan(statistics.rank_correlation(x[:3], y[:3]).value)

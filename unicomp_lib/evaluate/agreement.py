@@ -5,7 +5,7 @@ import numpy as np
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "2"
+VERSION = "3"
 
 
 def accuracy(judge: np.ndarray, human: np.ndarray) -> Estimate:
@@ -14,22 +14,22 @@ def accuracy(judge: np.ndarray, human: np.ndarray) -> Estimate:
 
 
 def kappa(judge: np.ndarray, human: np.ndarray, clusters: np.ndarray | None = None) -> Estimate:
-    """Cohen's kappa of 0/1 verdicts (Cohen, 1960), with a bootstrap interval over answers or their ``clusters``.
+    """Cohen's kappa of 0/1 verdicts (Cohen, 1960), with an interval over answers or their ``clusters``.
 
     1 is full agreement, 0 the agreement that two judges with these rates reach by chance. Undefined where both give
-    one and the same verdict throughout; without an interval where more than 1 in 100 resamples are such. Where the
-    two agree on everything, all resamples do: the lower end is then that of Jeffreys' prior on the table of verdicts.
+    one and the same verdict throughout. The interval is the bootstrap's, widened where that of Jeffreys' posterior of
+    the table of verdicts is wider, so that a few answers, or full agreement, claim no certainty: 39 answers judged
+    alike and one judged alike the other way have a kappa of 1, with a lower end that says how little that is.
     """
     cells = np.stack([(judge == j) & (human == h) for j in (0, 1) for h in (0, 1)], axis=1).astype(float)
     value = float(_kappa(cells.mean(axis=0)))
+    posterior = _kappa(np.random.default_rng(0).dirichlet(cells.sum(axis=0) + 0.5, size=statistics.RESAMPLES))
+    jeffreys = statistics.interval(value, posterior)
     resampled = _kappa(statistics.resampled_means(cells, np.arange(len(cells)) if clusters is None else clusters))
-    defined = resampled[np.isfinite(resampled)]
-    if not np.isfinite(value) or len(defined) < 0.99 * len(resampled):
-        return Estimate(value, float("nan"), float("nan"))
-    if defined.min() == defined.max():
-        defined = _kappa(np.random.default_rng(0).dirichlet(cells.sum(axis=0) + 0.5, size=statistics.RESAMPLES))
-        return Estimate(value, float(np.quantile(defined, 1 - statistics.LEVEL)), value)
-    return statistics.interval(value, defined)
+    drawn = statistics.interval(value, resampled[np.isfinite(resampled)])
+    if np.isnan(drawn.low):
+        return jeffreys
+    return Estimate(value, min(drawn.low, jeffreys.low), max(drawn.high, jeffreys.high))
 
 
 def _kappa(shares: np.ndarray) -> np.ndarray:

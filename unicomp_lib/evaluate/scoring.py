@@ -1,24 +1,26 @@
 """From item rows to scores: means, retentions and differences from dense, each with its interval."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import lengths, siblings, statistics, strata, task, totals
+from unicomp_lib.evaluate import judged, lengths, siblings, statistics, strata, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "11"
+VERSION = "12"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
 
 # The two formats of the interaction: the same items with ranked options and with generated answers.
+CELL = ("model", "variant", "seed")
 RANKED, GENERATED = "cloze", "generate"
 HEADLINE = "knowledge"
+NEAR_CHANCE = "dense is not clearly above chance"
 
 
 def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
@@ -32,7 +34,12 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     calibration text. Cells are compared with the dense cell of their model on the same items, and a variant
     with its sibling (``siblings``). Raises a ``ValueError`` if a model has no dense cell or if a cell lacks items
     that dense has.
+
+    A value that is null, NaN or infinite is printed, and costs the scores of its metric, task and cell alone: they
+    are null, and the column ``reason`` says why. Groups of tasks are scored without such a task, and say so there.
+    What compares dense with itself has no interval, since it is no estimate.
     """
+    items = _finite(items)
     rows: list[Row] = []
     items = lengths.with_loops(items)
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
@@ -40,10 +47,11 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
         if dense.is_empty():
             raise ValueError(f"model {model} has no dense cell to compare with; add compression 'dense'")
         for cells, frame in _cells(of_model):
-            rows += [{**cell, **row} for row in _cell_rows(frame, dense) for cell in cells]
+            itself = cells[0]["variant"] == "dense"
+            rows += [{**cell, **row} for row in _cell_rows(frame, dense, itself=itself) for cell in cells]
         rows += _seed_spread(of_model.filter(pl.col("primary")), "primary")
     effects = [siblings.effect(items, metric, variants) for metric in ("primary", "bits_per_byte")]
-    return pl.concat([_with_holm(tables.scores(rows, variants)), *effects])
+    return judged.with_agreement(pl.concat([_with_holm(tables.scores(rows, variants)), *effects]), items)
 
 
 def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
@@ -60,8 +68,31 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
             yield [cells[0][0], pooled], cells[0][1]
             continue
         yield from (([cell], frame) for cell, frame in cells)
-        means = (pl.col("value").mean(), pl.col("value").alias("by_seed"))
-        yield [pooled], of_variant.group_by(group, maintain_order=True).agg(means)
+        pooling = (_mean(), pl.col("value").alias("by_seed"), pl.col("judge").first())
+        yield [pooled], of_variant.group_by(group, maintain_order=True).agg(pooling)
+
+
+def _mean() -> pl.Expr:
+    """The mean of ``value``, null where one of the values is."""
+    return pl.when(pl.col("value").is_not_null().all()).then(pl.col("value").mean()).alias("value")
+
+
+def _finite(items: pl.DataFrame) -> pl.DataFrame:
+    """The items with null for every value that is no number, each metric, task and cell of which is printed."""
+    bad = pl.col("value").is_null() | ~pl.col("value").is_finite()
+    found = items.filter(bad, ~pl.col("metric").is_in(totals.PARTS))
+    for (*cell, name, metric), rows in found.group_by([*CELL, "task", "metric"], maintain_order=True):
+        where = f"{', '.join(str(part) for part in cell if part not in ('', None))}: {name}, {metric}"
+        shown = ", ".join(f"item {row['doc_id']} is {row['value']}" for row in rows.head(3).iter_rows(named=True))
+        more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+        print(f"{where}: {_judge(rows) or f'{shown}{more}'}; no score is given")
+    return items.with_columns(value=pl.when(~bad).then("value"))
+
+
+def _judge(rows: pl.DataFrame) -> str:
+    """What stands for the judge of rows without a verdict, which is why they have none; empty where they differ."""
+    judges = rows["judge"].unique().to_list() if rows["value"].is_null().all() else []
+    return (judges[0] or "") if len(judges) == 1 else ""
 
 
 def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
@@ -69,21 +100,27 @@ def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
     names = [name for name in tables.CELL if name != "seed"]
     rows = []
     for cell, frame in items.group_by([*names, "capability"], maintain_order=True):
-        means = frame.group_by("seed", maintain_order=True).agg(pl.col("value").mean())["value"].to_numpy()
+        means = frame.group_by("seed", maintain_order=True).agg(_mean())["value"].to_numpy()
         if len(means) > 1:
             row = _row(frame, f"{metric}_seed_sd", statistics.spread(means), task="all")
             rows.append({**dict(zip(names, cell[:-1], strict=True)), "seed": None, **row, "n": len(means)})
     return rows
 
 
-def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
+def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame, *, itself: bool) -> Iterator[Row]:
     paired = _paired(items, dense)
+    yield from _own_rows(paired)
+    for row in _compared_rows(paired):
+        known = itself and row["metric"] != "dense"
+        yield row | {"low": None, "high": None, "reason": "dense itself"} if known else row
+
+
+def _own_rows(paired: pl.DataFrame) -> Iterator[Row]:
     for (_, metric), frame in paired.group_by(["task", "metric"], maintain_order=True):
         if metric in totals.PARTS:
             continue
-        yield _row(frame, frame["metric"][0], statistics.mean(*_columns(frame, "value", "cluster")))
-        if frame["primary"][0]:
-            yield from _changes(frame)
+        estimate = statistics.mean(*_columns(frame, "value", "cluster"))
+        yield _row(frame, frame["metric"][0], replace(estimate, reason=_judge(frame) or estimate.reason))
     for frame in _by_task(paired):
         for name, total in totals.totals(frame):
             yield {**_row(frame, name, total), "n": frame["doc_id"].n_unique()}
@@ -93,6 +130,11 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
     for capability, metric, estimate, count in lengths.scores(paired):
         about = {"capability": capability, "format": "generate", "n": count}
         yield _row(paired, metric, estimate, task="all") | about
+
+
+def _compared_rows(paired: pl.DataFrame) -> Iterator[Row]:
+    for _, frame in paired.filter(pl.col("primary")).group_by(["task", "metric"], maintain_order=True):
+        yield from _changes(frame)
     for _, frame in paired.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
     for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
@@ -108,16 +150,28 @@ def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame) -> Iterator[Row]:
 
 def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
     """Retention over a group of tasks, and the change in bits per byte of the reference answers."""
-    primary = frame.filter(pl.col("primary"))
+    primary, without = _whole(frame.filter(pl.col("primary")))
     if not primary.is_empty():
-        yield _retention(primary)
-        yield _row(primary, "plain_retention", _plain(primary), task="all")
-    continuous = frame.filter(pl.col("metric") == "bits_per_byte")
+        yield _retention(primary) | without
+        yield _row(primary, "plain_retention", _plain(primary), task="all") | without
+    continuous, without = _whole(frame.filter(pl.col("metric") == "bits_per_byte"))
     if not continuous.is_empty():
         change = statistics.difference(*_columns(continuous, "value", "dense", "cluster"))
-        yield _row(continuous, "bits_per_byte_change", change, task="all")
+        yield _row(continuous, "bits_per_byte_change", change, task="all") | without
         growth = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
-        yield _row(continuous, "bits_per_byte_growth", growth, task="all")
+        yield _row(continuous, "bits_per_byte_growth", growth, task="all") | without
+
+
+def _whole(frame: pl.DataFrame) -> tuple[pl.DataFrame, Row]:
+    """The tasks in which every item has a value; if there are others too, the reason that names them."""
+    known = pl.col("value").is_not_null() & pl.col("dense").is_not_null()
+    whole = frame.filter(known.all().over("task"))
+    left_out = frame.join(whole, on="task", how="anti", maintain_order="left")["task"].unique(maintain_order=True)
+    if left_out.is_empty():
+        return whole, {}
+    if whole.is_empty():
+        return frame, {}  # undefined, for a reason of its own
+    return whole, {"reason": f"without {', '.join(left_out)}: not all items have a value"}
 
 
 def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
@@ -133,6 +187,7 @@ def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
         shared = both.filter(pl.col("primary") if metric == "retention" else pl.col("metric") == "bits_per_byte")
         if metric == "growth":
             shared = shared.filter(pl.col("prompt_hash").n_unique().over("source", "doc_hash") > 1)
+        shared, without = _whole(shared)
         shared = shared.filter(pl.col("format").n_unique().over("capability", "source") == 2)
         for other in shared["capability"].unique(maintain_order=True):
             if other == HEADLINE:
@@ -149,7 +204,7 @@ def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
             contrasts |= {form: (f"bias_{metric}", bias[form]) for form in bias}
             for form, (name, groups) in contrasts.items():
                 used = sum(len(part.dense) for _, parts in groups for part in parts)
-                about = {"capability": f"{HEADLINE} - {other}", "format": form, "n": used}
+                about = {"capability": f"{HEADLINE} - {other}", "format": form, "n": used} | without
                 yield _row(shared, name, formula(groups), task="all") | about
 
 
@@ -200,10 +255,10 @@ def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
 def _retention(primary: pl.DataFrame) -> Row:
     """Chance-corrected retention over the tasks on which dense is above chance.
 
-    ``n`` counts their items; if dense is clearly above chance on none of them, the value is NaN and ``n`` is 0.
+    ``n`` counts their items; if dense is clearly above chance on none of them, the value is null and ``n`` is 0.
     """
     parts = _usable(primary, "retention")
-    retention = statistics.retention(parts)
+    retention = statistics.retention(parts) if parts else statistics.undefined(NEAR_CHANCE)
     used = sum(len(part.dense) for part in parts)
     return {**_row(primary, "retention", retention, task="all"), "n": 0 if np.isnan(retention.value) else used}
 
@@ -220,10 +275,18 @@ def _changes(frame: pl.DataFrame) -> Iterator[Row]:
     yield _row(frame, "difference", statistics.difference(values, dense, clusters))
     yield _row(frame, "flips_lost", statistics.mean(np.maximum(dense - values, 0), clusters))
     yield _row(frame, "flips_gained", statistics.mean(np.maximum(values - dense, 0), clusters))
-    yield _row(frame, "detectable", _without_interval(statistics.detectable(values, dense, clusters)))
-    if np.isin(values, (0, 1)).all():  # not for means over seeds
+    lack = statistics.lacking(values, dense)
+    detectable = statistics.detectable(values, dense, clusters)
+    yield _row(frame, "detectable", statistics.undefined(lack, detectable))
+    if lack:
+        tests = dict.fromkeys(("mcnemar_p", "mcnemar_mid_p"), float("nan"))
+    elif np.isin(values, (0, 1)).all():  # not for means over seeds
         lost, gained = int((dense > values).sum()), int((values > dense).sum())
-        yield _row(frame, "mcnemar_p", _without_interval(statistics.mcnemar(lost, gained)))
+        tests = {"mcnemar_p": statistics.mcnemar(lost, gained), "mcnemar_mid_p": statistics.mcnemar_mid(lost, gained)}
+    else:
+        tests = {}
+    for name, p in tests.items():
+        yield _row(frame, name, statistics.undefined(lack, p))
 
 
 def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
@@ -232,14 +295,10 @@ def _with_holm(scores: pl.DataFrame) -> pl.DataFrame:
     adjusted = [
         of_model.with_columns(
             pl.lit("mcnemar_p_holm").alias("metric"), value=statistics.holm(of_model["value"].to_numpy())
-        )
+        ).with_columns(pl.col("value").fill_nan(None))
         for of_model in tested.partition_by("model", maintain_order=True)
     ]
     return pl.concat([scores, *adjusted])
-
-
-def _without_interval(value: float) -> Estimate:
-    return Estimate(value, float("nan"), float("nan"))
 
 
 def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
@@ -248,6 +307,7 @@ def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     Its interval is the exponential of the mean's interval. ``perplexity_ratio`` is relative to the dense model,
     paired over the same blocks.
     """
+    items = _finite(items)
     rows = _seed_spread(items.filter(pl.col("metric") == "nll"), "nll")
     for cells, frame in _cells(items):
         rows += [{**cell, **row} for row in _fidelity_rows(frame) for cell in cells]
@@ -257,10 +317,10 @@ def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
     for metric in ("nll", "kl", "agreement"):
-        # Block means that happen to be all 0 or 1 are not binary outcomes: never use Wilson's interval here.
+        # Block means that happen to be all 0 or 1 are no outcomes: never the exact interval here.
         yield _row(by[metric], metric, statistics.bootstrap(*_columns(by[metric], "value", "cluster")))
     nll, clusters = _columns(by["nll"], "value", "cluster")
-    ratio = statistics.difference(nll, by["nll_dense"]["value"].to_numpy(), clusters)
+    ratio = statistics.bootstrap(nll - by["nll_dense"]["value"].to_numpy(), clusters)
     yield _row(by["nll"], "perplexity", _exp(statistics.bootstrap(nll, clusters)))
     yield _row(by["nll"], "perplexity_ratio", _exp(ratio))
 
@@ -270,8 +330,9 @@ def efficiency(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 
     Every metric has rows ``<metric>_dense`` of the dense model, measured in alternation. A ratio is the median of
     the repeats' ratios; its interval is their range, since a bootstrap of a few repeats would claim too much
-    precision. Metrics measured once have no interval.
+    precision. Metrics measured once have no interval, and those without a value in one repeat no score.
     """
+    items = _finite(items)
     rows: list[Row] = []
     for cells, frame in _cells(items):
         rows += [{**cell, **row} for row in _efficiency_rows(frame) for cell in cells]
@@ -285,19 +346,22 @@ def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
             yield from _latencies(by, kind)
     if {"decode", "read", "bandwidth_dense"} <= set(by):
         reached = by["decode"]["value"].to_numpy() * by["read"]["value"][0] / _bandwidth(by)
-        yield _row(by["decode"], "decode_of_limit", _median(reached))
+        yield _row(by["decode"], "decode_of_limit", statistics.middle(reached))
     for metric, part in by.items():
         if metric.endswith("_dense") or metric in ("token", "token_batch"):
             continue
         values = part["value"].to_numpy()
-        yield _row(part, metric, _median(values))
+        yield _row(part, metric, statistics.middle(values))
         if f"{metric}_dense" in by:
-            yield _row(part, f"{metric}_ratio", _median(values / by[f"{metric}_dense"]["value"].to_numpy()))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratios = values / by[f"{metric}_dense"]["value"].to_numpy()
+            yield _row(part, f"{metric}_ratio", statistics.middle(ratios))
 
 
 def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
     """Memory bandwidth of the machine: the higher of the two processes' measurements."""
-    return max(by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense"))
+    measured = np.array([by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense")], dtype=float)
+    return float(measured.max())
 
 
 def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
@@ -308,22 +372,14 @@ def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
         ours, theirs = (np.percentile(seconds, percent) for seconds in (tokens, dense))
         by_repeat, dense_by_repeat = (np.percentile(seconds, percent, axis=1) for seconds in (tokens, dense))
         name, frame = f"latency{kind}_p{percent}", by[f"token{kind}"]
-        yield _row(frame, name, Estimate(float(ours), *_ends(by_repeat)))
-        yield _row(frame, f"{name}_ratio", Estimate(float(ours / theirs), *_ends(by_repeat / dense_by_repeat)))
-
-
-def _ends(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
-
-
-def _median(values: np.ndarray) -> Estimate:
-    if len(values) == 1:
-        return _without_interval(float(values[0]))
-    return Estimate(float(np.median(values)), *_ends(values))
+        ratio = by_repeat / dense_by_repeat
+        yield _row(frame, name, replace(statistics.middle(by_repeat), value=float(ours)))
+        yield _row(frame, f"{name}_ratio", replace(statistics.middle(ratio), value=float(ours / theirs)))
 
 
 def _exp(estimate: Estimate) -> Estimate:
-    return Estimate(*(float(np.exp(part)) for part in (estimate.value, estimate.low, estimate.high)))
+    *numbers, reason = astuple(estimate)
+    return Estimate(*(float(np.exp(number)) for number in numbers), reason)
 
 
 def _columns(frame: pl.DataFrame, *names: str) -> tuple[np.ndarray, ...]:
@@ -341,6 +397,7 @@ def _row(frame: pl.DataFrame, metric: str, estimate: Estimate, task: str | None 
         "value": estimate.value,
         "low": estimate.low,
         "high": estimate.high,
+        "reason": estimate.reason or None,
         "n": len(frame),
         "chance": first["chance"] if task is None else None,
     }

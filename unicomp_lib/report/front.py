@@ -176,7 +176,9 @@ def provenance(facts: dict[str, Any]) -> str:
 
 def of(scores: pl.DataFrame, metric: str) -> pl.DataFrame:
     """Rows of variant, label, value, low and high of one metric, the first of each variant."""
-    rows = scores.filter(metric=metric).select("variant", "label", "value", "low", "high")
+    rows = scores.filter(metric=metric).select(
+        "variant", "label", pl.col("value", "low", "high").fill_null(float("nan"))
+    )
     return rows.unique("variant", keep="first", maintain_order=True)
 
 

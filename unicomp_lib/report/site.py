@@ -52,7 +52,7 @@ def read(profile: Profile, steps: list[Step], keys: dict[str, str]) -> Study:
     if not scores.is_file():
         raise ValueError(f"{_shown(scores)} is not there; run the study first: {run}")
     table = tables.read(scores)
-    if missing := [name for name in tables.SCORES if name not in table.columns]:
+    if missing := [name for name in tables.SCORES if name not in (*table.columns, "reason")]:
         raise ValueError(f"{_shown(scores)} lacks the columns {', '.join(missing)}; make it again: {run}")
     if not any(study.done(step) or contents.figure_files(study, step) for step in study.of(Stage.FIGURES)):
         raise ValueError(f"{_shown(figures)} holds no figure yet; run the study first: {run}")
