@@ -10,7 +10,7 @@ from unicomp_lib import paths
 # Ways to take a string apart. What is left of each file's uses is named here, and is of something else.
 APART = re.compile(r"\.(r?split|r?partition|removesuffix|removeprefix|str\.\w+)\(|\bre\.\w+\(")
 OTHERS = {
-    "panels.py": {"removesuffix"},  # of a column, and of a metric
+    "panels.py": {"removesuffix", "str.contains"},  # of a column, and of a metric
     "multilingual.ipynb": {"str.extract"},  # a language out of a task
     "scoring.py": {"str.replace", "str.extract"},  # a set and a language out of a task
     "results.ipynb": {"str.join"},

@@ -34,3 +34,12 @@ def test_names_and_colours_are_had_without_the_drawing():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_methods_without_an_entry_have_looks_that_their_names_decide():
+    looks = {palette.look(f"own-{number}") for number in range(40)}
+    assert looks == set(palette.SPARE)
+    assert palette.look("own-1") == palette.look("own-1")
+    assert palette.look("wanda") == palette.METHODS["wanda"][1:]
+    assert palette.look("filters") == palette.NETWORKS["filters"][1:]
+    assert not {look[0] for look in palette.SPARE} & {look[1] for look in palette.METHODS.values()}

@@ -2,6 +2,7 @@ import matplotlib.pyplot as plt
 import polars as pl
 import pytest
 
+from unicomp_lib import tables
 from unicomp_lib.figures import palette, panels
 
 
@@ -33,7 +34,8 @@ def test_variants_of_one_method_differ_and_siblings_and_controls_can_be_left_out
             "control": ["", "", "", "", "", "rerun"],
         }
     )
-    fills = [panels._fill(variant, table)["fillstyle"] for variant in table["variant"][:3]]
+    of_model = table.with_columns(model=pl.lit("m"))
+    fills = [panels._fill(row, of_model)["fillstyle"] for row in of_model[:3].iter_slices(1)]
     assert len(set(fills)) == 3
     assert panels.without_siblings(table)["variant"].to_list() == table["variant"].to_list()[:4]
 
@@ -89,7 +91,7 @@ def test_a_plane_shows_the_variants_that_have_both_scores():
 def test_a_heatmap_writes_minus_signs_and_no_negative_zero():
     table = pl.DataFrame(
         {
-            "model": "m", "method": "rtn", "variant": "a", "label": "A", "capability": "x",
+            "model": "m", "method": "rtn", "variant": "a", "label": "A", "capability": "x", "metric": "growth",
             "value": [-0.001], "low": [-0.25], "high": [0.5],
         }
     )  # fmt: skip
@@ -151,7 +153,7 @@ def test_rows_are_called_by_their_label_and_their_model_where_there_are_several(
         faint = [tuple(line.get_xydata()[0]) for line in lines.lines if line.get_alpha()]
         assert faint == [(value, height) for height, value in enumerate(pooled["value"])]
         panels.legend(figure, pooled)
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == list(names.values())
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == expected
         plt.close(figure)
 
 
@@ -192,4 +194,116 @@ def test_what_is_measured_of_something_else_stands_on_a_line_of_its_own():
     assert table.select("of", "source").rows() == [
         ("knowledge", "a paper"), ("reasoning", "measured"), ("reasoning", "a paper")
     ]  # fmt: skip
+    plt.close(figure)
+
+
+NAN = float("nan")
+ENDS = [(0.5, 0.4, 0.6), (0.9, None, None), (0.7, NAN, NAN), (NAN, NAN, NAN), (None, None, None), (0.0, 0.0, 0.0)]
+
+
+def table_of(models, methods, values, *, capabilities=("knowledge",), seeds=(None,), label=None):
+    """Every model by every method and capability, their values in turn from ``values``."""
+    cells = [(m, me, c, s) for m in models for me in methods for c in capabilities for s in seeds]
+    rows = [
+        {"model": model, "method": method, "variant": f"{method}-50", "label": label, "seed": seed, "sibling": "",
+         "calibration": "", "control": "", "dimension": "d", "capability": capability, "task": "all", "format": "cloze",
+         "metric": "retention", "value": value, "low": low, "high": high, "n": 9}
+        for index, (model, method, capability, seed) in enumerate(cells)
+        for value, low, high in [values[index % len(values)]]
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=tables.SCORES)
+
+
+LONG = "an_own_method_with_a_name_as_long_as_a_line_" * 2
+TABLES = {
+    "no rows": table_of([], [], ENDS),
+    "dense alone": table_of(["m"], ["dense"], ENDS[:1]),
+    "one variant": table_of(["m"], ["wanda"], ENDS[:1]),
+    "one of everything": table_of(["m"], ["wanda", "awq", "rtn", "gptq", "mine", "lrc"], ENDS),
+    "all null": table_of(["m"], ["wanda", "mine"], [(None, None, None)]),
+    "all NaN": table_of(["m"], ["wanda", "mine"], [(NAN, NAN, NAN)]),
+    "all zero": table_of(["m"], ["wanda", "mine"], [(0.0, 0.0, 0.0)]),
+    "infinite": table_of(["m"], ["wanda", "mine"], [(float("inf"), 1.0, float("inf"))]),
+    "seeds alone": table_of(["m"], ["wanda"], ENDS[:1], seeds=(0, 1)),
+    "one seed": table_of(["m"], ["wanda", "awq"], ENDS[:2], seeds=(None, 0)),
+    "two models": table_of(["small", "large"], ["wanda", "awq"], ENDS, capabilities=("knowledge", "reasoning")),
+    "forty methods": table_of(["m"], [f"own-{number}" for number in range(40)], ENDS),
+    "long names": table_of([LONG], [LONG, "wanda"], ENDS, label=LONG),
+}
+DRAW = {
+    "variants": lambda figure, axes, table: panels.variants(axes, table, "retention", label="x", reference=1),
+    "scatter": lambda figure, axes, table: panels.scatter(axes, table, "n"),
+    "scatter, apart": lambda figure, axes, table: panels.scatter(axes, table, "value", apart=False),
+    "plane": lambda figure, axes, table: panels.plane(axes, table, table),
+    "heatmap": lambda figure, axes, table: panels.heatmap(
+        axes, table, scale=100, decimals=0, cmap="viridis", bounds=(0, 120), title="x"
+    ),
+    "effects": lambda figure, axes, table: panels.effects(axes, table, label="x", better="lower"),
+    "formats": lambda figure, axes, table: panels.formats(axes, table, title="x", label="x"),
+    "languages": lambda figure, axes, table: panels.languages(axes, table, table, title="x"),
+    "parts": lambda figure, axes, table: panels.parts(
+        axes, table.with_columns(track=pl.lit("speed"), part=pl.lit("score")), "speed", "score", label="x", reference=1
+    ),
+    "published": lambda figure, axes, table: panels.measured_and_published(
+        axes,
+        table.with_columns(of=pl.lit("text"), label=pl.col("label").fill_null("x")),
+        table.with_columns(of=pl.lit("text"), source=pl.lit("a paper"), label=pl.col("label").fill_null("x")),
+        label="x",
+    ),
+    "legend": lambda figure, axes, table: panels.legend(figure, table),
+    "method legend": lambda figure, axes, table: panels.method_legend(figure, table),
+    "format legend": lambda figure, axes, table: panels.format_legend(figure, table),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", DRAW)
+@pytest.mark.parametrize("name", TABLES)
+def test_every_panel_draws_every_table(draw, name):
+    figure, axes = plt.subplots()
+    DRAW[draw](figure, axes, TABLES[name])
+    if name == "no rows" and "legend" not in draw:
+        assert [text.get_text() for text in axes.texts if text.get_text()]
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("draw", ["variants", "heatmap", "formats", "parts"])
+def test_two_models_have_rows_of_their_own(draw):
+    table = table_of(["small", "large"], ["wanda"], [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)])
+    figure, axes = plt.subplots()
+    DRAW[draw](figure, axes, table)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["small, wanda-50", "large, wanda-50"]
+    plt.close(figure)
+
+
+def test_two_models_have_lines_and_marks_of_their_own():
+    table = table_of(["small", "large"], ["wanda"], [(0.5, 0.4, 0.6), (0.9, 0.8, 1.0)])
+    figure, axes = plt.subplots()
+    panels.effects(axes, table, label="x", better="higher")
+    assert len({float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"}) == 2
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["knowledge,\nsmall", "knowledge,\nlarge"]
+    looks = [tuple(panels._fill(row, table).values()) for row in table.iter_slices(1)]
+    assert len(set(looks)) == 2
+    plt.close(figure)
+
+
+def test_labels_that_two_variants_share_are_told_apart():
+    table = table_of(["m"], ["wanda", "awq"], ENDS[:1], label="Ours")
+    assert list(panels.row_labels(table).values()) == ["Ours (wanda-50)", "Ours (awq-50)"]
+
+
+def test_what_is_undefined_is_said_with_its_reason_and_what_is_undecided_is_marked():
+    why = "dense is not clearly above chance"
+    values = [(None, None, None), (0.4, -0.7, 1.5), (0.9, 0.8, 1.0)]
+    table = table_of(["m"], ["wanda", "awq", "rtn"], values)
+    table = table.with_columns(reason=pl.when(pl.col("value").is_null()).then(pl.lit(why)))
+    figure, (heat, lines) = plt.subplots(1, 2)
+    panels.heatmap(heat, table, scale=100, decimals=0, cmap="viridis", bounds=(0, 120), title="x")
+    texts = [text.get_text() for text in heat.texts]
+    assert why in [text.replace("\n", " ") for text in texts]
+    assert "? 40\n[−70, 150]" in texts
+    assert "90\n[80, 100]" in texts
+    panels.variants(lines, table, "retention", label="x", reference=1)
+    assert [text.get_text() for text in lines.texts] == ["undefined"]
+    assert [container[0].get_fillstyle() for container in lines.containers] == ["none", "full"]
     plt.close(figure)

@@ -11,14 +11,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from unicomp_lib.evaluate import statistics
-from unicomp_lib.figures import style
+from unicomp_lib.figures import palette, panels, style
 from unicomp_lib.figures.palette import BLUE, DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 from unicomp_lib.vision.masks import Masks
 
-VERSION = "3"
+VERSION = "4"
 
 SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of the same rate do not overlap
+KEY = ["model", "variant"]
 METRICS = ("acc", "difference", "mis", "mis_difference", "null", "overlap", "constant", "macs", "speed_ratio")
 
 
@@ -56,7 +57,7 @@ def classes(items: pl.DataFrame, images: Images) -> Figure:
     right = items.filter(pl.col("metric") == "acc").sort("doc_id")
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(images.classes) + 0.8))
     for label in range(len(images.classes)):
-        of_class = right.filter(pl.Series((images.labels == label).numpy()))
+        of_class = right.filter(pl.Series((images.labels == label).numpy())).drop_nulls("value")
         if of_class.is_empty():
             continue
         accuracy = statistics.mean(of_class["value"].to_numpy(), of_class["cluster"].to_numpy())
@@ -105,42 +106,52 @@ def _strip(axes: Axes, indices: list[int], images: Images, title: str) -> None:
 
 
 def networks(scores: pl.DataFrame) -> pl.DataFrame:
-    """One row per network: its facts, accuracy, MIS, overlap and costs, with their intervals."""
+    """One row per network: its facts, accuracy, MIS, overlap and costs, with their intervals.
+
+    Networks of several models are told apart by their label.
+    """
     pooled = scores.filter(pl.col("variant") != "all", pl.col("task") != "all", pl.col("seed").is_not_null())
-    pooled = pooled.unique(["variant", "seed", "metric", "task"], maintain_order=True)
+    pooled = pooled.unique([*KEY, "seed", "metric", "task"], maintain_order=True)
     of_network = pooled.filter((pl.col("capability") != "interpretability") | (pl.col("task") == "units"))
-    table = of_network.select("method", "variant", "label", "rate", "schedule", "control").unique(maintain_order=True)
-    once = of_network.unique(["variant", "metric"], keep="first", maintain_order=True)
-    seeds = scores.filter(pl.col("metric") == "acc", pl.col("seed").is_null())
+    facts = of_network.select("method", *KEY, "label", "rate", "schedule", "control")
+    table = facts.unique(KEY, keep="first", maintain_order=True)
+    once = of_network.unique([*KEY, "metric"], keep="first", maintain_order=True)
+    seeds = scores.filter(pl.col("metric") == "acc", pl.col("seed").is_null()).unique(KEY, maintain_order=True)
     for metric in METRICS:
         source = seeds if metric == "acc" else once.filter(pl.col("metric") == metric)
         names = {"value": metric, "low": f"{metric}_low", "high": f"{metric}_high"}
         table = table.join(
-            source.select("variant", *(pl.col(name).alias(new) for name, new in names.items())),
-            on="variant", how="left", maintain_order="left",
+            source.select(*KEY, *(pl.col(name).alias(new) for name, new in names.items())),
+            on=KEY, how="left", maintain_order="left",
         )  # fmt: skip
     chance = scores.filter(pl.col("metric") == "acc")["chance"]
-    return table.with_columns(pl.lit(chance[0] if len(chance) else None).alias("chance"))
+    labels = list(panels.row_labels(table).values())
+    labelled = table.with_columns(pl.Series("label", labels, dtype=pl.String))
+    return labelled.with_columns(pl.lit(chance[0] if len(chance) else None, dtype=pl.Float64).alias("chance"))
 
 
 def summary(table: pl.DataFrame) -> Figure:
     """Accuracy and MIS by pruning rate, MIS against accuracy, and the share of exemplars kept."""
+    table = table.with_columns(pl.col(*METRICS).fill_nan(None))
     figure, axes = plt.subplots(2, 2, figsize=(style.PAGE, 5.8))
     (by_rate, mis_by_rate), (plane, survival) = axes
-    dense, untrained = (_of(table, name) for name in ("dense", "untrained"))
+    if table.is_empty():
+        plane.text(0.5, 0.5, "no network was scored", ha="center", va="center", transform=plane.transAxes)
     for panel, metric in ((by_rate, "acc"), (mis_by_rate, "mis"), (survival, "overlap")):
         _rates(panel, table, metric)
     for panel, metric, network, colour, line in (
-        (by_rate, "acc", dense, "black", "-"), (by_rate, "chance", dense, GREY, ":"),
-        (mis_by_rate, "mis", dense, "black", "-"), (mis_by_rate, "null", dense, GREY, ":"),
-        (mis_by_rate, "mis", untrained, GREY, "-"), (survival, "overlap", untrained, GREY, ":"),
+        (by_rate, "acc", "dense", "black", "-"), (by_rate, "chance", "dense", GREY, ":"),
+        (mis_by_rate, "mis", "dense", "black", "-"), (mis_by_rate, "null", "dense", GREY, ":"),
+        (mis_by_rate, "mis", "untrained", GREY, "-"), (survival, "overlap", "untrained", GREY, ":"),
     ):  # fmt: skip
-        if network is not None:
-            panel.axhline(network[metric], color=colour, linestyle=line, linewidth=1, zorder=0)
+        for value in table.filter(pl.col("variant") == network)[metric].drop_nulls():
+            panel.axhline(value, color=colour, linestyle=line, linewidth=1, zorder=0)
+    several = table["model"].n_unique() > 1
+    best = float(table["acc"].max() or 0)  # type: ignore[arg-type]
     for row in table.iter_rows(named=True):
         _point(plane, row, row["acc"], "mis", across="acc")
-        if row["control"] or row["method"] in ("untrained", "dense"):
-            _annotate(plane, row, best=float(table["acc"].max()))  # type: ignore[arg-type]
+        if several or row["control"] or row["method"] in ("untrained", "dense"):
+            _annotate(plane, row, best=best, name=row["label"] if several else "")
     by_rate.set(title="Accuracy", ylabel="accuracy on held-out images", ylim=(0, None))
     mis_by_rate.set(title="Interpretability", ylabel="mean MIS of the units")
     plane.set(title="MIS against accuracy", xlabel="accuracy on held-out images", ylabel="mean MIS of the units")
@@ -151,33 +162,32 @@ def summary(table: pl.DataFrame) -> Figure:
     return figure
 
 
-def _of(table: pl.DataFrame, variant: str) -> dict[str, float] | None:
-    rows = table.filter(pl.col("variant") == variant)
-    return None if rows.is_empty() else rows.row(0, named=True)
-
-
-def _annotate(axes: Axes, row: dict[str, Any], *, best: float) -> None:
+def _annotate(axes: Axes, row: dict[str, Any], *, best: float, name: str) -> None:
     """Name a network beside its mark: a control that is as accurate as the pruned networks to the left of them."""
+    if row["acc"] is None or row["mis"] is None:
+        return
     x, side = (-4, "right") if row["control"] and row["acc"] > best / 2 else (4, "left")
-    text = row["control"] or NETWORKS[row["method"]][0].lower()
+    text = name or row["control"] or palette.method_name(row["method"]).lower()
     axes.annotate(text, (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5)
 
 
 def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:
     pruned = table.filter(pl.col("rate").is_not_null(), pl.col("control") == "")
-    for (method, schedule), line in pruned.group_by(["method", "schedule"], maintain_order=True):
-        shifted = line["rate"] + SHIFTS[str(method)]
+    models = pruned["model"].unique(maintain_order=True).to_list()
+    for (model, method, schedule), line in pruned.group_by(["model", "method", "schedule"], maintain_order=True):
+        shifted = line["rate"] + SHIFTS.get(str(method), 0.0)
         dashes = "--" if schedule == "iterative" else "-"
-        axes.plot(shifted, line[metric], color=NETWORKS[str(method)][1], linewidth=0.8, linestyle=dashes)
+        colour, width = palette.look(str(method))[0], 0.8 + models.index(model)
+        axes.plot(shifted, line[metric], color=colour, linewidth=width, linestyle=dashes)
     for row in pruned.iter_rows(named=True):
-        _point(axes, row, row["rate"] + SHIFTS[row["method"]], metric)
+        _point(axes, row, row["rate"] + SHIFTS.get(row["method"], 0.0), metric)
     axes.set(xlabel="pruning rate", xticks=pruned["rate"].unique().sort().to_list())
 
 
 def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: str = "") -> None:
     if row[metric] is None or x is None:
         return
-    _, colour, marker = NETWORKS[str(row["method"])]
+    colour, marker = palette.look(str(row["method"]))
     fill = "none" if row["schedule"] == "iterative" else "full"
     axes.errorbar(
         [x], [row[metric]], yerr=_error(row, metric), xerr=_error(row, across) if across else None, capsize=1.5,
@@ -186,7 +196,8 @@ def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: st
 
 
 def _error(row: dict[str, Any], metric: str) -> list[list[float]]:
-    return [[max(row[metric] - row[f"{metric}_low"], 0)], [max(row[f"{metric}_high"] - row[metric], 0)]]
+    ends = {"value": row[metric], "low": row[f"{metric}_low"], "high": row[f"{metric}_high"]}
+    return panels.errors(pl.DataFrame([ends], schema=dict.fromkeys(ends, pl.Float64)))
 
 
 def _legend(figure: Figure) -> None:
@@ -208,15 +219,16 @@ def distributions(rows: pl.DataFrame) -> Figure:
 
     ``rows`` has one row per unit, with the ``label`` of its network.
     """
-    order = rows.select("method", "variant", "label").unique(maintain_order=True).rows()
+    key = KEY if "model" in rows.columns else ["variant"]
+    order = rows.unique(key, keep="first", maintain_order=True)
     figure, axes = plt.subplots(figsize=(style.PAGE * 0.8, 0.3 * (len(order) + 1) + 0.8))
     labels = []
-    for height, (method, variant, label) in enumerate(order):
-        of_network = rows.filter(pl.col("variant") == variant)
+    for height, network in enumerate(order.iter_rows(named=True)):
+        of_network = rows.filter(*(pl.col(name) == network[name] for name in key))
         alive = of_network.filter(~pl.col("constant"))["mis"].to_numpy()
-        _violin(axes, alive, height, NETWORKS[method][1])
+        _violin(axes, alive, height, palette.look(network["method"])[0])
         share = of_network["constant"].sum() / len(of_network)
-        labels.append(f"{label} ({100 * share:.0f} % constant)" if share >= 0.005 else label)
+        labels.append(f"{network['label']} ({100 * share:.0f} % constant)" if share >= 0.005 else network["label"])
     null = rows.filter(pl.col("variant") == "dense")["null"].to_numpy()
     _violin(axes, null, len(order), GREY)
     axes.set_yticks(range(len(order) + 1), [*labels, "null"])

@@ -1,6 +1,8 @@
 """Name, colour and marker of each method, the same in every figure."""
 
-VERSION = "1"
+import zlib
+
+VERSION = "2"
 
 BLUE, ORANGE, GREEN, GREY, DARK = "#0072B2", "#E69F00", "#009E73", "#999999", "#444444"
 
@@ -27,9 +29,21 @@ NETWORKS = {
     "dense": ("Dense", "#000000", "*"),
     "untrained": ("Random weights", "#666666", "X"),
 }
-UNLISTED = "#666666", "X"  # colour and marker of a method in neither table
+# Colours and markers for methods in neither table.
+SPARE = (
+    ("#666666", "X"), ("#117733", "d"), ("#AA4499", "8"), ("#B8860B", "H"), ("#661100", "1"), ("#6699CC", "2"),
+    ("#AA4466", "3"),
+)  # fmt: skip
 
 
 def method_name(method: str) -> str:
     """A method's name in figures; a method without an entry goes by its name in profiles."""
     return {**NETWORKS, **METHODS}.get(method, (method,))[0]
+
+
+def look(method: str) -> tuple[str, str]:
+    """Colour and marker of a method; one without an entry gets a spare pair that its name alone decides."""
+    if method in METHODS or method in NETWORKS:
+        _, colour, marker = {**NETWORKS, **METHODS}[method]
+        return colour, marker
+    return SPARE[zlib.crc32(method.encode()) % len(SPARE)]
