@@ -3,9 +3,9 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.figures import lengths, palette
+from unicomp_lib.figures import answers, palette
 
-METRICS = [metric for *_, pair in lengths.PANELS for metric, _ in pair]
+METRICS = [metric for *_, pair in answers.PANELS for metric, _ in pair]
 
 
 def scores(**variants):
@@ -15,13 +15,13 @@ def scores(**variants):
             "model": "m", "method": method, "variant": method, "calibration": "", "seed": None, "label": method.upper(),
             "sibling": "", "rate": None, "schedule": "", "control": "", "dimension": "performance",
             "capability": capability, "task": "all", "format": "generate", "metric": metric, "value": value,
-            "low": low, "high": high, "reason": None, "n": 0 if value is None else 20, "chance": None,
+            "low": low, "high": high, "n": 0 if value is None else 20, "chance": None,
         }
         for method, values in variants.items()
         for metric, (value, low, high) in values.items()
         for capability in ("all", "reasoning")
     ]  # fmt: skip
-    return pl.DataFrame([{name: row[name] for name in tables.SCORES} for row in rows], schema=tables.SCORES)
+    return tables.scores(rows, {})
 
 
 FULL = {
@@ -31,8 +31,8 @@ FULL = {
 
 
 def drawn(table):
-    figure, axes = plt.subplots(1, 3, figsize=lengths.size(table), sharey=True)
-    lengths.draw(axes, table)
+    figure, axes = plt.subplots(1, 3, figsize=answers.size(table), sharey=True)
+    answers.draw(axes, table)
     plt.close(figure)
     return axes
 
@@ -44,7 +44,7 @@ def marks(axes, method):
 
 
 def test_the_two_scores_of_a_panel_stand_above_each_other_in_their_variants_row():
-    left, middle, right = drawn(lengths.of(scores(**FULL), "all"))
+    left, middle, right = drawn(answers.of(scores(**FULL), "all"))
     assert [label.get_text() for label in left.get_yticklabels()] == ["DENSE", "WANDA"]
     change = marks(left, "wanda")
     assert change["full"][0] == 12
@@ -61,7 +61,7 @@ def test_where_no_length_changes_the_axis_still_spans_a_token_each_way():
         method: values | {METRICS[0]: (0.0, None, None), METRICS[1]: (0.0, None, None)}
         for method, values in FULL.items()
     }
-    left, *_ = drawn(lengths.of(scores(**same), "all"))
+    left, *_ = drawn(answers.of(scores(**same), "all"))
     assert left.get_xlim() == (-1, 1)
 
 
@@ -74,15 +74,15 @@ def test_rows_are_of_one_capability_and_without_siblings_controls_or_single_seed
         extra.with_columns(seed=pl.lit(1, dtype=pl.Int64)),
         extra.with_columns(metric=pl.lit("right")),
     ]
-    kept = lengths.of(pl.concat([table, *noise]), "all")
+    kept = answers.of(pl.concat([table, *noise]), "all")
     assert len(kept) == 2 * len(METRICS)
     assert set(kept["variant"]) == {"dense", "wanda"}
-    assert lengths.of(table, "reasoning")["capability"].unique().to_list() == ["reasoning"]
+    assert answers.of(table, "reasoning")["capability"].unique().to_list() == ["reasoning"]
 
 
 def test_an_old_table_has_no_lengths():
-    assert lengths.of(scores(**FULL).with_columns(metric=pl.lit("tokens")), "all").is_empty()
-    assert "--only scores/performance" in lengths.NOTHING.format("reasoning", "performance")
+    assert answers.of(scores(**FULL).with_columns(metric=pl.lit("tokens")), "all").is_empty()
+    assert "--only scores/performance" in answers.NOTHING.format("reasoning", "performance")
 
 
 def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
@@ -90,7 +90,7 @@ def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
         method: values | dict.fromkeys(("length_score_ended", "length_score_cut"), (None, None, None))
         for method, values in FULL.items()
     }
-    *_, right = drawn(lengths.of(scores(**without), "all"))
+    *_, right = drawn(answers.of(scores(**without), "all"))
     assert [text.get_text() for text in right.texts] == ["no answer has\na score"]
     assert not marks(right, "wanda")
 
@@ -99,7 +99,7 @@ def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
 def test_legends_lie_close_below_the_axes_whatever_the_number_of_rows(count):
     table = scores(**FULL).filter(variant="wanda")
     many = pl.concat([table.with_columns(variant=pl.lit(f"v{index}")) for index in range(count)])
-    axes = drawn(lengths.of(many, "all"))
+    axes = drawn(answers.of(many, "all"))
     figure = axes[0].figure
     figure.canvas.draw()
     gap = axes[0].get_window_extent().y0 - axes[0].get_legend().get_window_extent().y1

@@ -1,0 +1,83 @@
+"""The length of generated answers, how they end, and their scores, side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
+
+from unicomp_lib.figures import palette, panels, style
+
+VERSION = "1"
+
+NOTHING = (
+    "no answer of {0} was generated, or the scores are older than the comparison of lengths; "
+    "make them again: nox -s reproduce -- --only scores/{1}"
+)
+
+# Title, axis, whether it is a share, and the scores that stand side by side, each with the answers it is of.
+PANELS = (
+    ("Length", "tokens more than dense", False,
+     (("length_change", "all answers"), ("length_change_without_loops", "where neither loops"))),
+    ("At the limit", "share of answers, %", True, (("length_cut_off", "cut off"), ("length_looped", "in a loop"))),
+    ("Score", "mean score, %", True, (("length_score_ended", "ended"), ("length_score_cut", "at the limit"))),
+)  # fmt: skip
+
+
+def of(scores: pl.DataFrame, capability: str) -> pl.DataFrame:
+    """The rows on length of a table of scores, of variants without siblings and controls; none in an old table."""
+    names = [name for *_, pair in PANELS for name, _ in pair]
+    rows = panels.without_siblings(scores).filter(pl.col("metric").is_in(names), pl.col("seed").is_null())
+    return rows.filter(pl.col("capability") == capability)
+
+
+def size(table: pl.DataFrame) -> tuple[float, float]:
+    """Width and height in inches of a figure of these variants."""
+    return style.PAGE, 0.27 * len(panels.row_labels(table)) + 1.6
+
+
+def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
+    """Three panels, a row for each variant: length relative to dense, shares at the limit, scores; 95 % intervals."""
+    labels = panels.row_labels(table)
+    for panel, (name, unit, share, pair) in zip(axes, PANELS, strict=True):
+        for place, (metric, _) in enumerate(pair):
+            known = table.filter(pl.col("metric") == metric, pl.col("value").is_finite())
+            numbers = pl.col("value", "low", "high").fill_null(float("nan")) * (100 if share else 1)
+            for row in known.with_columns(numbers).iter_slices(1):
+                height = list(labels).index((row["model"][0], row["variant"][0])) + (place - 0.5) * 0.36
+                panel.errorbar(
+                    row["value"].to_list(), [height], xerr=panels.errors(row), capsize=1.5, elinewidth=0.8,
+                    **_mark(row["method"][0], place),
+                )  # fmt: skip
+        panel.set(xlabel=unit, title=name)
+        if share:
+            panel.set_xlim(-4, 104)
+            if table.filter(pl.col("metric").is_in([metric for metric, _ in pair]), pl.col("n") > 0).is_empty():
+                middle: dict[str, Any] = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+                panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", **middle)
+        else:
+            panel.axvline(0, color=palette.GREY, linewidth=1, zorder=0)
+            low, high = panel.get_xlim()
+            panel.set_xlim(min(low, -1), max(high, 1))  # no fraction of a token fills the axis
+        _legend(panel, [what for _, what in pair])
+    axes[0].set_yticks(range(len(labels)), list(labels.values()))
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
+
+
+def _mark(method: str, place: int) -> dict[str, Any]:
+    colour, marker = palette.look(method)
+    fill = panels.FILLS[place]
+    return {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "", "fillstyle": fill}
+
+
+def _legend(axes: Axes, names: list[str]) -> None:
+    """Legend of the fills, below the axes."""
+    marks = [
+        Line2D([], [], color=palette.DARK, marker="o", linestyle="", markersize=4, fillstyle=fill)
+        for fill in panels.FILLS[: len(names)]
+    ]
+    below = axes.transAxes + ScaledTranslation(0, -0.42, axes.figure.dpi_scale_trans)
+    place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": below}
+    axes.legend(marks, names, fontsize=7, frameon=False, loc="upper center", **place)
