@@ -27,6 +27,7 @@ _EMPTY = frozenset(
     )
     for word in line.split()
 )
+_WORD = re.compile(r"\d[\d.,:]*\d|\w+(?:'\w+)?")
 # A sentence is about the matter if it says some of its words, or points back to them.
 _POINTS_BACK = re.compile(r"\b(?:it|they|this|that|he|she|premise|assumption|statement|claim|question)\b")
 _WRONG = re.compile(

@@ -133,7 +133,8 @@ def measure(data_dir: str = "", part: str = "report") -> pl.DataFrame:
     pooled = rows.filter(pl.col("task") != PYRIT).group_by(by[1:], maintain_order=True)
     named += [({"task": measured.ALL, **dict(zip(by[1:], key, strict=True))}, frame) for key, frame in pooled]
     table = [
-        agreement_row(about, frame["value"], frame["label"]) | {"prompts": frame["prompt"].n_unique()}
+        agreement_row(about, frame["value"], frame["label"])
+        | {"prompts": frame["prompt"].n_unique(), "ones": int(frame["label"].sum())}
         for about, frame in named
     ]
     return pl.DataFrame(table).fill_nan(None).select(*measured.COLUMNS).cast(measured.COLUMNS).sort(by[1:3] + by[:1])

@@ -13,15 +13,17 @@ from unicomp_lib import paths
 
 VERSION = "1"
 
-DIGEST = ""
+DIGEST = "b9b41d89180cd2687be0792fd85f09ed61850506584ce6b147643f3e752f6b07"
 LEAST = 0.6  # kappa from which on a verdict counts: "substantial" agreement of Landis and Koch (1977) begins at 0.61
-ENOUGH = 20  # labels from which on a task has an agreement of its own; below, that of its judge on all tasks counts
+# Labels, and labels of the rarer kind, from which on a kappa says something: with two refusals among thirty answers a
+# single verdict moves it by a third.
+ENOUGH, OF_EACH = 20, 5
 ALL = "all"
 NOT_JUDGED = "not judged without an endpoint"
 
 COLUMNS = {
     "task": pl.String, "judge": pl.String, "metric": pl.String, "labelled_by": pl.String, "n": pl.Int64,
-    "prompts": pl.Int64, "accuracy": pl.Float64, "accuracy_low": pl.Float64, "accuracy_high": pl.Float64,
+    "ones": pl.Int64, "prompts": pl.Int64, "accuracy": pl.Float64, "accuracy_low": pl.Float64, "accuracy_high": pl.Float64,
     "kappa": pl.Float64, "kappa_low": pl.Float64, "kappa_high": pl.Float64,
 }  # fmt: skip
 
@@ -42,21 +44,25 @@ def table() -> pl.DataFrame:
 def agreement(task: str, judge: str, metric: str) -> dict[str, Any] | None:
     """The row that says how far a judge's verdicts on a task can be trusted; None where nothing was measured.
 
-    That of the task itself with at least ``ENOUGH`` labels of both kinds, else that of the judge on all its tasks.
+    That of the task itself if its labels are enough, else that of the judge on all its tasks.
     """
     rows = table().filter(judge=judge, metric=metric)
-    own = rows.filter(pl.col("task") == task, pl.col("n") >= ENOUGH, pl.col("kappa").is_not_null())
-    chosen = own if len(own) else rows.filter(pl.col("task") == ALL)
+    own, everything = rows.filter(task=task), rows.filter(task=ALL)
+    chosen = own if len(own) and (_enough(own.row(0, named=True)) or everything.is_empty()) else everything
     return chosen.row(0, named=True) if len(chosen) else None
+
+
+def _enough(row: dict[str, Any]) -> bool:
+    return bool(row["n"] >= ENOUGH and min(row["ones"], row["n"] - row["ones"]) >= OF_EACH)
 
 
 def reason(task: str, judge: str, metric: str) -> str:
     """Why a judge's verdicts on a task are not reported; empty where they are.
 
-    The estimate of kappa decides, however wide its interval: a judge is not trusted for being measured poorly.
+    The estimate of kappa decides, however wide its interval. Labels that are too few, or of one kind, decide nothing.
     """
     row = agreement(task, judge, metric)
-    if row is None or row["n"] < ENOUGH or row["kappa"] is None or row["kappa"] >= LEAST:
+    if row is None or not _enough(row) or row["kappa"] is None or row["kappa"] >= LEAST:
         return ""
     return f"{NOT_JUDGED}: kappa of {judge} is {spelled(row)}, below {LEAST}"
 
