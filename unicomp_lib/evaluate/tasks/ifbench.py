@@ -11,6 +11,7 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from unicomp_lib.evaluate.tasks import replies
 from unicomp_lib.inputs import assets
 
 VERSION = "2"
@@ -30,11 +31,12 @@ def followed(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
     Loose (IFEval, Zhou et al., arXiv 2311.07911, section 2.2): it is enough that one of ``loosened`` follows an
     instruction. ``unchecked``: whether a checker raised on the answer, whose instruction then counts as not followed.
     """
+    answer = replies.final(results[0])
     instructions = list(zip(doc["names"], json.loads(doc["arguments"]), strict=True))
-    verdicts = [_verdict(name, kwargs, doc["prompt"], results[0]) for name, kwargs in instructions]
+    verdicts = [_verdict(name, kwargs, doc["prompt"], answer) for name, kwargs in instructions]
     strict = [verdict is True for verdict in verdicts]
     loose = [
-        satisfied or any(check(name, kwargs, doc["prompt"], variant) for variant in loosened(results[0]))
+        satisfied or any(check(name, kwargs, doc["prompt"], variant) for variant in loosened(answer))
         for satisfied, (name, kwargs) in zip(strict, instructions, strict=True)
     ]
     return {
