@@ -6,10 +6,9 @@ import shutil
 import polars as pl
 import pytest
 import yaml
-from filelock import FileLock
 
 from unicomp_lib import __main__ as command_line
-from unicomp_lib import paths, results, tables
+from unicomp_lib import locks, paths, results, tables
 from unicomp_lib.study import clean, params, records
 from unicomp_lib.study.plan import plan
 from unicomp_lib.study.steps import keys
@@ -96,7 +95,7 @@ def test_what_runs_now_and_what_it_reads_stays(study):
     )
     job = {"parameters": {"checkpoint": str(read / "checkpoint")}}
     (running / records.STEP).write_text(json.dumps(job))
-    with FileLock(running / records.LOCK):
+    with locks.held(running / records.LOCK):
         left = clean.find(params.load("tiny"))
         assert left.runs == [idle]
         assert left.running == [running.name]

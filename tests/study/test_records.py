@@ -12,7 +12,8 @@ from unicomp_lib.study.steps import Stage, Step
 
 FACTS = {
     "name": "a", "notebook": "n", "key": "k", "parameters": {}, "started": "2026-01-01T00:00:00+00:00",
-    "seconds": 1.0, "cpu_seconds": 0.5, "peak_memory": 10**6,
+    "seconds": 1.0, "cpu_seconds": 0.5, "peak_memory": 10**6, "packages": records.packages(),
+    "hardware": records.machine(), "commit": None, "dirty": None,
 }  # fmt: skip
 
 

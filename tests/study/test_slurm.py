@@ -208,7 +208,7 @@ def test_without_slurm_or_refused_by_it_it_says_so(checkout, tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == (
         "error: SLURM refuses the job that the profile's section cluster describes "
-        "(sbatch: error: Invalid generic resource); mend it"
+        "(sbatch: error: Invalid generic resource); correct the section"
     )
     both = unicomp(checkout, "reproduce", "--cluster", "slurm", "--scheduler", "tcp://host:8786")
     assert both.returncode == 2

@@ -1,5 +1,6 @@
 """Single steps, each run as a worker would: how they end, and what is said of it."""
 
+import errno
 import json
 import os
 import signal
@@ -8,34 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import nbformat
 import psutil
 import pytest
 from checkout import wait_for
-from filelock import FileLock
 
-from unicomp_lib import paths
+from unicomp_lib import locks, paths
 from unicomp_lib.study import records, scheduler, worker
-
-
-@pytest.fixture
-def steps(tmp_path):
-    """Makes jobs of one-cell notebooks, whose code may read ``output`` and ``source``."""
-    (tmp_path / "runs").mkdir()
-
-    def make(name, code, *, source="", forced=False, limit=None):
-        parameters = nbformat.v4.new_code_cell('output = ""\nsource = ""', metadata={"tags": ["parameters"]})
-        content = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
-        content.metadata["kernelspec"] = {"name": "python3", "language": "python", "display_name": "Python 3"}
-        nbformat.write(content, tmp_path / f"{name}.ipynb")
-        run = tmp_path / "runs" / f"{name}-k"
-        return {
-            "name": name, "key": "k", "forced": forced, "limit": limit, "run": str(run),
-            "notebook": os.path.relpath(tmp_path / name, paths.project() / "notebooks"),
-            "parameters": {"output": str(run), "source": source},
-        }  # fmt: skip
-
-    return make
 
 
 def log(job):
@@ -44,6 +23,30 @@ def log(job):
 
 WRITE = "from pathlib import Path\nPath(output, 'out.txt').write_text('right')"
 READ = "from pathlib import Path\nPath(output, 'out.txt').write_text(Path(source).read_text())"
+
+
+def test_what_the_system_refuses_is_said_with_what_to_do(tmp_path):
+    class FromKernel(Exception):
+        ename, evalue = "OSError", ""
+
+    for number, says in {
+        errno.ENOSPC: f"the disk that holds {tmp_path} is full (", errno.EDQUOT: "your quota on the disk that holds",
+        errno.ENOLCK: f"the file system that holds {tmp_path} has no locks (", errno.EMFILE: "a process may have ",
+        errno.ENFILE: "a process may have ", errno.EROFS: f"{tmp_path} is on a file system that cannot be written;",
+        errno.ENOMEM: "a process was stopped for want of memory",
+    }.items():  # fmt: skip
+        FromKernel.evalue = f"[Errno {number}] {os.strerror(number)}: 'x'"
+        for error in (OSError(number, os.strerror(number)), FromKernel()):
+            assert worker.explanation(error, tmp_path).startswith(says)
+    # Rust's two ways to say it, of safetensors and polars.
+    FromKernel.ename, FromKernel.evalue = "SafetensorError", "I/O error: No space left on device (os error 28)"
+    assert worker.explanation(FromKernel(), tmp_path).startswith("the disk that holds")
+    FromKernel.evalue = (
+        'called `Result::unwrap()` on an `Err` value: Os { code: 24, kind: TooManyOpenFiles, message: ""}'
+    )
+    assert "ulimit -n" in worker.explanation(FromKernel(), tmp_path)
+    FromKernel.ename, FromKernel.evalue = "OSError", "[Errno 2] No such file: 'os error 28'"
+    assert worker.explanation(FromKernel(), tmp_path) == f"OSError: {FromKernel.evalue}"
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
@@ -122,9 +125,9 @@ def test_a_process_that_dies_of_a_signal_is_tried_once_more(steps, monkeypatch, 
 def test_a_step_that_takes_too_long_is_ended_with_its_kernel(steps, tmp_path):
     # The kernel holds Python's lock and can do nothing by itself.
     code = f"import ctypes, os\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\n"
-    failed = scheduler.run_job(steps("slow", code + "ctypes.PyDLL(None).sleep(600)", limit=6))
+    failed = scheduler.run_job(steps("slow", code + "ctypes.PyDLL(None).sleep(600)", limit=12))
     assert failed.state == scheduler.FAILED
-    assert failed.reason == "it ran longer than 6 s and was ended"
+    assert failed.reason == "it ran longer than 12 s and was ended"
     pid = int((tmp_path / "pid").read_text())
     wait_for(lambda: not alive(pid), 5)
     assert scheduler.run_job(steps("quick", WRITE, limit=600)).state == scheduler.DONE
@@ -145,7 +148,7 @@ def test_a_forced_step_leaves_the_record_until_the_folder_is_its_own_and_says_th
     stamp = (run / records.RECORD).stat().st_mtime_ns
     code = "import json, sys; from unicomp_lib.study import scheduler; "
     code += "print(scheduler.run_job(json.loads(sys.argv[1])).state)"
-    with FileLock(run / records.LOCK):  # another run
+    with locks.held(run / records.LOCK):  # another run
         command = [sys.executable, "-c", code, json.dumps(job | {"forced": True})]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=paths.project())
         says = process.stdout.readline()

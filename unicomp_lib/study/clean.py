@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import polars as pl
-from filelock import FileLock, Timeout
 
-from unicomp_lib import files, paths, results, tables
+from unicomp_lib import files, locks, paths, results, tables
 from unicomp_lib.study import params, publish, records
 from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.plan import plan
 from unicomp_lib.study.steps import Step, keys
+from unicomp_lib.study.worker import held
 
 ITEMS = "items"
 
@@ -68,12 +68,11 @@ def remove(left: Left) -> int:
     freed = 0
     for run in left.runs:
         size = _size(run)
-        try:
+        with locks.held(run / records.LOCK, wait=False) as mine:
+            if not mine:
+                continue
             # Gone at once under another name: a half-removed run is never taken for a finished one.
-            with FileLock(run / records.LOCK, timeout=0):
-                away = run.rename(run.with_name(f".removed-{run.name}"))
-        except Timeout:
-            continue
+            away = run.rename(run.with_name(f".removed-{run.name}"))
         shutil.rmtree(away)
         freed += size
     for path in [*left.scratch, *left.results]:
@@ -110,25 +109,18 @@ def _others(profile: Profile) -> list[Profile]:
     folders = sorted((paths.project() / "results").iterdir()) if (paths.project() / "results").is_dir() else []
     owners = (params.owner(folder.name) for folder in folders if folder.name != profile.name)
     given += [str(owner) for owner in owners if owner and owner.is_file()]
-    found = []
+    profiles = []
     for name in given:
         try:
-            found.append(params.load(name))
+            profiles.append(params.load(name))
         except ValueError as error:
             raise _unknown(name, error) from error
-    return found
+    return profiles
 
 
 def _running() -> list[Path]:
     """Run folders in which a step runs now."""
-    found = []
-    for lock in sorted(records.runs().glob(f"*/{records.LOCK}")):
-        try:
-            with FileLock(lock, timeout=0):
-                pass
-        except Timeout:
-            found.append(lock.parent)
-    return found
+    return [lock.parent for lock in sorted(records.runs().glob(f"*/{records.LOCK}")) if held(lock.parent)]
 
 
 def _find_results(profile: Profile, steps: list[Step], left: Left) -> None:

@@ -11,7 +11,7 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from unicomp_lib import paths
-from unicomp_lib.study import params, progress, publish, ready, records, scheduler, sources, status
+from unicomp_lib.study import params, progress, publish, ready, records, scheduler, sources, status, surroundings
 from unicomp_lib.study.hints import count
 from unicomp_lib.study.plan import names_of, plan, select
 from unicomp_lib.study.prefetch import prefetch
@@ -39,7 +39,7 @@ def reproduce(options: argparse.Namespace) -> int:
     pictures, unpublished = _published(every, known, profile)
     code = _summary(steps, known, outcomes, pictures, profile.name)
     if unpublished:
-        print(f"not published: {unpublished}; the runs are kept, run the same command again once that is mended")
+        print(f"not published: {unpublished}; the runs are kept, correct that and run the same command again")
     return 1 if unpublished else code
 
 
@@ -60,11 +60,12 @@ def run(
     """Run ``waiting``, and publish each figure as soon as it is drawn."""
     ready.check_folders()
     _check_workers(options.workers)
+    surroundings.check(records.runs(), paths.home())
     ready.check(waiting, profile)
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         prefetch(profile)
     ready.check_fetched(waiting, profile)
-    for note in ready.notes(waiting, profile, options.workers):
+    for note in [*ready.notes(waiting, profile, options.workers), *surroundings.notes(os.environ)]:
         print(f"note: {note}")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
@@ -127,6 +128,7 @@ def fetch(options: argparse.Namespace) -> int:
     """Download all that a profile reads."""
     profile = params.load(options.profile)
     ready.check_folders()
+    surroundings.check(paths.home())
     plan(profile)
     prefetch(profile)
     print(f"all that profile {profile.name} reads is in {paths.home()} and the hub's cache")

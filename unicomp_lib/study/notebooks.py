@@ -59,7 +59,9 @@ def _content(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise NotebookError(f"{name} is not in UTF-8 ({one_line(error)}); save it in this encoding") from error
     except ValueError as error:
-        raise NotebookError(f"{name} is no notebook, since it is no valid JSON ({one_line(error)}); mend it") from error
+        raise NotebookError(
+            f"{name} is no notebook, since it is no valid JSON ({one_line(error)}); restore it"
+        ) from error
     return content
 
 

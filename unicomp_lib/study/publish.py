@@ -151,7 +151,7 @@ def _provenance(runs: list[Run], planned: list[str], drawn: dict[str, list[str]]
 
 
 def _commit(record: dict[str, Any]) -> str:
-    return f"{record['commit']}{'+changes' if record['dirty'] else ''}"
+    return f"{record['commit']}{'+changes' if record['dirty'] else ''}" if record["commit"] else "not recorded"
 
 
 def _distinct(values: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -109,10 +109,18 @@ def damage(run: Path) -> str:
 
 
 def write(run: Path, facts: dict[str, Any]) -> None:
-    """Write ``record.json``, the last file of a run, with size, time and SHA-256 of all others.
+    """Write ``record.json``, the last file of a run: ``facts``, and size, time and SHA-256 of all others.
 
-    They are on disk before it is: a record that outlives a power cut speaks of files that did too.
+    They are on disk before it is: a record that outlives a power cut speaks of files that did too. ``facts`` hold
+    the packages and the machine of the process that computed. A ``ValueError`` where these packages are not ours:
+    nobody here would take the run for finished.
     """
+    for name, version in facts["packages"].items():
+        if version != packages().get(name):
+            raise ValueError(
+                f"the step ran with {name} {version}, and its runner has {packages().get(name)}; run both in one "
+                "environment, without PYTHONPATH"
+            )
     written = {}
     for file in _outputs(run):
         files.sync(file)
@@ -122,8 +130,7 @@ def write(run: Path, facts: dict[str, Any]) -> None:
         }  # fmt: skip
     for place in (*(path for path in run.rglob("*") if path.is_dir()), run, run.parent):
         files.sync(place)
-    record = {**facts, "packages": packages(), "hardware": machine(), **commit(), "files": written}
-    files.write_text(run / RECORD, json.dumps(record, indent=1))
+    files.write_text(run / RECORD, json.dumps({**facts, "files": written}, indent=1))
 
 
 def _outputs(run: Path) -> Iterator[Path]:
@@ -196,13 +203,27 @@ def machine() -> dict[str, Any]:
 
 @cache
 def commit() -> dict[str, Any]:
-    """The checkout's commit and whether it has uncommitted changes; empty where git is absent."""
-    git = ["git", "-C", str(paths.project())]
+    """The checkout's commit and whether it has uncommitted changes; None where it has no repository of its own.
+
+    A folder of files inside another repository has none, nor do variables such as ``GIT_DIR`` lead to another.
+    """
     try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        # Not what a run itself rewrites.
-        mine = [*git, "status", "--porcelain", "--", ".", ":!figures", ":!results"]
-        changes = subprocess.run(mine, capture_output=True, text=True, check=True).stdout
+        top = _git("rev-parse", "--show-toplevel")
+        if not os.path.samefile(top.rstrip("\n"), paths.project()):
+            return {"commit": None, "dirty": None}
+        head = _git("rev-parse", "--verify", "HEAD").strip()
+        changes = _git("status", "--porcelain", "--", ".", ":!figures", ":!results")  # not what a run itself rewrites
     except (OSError, subprocess.CalledProcessError):
         return {"commit": None, "dirty": None}
     return {"commit": head, "dirty": bool(changes.strip())}
+
+
+def _git(*arguments: str) -> str:
+    """What git prints in the checkout, whatever the user's variables say and whoever owns the files."""
+    root = paths.project()
+    # In a container the checkout is often another user's, which git refuses; its code runs here anyhow.
+    safe = ["-c", f"safe.directory={root}", "-c", "core.fsmonitor=false"]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", *safe, "-C", str(root), *arguments]
+    env["GIT_OPTIONAL_LOCKS"] = "0"
+    return subprocess.run(command, capture_output=True, check=True, env=env, encoding="utf-8", errors="replace").stdout

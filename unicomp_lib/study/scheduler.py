@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unicomp_lib import files, hardware
-from unicomp_lib.study import records, security, slurm
+from unicomp_lib.study import records, security, slurm, surroundings
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
 from unicomp_lib.study.steps import Stage, Step, resolved
@@ -222,7 +222,7 @@ def _ended(code: int, run: Path) -> str:
 
 def _environment() -> dict[str, str]:
     # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
-    return {"HF_HUB_OFFLINE": "1", **os.environ, **ENVIRONMENT, **_own_device()}
+    return {"HF_HUB_OFFLINE": "1", **surroundings.of_step(os.environ), **ENVIRONMENT, **_own_device()}
 
 
 def _own_device() -> dict[str, str]:

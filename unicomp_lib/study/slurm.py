@@ -50,7 +50,9 @@ def cluster(wanted: Cluster) -> "Iterator[SLURMCluster]":
         asked = subprocess.run(["sbatch", "--test-only"], input=made.job_script(), capture_output=True, text=True)
         if asked.returncode:
             reason = (asked.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-            raise ValueError(f"SLURM refuses the job that the profile's section cluster describes ({reason}); mend it")
+            raise ValueError(
+                f"SLURM refuses the job that the profile's section cluster describes ({reason}); correct the section"
+            )
         made.adapt(minimum_jobs=0, maximum_jobs=wanted.jobs)
         yield made
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 
-from filelock import FileLock, Timeout
-
+from unicomp_lib import locks
 from unicomp_lib.study import records
 from unicomp_lib.study.steps import Step
 
@@ -44,9 +43,10 @@ def verify(steps: list[Step], keys: dict[str, str]) -> dict[str, str]:
         if (run / records.RECORD).is_file() and (wrong := records.damage(run)):
             damaged[step.name] = wrong
             # Not of a step that runs now, and not where this user may not write: to say it is enough.
-            with suppress(OSError, Timeout), FileLock(run / records.LOCK).acquire(blocking=False):
-                records.fail(run, f"{wrong}; it is to run again")
-                (run / records.RECORD).unlink()
+            with suppress(OSError), locks.held(run / records.LOCK, wait=False) as mine:
+                if mine:
+                    records.fail(run, f"{wrong}; it is to run again")
+                    (run / records.RECORD).unlink()
     return damaged
 
 

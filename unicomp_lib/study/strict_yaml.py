@@ -53,6 +53,6 @@ def read(path: Path) -> Any:
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is no valid YAML: {one_line(error)}") from error
     except RecursionError as error:
-        raise ValueError(f"{path.name} is nested too deeply; mend it") from error
+        raise ValueError(f"{path.name} is nested too deeply; simplify it") from error
     except ValueError as error:
         raise ValueError(f"{path.name}: {error}") from error

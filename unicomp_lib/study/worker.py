@@ -8,15 +8,15 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
-from filelock import FileLock, Timeout
 
-from unicomp_lib import hardware, paths
-from unicomp_lib.study import records
+from unicomp_lib import hardware, locks, paths
+from unicomp_lib.study import records, surroundings
 
 STARTS = 3  # kernels of steps that start together race for ports, and one may lose
 DIED = 3  # exit code: the kernel died of a signal
@@ -29,34 +29,47 @@ def main(run: Path, *, forced: bool = False) -> int:
 
     A finished one is left as it is, unless it is ``forced`` or one of its files is not what was written.
     """
-    if held(run):
-        print(f"waiting for another run that holds {run}", file=sys.stderr)
-    # Held until the process ends, however it ends: a step that outlived a killed run is waited for.
-    with FileLock(run / records.LOCK):
-        if not forced and records.finished(run) and not records.damage(run):
-            return 0
-        _clear(run)
-        job = records.job(run)
-        if job is None:
-            records.fail(run, f"{run / records.STEP} is damaged; run the same command again")
-            return 1
-        _limit(run, job.get("limit"))
-        try:
-            records.write(run, {**job, **_execute(run, job)})
-        except Exception as error:  # whatever a notebook raises: the study goes on, and says why
-            ended = _kernel_ended() if type(error).__name__ == "DeadKernelError" else None
-            records.fail(run, explanation(error, run) if ended is None else f"the notebook's kernel {how(ended)}")
-            print(f"{type(error).__name__}: {error}", file=sys.stderr)
-            return DIED if ended is not None and died(ended) else 1
+    try:
+        surroundings.raise_limits()
+        if held(run):
+            print(f"waiting for another run that holds {run}", file=sys.stderr)
+        # Held until the process ends, however it ends: a step that outlived a killed run is waited for.
+        with locks.held(run / records.LOCK):
+            return _run(run, forced=forced)
+    except OSError as error:  # of the run folder itself; what a notebook raises is written there
+        with suppress(OSError):
+            records.fail(run, explanation(error, run))
+        print(explanation(error, run), file=sys.stderr)
+        return 1
+
+
+def _run(run: Path, *, forced: bool) -> int:
+    """What ``main`` does in a folder that is its own."""
+    if not forced and records.finished(run) and not records.damage(run):
+        return 0
+    _clear(run)
+    job = records.job(run)
+    if job is None:
+        records.fail(run, f"{run / records.STEP} is damaged; run the same command again")
+        return 1
+    _limit(run, job.get("limit"))
+    try:
+        records.write(run, {**job, **_execute(run, job)})
+    except Exception as error:  # whatever a notebook raises: the study goes on, and says why
+        ended = _kernel_ended(error)
+        early = f" before it had begun; see {run / records.LOG}" if _is_start(error) else ""
+        reason = explanation(error, run) if ended is None else f"the notebook's kernel {how(ended)}{early}"
+        records.fail(run, reason)
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return DIED if ended is not None and died(ended) else 1
     return 0
 
 
 def explanation(error: BaseException, run: Path) -> str:
     """One clear sentence for what stopped a step."""
     name, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
-    if "No space left on device" in text or getattr(error, "errno", None) == 28:
-        free = shutil.disk_usage(run).free / 1e6
-        return f"the disk that holds {run} is full ({free:.0f} MB left); free some space and run the same command again"
+    if said := surroundings.explained(error, text, run):
+        return said
     first = next((line for line in text.splitlines() if line.strip()), "no message")
     return first if name in ("ValueError", "AssetError", "ParamsError") else f"{name}: {first}"
 
@@ -76,10 +89,16 @@ def died(code: int) -> bool:
     return code < 0 and -code not in ASKED
 
 
-def _kernel_ended() -> int | None:
+def _kernel_ended(error: Exception) -> int | None:
+    """How the notebook's kernel ended, where that is what went wrong."""
     from unicomp_lib.study.kernel import Kernel
 
-    return Kernel.ended
+    return Kernel.ended if type(error).__name__ == "DeadKernelError" or _is_start(error) else None
+
+
+def _is_start(error: Exception) -> bool:
+    """Whether a kernel ended before it had begun."""
+    return "before replying" in str(error)
 
 
 def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
@@ -89,6 +108,7 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
 
     from unicomp_lib.study.kernel import Kernel
 
+    commit = records.commit()  # of what runs: a long step may outlive it
     started, clock, energy = datetime.now(UTC), time.perf_counter(), hardware.joules()
     source = paths.project() / "notebooks" / f"{job['notebook']}.ipynb"
     for attempt in range(1, STARTS + 1):
@@ -99,7 +119,7 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
             )  # fmt: skip
             break
         except (DeadKernelError, RuntimeError) as error:
-            if "before replying" not in str(error) or attempt == STARTS:
+            if not _is_start(error) or attempt == STARTS:
                 raise
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
@@ -108,7 +128,8 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 2),
         "peak_memory": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
         "joules": _taken(energy, hardware.joules()),
-    }
+        **(Kernel.facts or {}), **commit,
+    }  # fmt: skip
 
 
 def _taken(before: float | None, after: float | None) -> float | None:
@@ -118,11 +139,8 @@ def _taken(before: float | None, after: float | None) -> float | None:
 
 def held(run: Path) -> bool:
     """Whether another process works in a run folder: its lock is taken."""
-    try:
-        with FileLock(run / records.LOCK).acquire(blocking=False):
-            return False
-    except Timeout:
-        return True
+    with locks.held(run / records.LOCK, wait=False) as mine:
+        return not mine
 
 
 def _limit(run: Path, seconds: float | None) -> None:
