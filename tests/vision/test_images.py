@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from PIL import Image
@@ -95,13 +93,17 @@ def test_what_goes_in_is_part_of_the_cached_pixels_name(pictures, decoded, monke
     pixels(pictures)
     assert pixels(pictures, size=33).shape[-1] == 33
     assert len(decoded) == 4
-    monkeypatch.setattr(images, "VERSION", "another")
+    monkeypatch.setattr(images.pictures, "VERSION", "another")
     pixels(pictures)
     assert len(decoded) == 6
-    one = images.load(str(pictures), "val", size=32)
-    for origin in ((), ("1" * 64,), ("2" * 64,)):
-        replace(one, origin=origin).pixels(torch.arange(2))
-    assert len(decoded) == 10
+
+
+def test_pixels_follow_the_content_wherever_it_lies(pictures, decoded):
+    before = pixels(pictures)
+    (pictures / "val" / "a" / "0.bmp").touch()
+    pictures.rename(pictures.with_name("moved"))
+    assert torch.equal(pixels(pictures.with_name("moved")), before)
+    assert len(decoded) == 2
 
 
 def test_features_of_other_weights_are_computed_again(pictures):
@@ -135,8 +137,8 @@ def test_damaged_pixels_are_decoded_again(pictures, decoded, damage):
     assert len(decoded) == 4
 
 
-def test_emoji_know_the_archives_they_are_from(monkeypatch):
-    assert list(images.load("emoji", "val", number=2).origin) == images.identity("emoji")
+def test_emoji_are_identified_by_their_archives():
+    assert len(images.identity("emoji")) == 3
     assert all(len(archive) == 64 for archive in images.identity("emoji"))
 
 
@@ -168,9 +170,14 @@ def test_a_broken_image_and_an_unknown_split_are_reported(tmp_path):
         images.load("emoji", "test")
 
 
-def test_another_file_is_another_identity(image_folder, tmp_path):
-    first = images.identity(str(image_folder))
-    assert images.identity(str(image_folder)) == first
-    (tmp_path / "b.png").write_bytes(b"1")
-    assert images.identity(str(tmp_path)) != first
-    assert len(images.identity("emoji")) == 3
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"size": 15}, "size 15 and number 0 are not allowed; give a size from 16 pixels"),
+        ({"number": -1}, "size 64 and number -1 are not allowed"),
+        ({"groups": "x"}, "groups 'x' is for folders of images; emoji are grouped by what they show"),
+    ],
+)
+def test_what_is_not_allowed_is_reported(given, says):
+    with pytest.raises(ValueError, match=says):
+        images.load("emoji", "val", **given)

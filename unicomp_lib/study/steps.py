@@ -11,6 +11,7 @@ from typing import Any
 from unicomp_lib import files, paths, tables
 from unicomp_lib.inputs import assets, texts
 from unicomp_lib.study import notebooks, records
+from unicomp_lib.vision import folders
 
 OUTPUT = "output"
 TEXTS = ("calibration", "text")  # parameters that name a source of texts, or a mixture of such
@@ -107,8 +108,9 @@ def step_name(stage: Stage, cell: Cell | None = None, topic: str = "") -> str:
 def keys(steps: list[Step]) -> dict[str, str]:
     """The key of every step by name; ``steps`` must be in an order in which parents come first."""
     known: dict[str, str] = {}
-    for step in steps:
-        known[step.name] = key(step, known)
+    with folders.looked_at_once():
+        for step in steps:
+            known[step.name] = key(step, known)
     return known
 
 

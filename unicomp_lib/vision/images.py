@@ -12,17 +12,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from filelock import FileLock
-from PIL import Image, UnidentifiedImageError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from unicomp_lib import files, hardware, paths
-from unicomp_lib.inputs import assets
+from unicomp_lib.inputs import assets, digests
+from unicomp_lib.vision import folders, pictures
+from unicomp_lib.vision.pictures import decode
 
-VERSION = "1"
+VERSION = "2"
 
 EMOJI = "emoji"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SMALLEST = 16  # pixels, below which nothing is left after the network's strides
 IN_MEMORY = 2e9  # bytes of decoded images held in memory; larger sets are decoded at every pass
 
 
@@ -35,10 +36,14 @@ class Images:
     groups: list[str]  # what an image shows: images of one emoji are not independent
     classes: list[str]
     size: int
-    origin: tuple[str, ...] = ()  # SHA-256 of the archives the files are from, where they are pinned
 
     def __len__(self) -> int:
         return len(self.files)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """SHA-256 of each file."""
+        return digests.of(self.files)
 
     @cached_property
     def _decoded(self) -> torch.Tensor:
@@ -47,10 +52,10 @@ class Images:
     def cached(self, name: str, compute: Callable[[], torch.Tensor], made_with: object = None) -> torch.Tensor:
         """What ``compute`` gives for these images, computed once for all processes and stored on disk.
 
-        It is computed again where the images, the size, this module's version or whatever else it is
+        It is computed again where the contents of the files, the size, how they are decoded or whatever else it is
         ``made_with`` have changed, and where the stored file is damaged.
         """
-        content = [VERSION, self.size, self.origin, *map(_identity, self.files), made_with]
+        content = [pictures.VERSION, self.size, self.digests, made_with]
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
         target = paths.home() / "images" / f"{digest}.{name}.safetensors"
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,22 +81,32 @@ class Images:
             yield indices, scaled(self.pixels(indices)).contiguous(memory_format=torch.channels_last)
 
 
-def load(data: str, split: str, *, size: int = 64, number: int = 0) -> Images:
+def load(data: str, split: str, *, size: int = 64, number: int = 0, groups: str = "") -> Images:
     """The images of ``split`` (train or val) of a data set.
 
     ``data`` is ``emoji``, or a folder with a folder ``train`` and one ``val``, each with one folder per class
-    (the layout of ImageNet and of torchvision's ImageFolder). ``number`` is how many to load, a fixed random
-    sample; 0 loads all. A ``ValueError`` says what is missing.
+    (the layout of ImageNet and of torchvision's ImageFolder, see ``folders.entries``). ``number`` is how many to
+    load, a fixed random sample; 0 loads all. Intervals resample what an image shows: an emoji in all vendors'
+    versions; in a folder each image, unless ``groups`` says what belongs together (see ``folders.groups``). A
+    ``ValueError`` says what is missing.
     """
-    if split not in ("train", "val"):
-        raise ValueError(f"split {split!r} is not known; allowed are train, val")
-    entries, classes = _emoji(split) if data == EMOJI else _folder(Path(data), split)
+    if split not in folders.SPLITS:
+        raise ValueError(f"split {split!r} is not known; allowed are {', '.join(folders.SPLITS)}")
+    if size < SMALLEST or number < 0:
+        raise ValueError(
+            f"size {size} and number {number} are not allowed; give a size from {SMALLEST} pixels, and a number of "
+            "images or 0 for all"
+        )
+    if data == EMOJI and groups:
+        raise ValueError(f"groups {groups!r} is for folders of images; emoji are grouped by what they show")
+    entries, classes = _emoji(split) if data == EMOJI else folders.entries(folders.root(data), split, groups)
     if number and number < len(entries):
         drawn = np.random.default_rng(0).permutation(len(entries))[:number]
         entries = [entries[index] for index in sorted(drawn)]
-    files_, labels, groups = zip(*entries, strict=True)
-    origin = _archives() if data == EMOJI else ()
-    return Images(list(files_), torch.tensor(labels), list(groups), classes, size, origin)
+    names, labels, shown = zip(*entries, strict=True)
+    if groups:
+        print(f"{len(names)} images of {split} show {len(set(shown))} different things, by groups {groups!r}")
+    return Images(list(names), torch.tensor(labels), list(shown), classes, size)
 
 
 def scaled(pixels: torch.Tensor) -> torch.Tensor:
@@ -99,27 +114,9 @@ def scaled(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def decode(file: Path, size: int) -> torch.Tensor:
-    """An image as bytes (3, size, size): transparency on white, the middle square, resized."""
-    try:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGBA")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ValueError(f"{file} is not a readable image ({error}); remove or fix it") from error
-    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    edge = min(flat.size)
-    left, top = (flat.width - edge) // 2, (flat.height - edge) // 2
-    square = flat.crop((left, top, left + edge, top + edge)).resize((size, size), Image.Resampling.BILINEAR)
-    return torch.from_numpy(np.array(square)).permute(2, 0, 1)
-
-
 def identity(data: str) -> object:
-    """What identifies a data set in a step's key: hashes of the assets, or a folder's file names and sizes."""
-    if data == EMOJI:
-        return list(_archives())
-    images = sorted(file for file in Path(data).rglob("*") if file.suffix.lower() in SUFFIXES)
-    text = "\n".join(f"{file.relative_to(data)} {file.stat().st_size}" for file in images)
-    return [len(images), zlib.crc32(text.encode())]
+    """What identifies a data set in a step's key: hashes of the assets, or of a folder's names and contents."""
+    return _archives() if data == EMOJI else folders.identity(data)
 
 
 _VENDORS = {
@@ -129,14 +126,8 @@ _VENDORS = {
 }
 
 
-def _archives() -> tuple[str, ...]:
-    return tuple(assets.asset(name).archive for name in _VENDORS)
-
-
-def _identity(file: Path) -> tuple[str, int, int]:
-    """A file's path, size and time: hashing all bytes at each pass would cost more than it protects."""
-    facts = file.stat()
-    return str(file), facts.st_size, facts.st_mtime_ns
+def _archives() -> list[str]:
+    return [assets.asset(name).archive for name in _VENDORS]
 
 
 def _stored(target: Path, name: str) -> torch.Tensor | None:
@@ -170,24 +161,4 @@ def _emoji(split: str) -> tuple[list[tuple[Path, int, str]], list[str]]:
             files = [folders[vendor] / inside / f"{name}{suffix}" for name in names]
             if file := next((file for file in files if file.is_file()), None):
                 entries.append((file, classes.index(entry["category"]), entry["unified"]))
-    return entries, classes
-
-
-def _folder(root: Path, split: str) -> tuple[list[tuple[Path, int, str]], list[str]]:
-    if not (root / split).is_dir():
-        raise ValueError(
-            f"data {str(root)!r} has no folder {split!r}; give {EMOJI!r}, or a folder that contains train and val, "
-            "each with one folder of images per class"
-        )
-    classes = sorted(folder.name for folder in (root / split).iterdir() if folder.is_dir())
-    entries = [
-        (file, label, file.name)
-        for label, name in enumerate(classes)
-        for file in sorted((root / split / name).rglob("*"))
-        if file.suffix.lower() in SUFFIXES
-    ]
-    if not entries:
-        raise ValueError(
-            f"{root / split} contains no images; allowed are {', '.join(SUFFIXES)}, in one folder per class"
-        )
     return entries, classes
