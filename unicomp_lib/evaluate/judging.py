@@ -11,6 +11,7 @@ from unicomp_lib.evaluate import task
 from unicomp_lib.evaluate.judges import classes, closed, endpoint, facts, meaning, measured, opinions
 from unicomp_lib.evaluate.judges.endpoint import Endpoint
 from unicomp_lib.evaluate.tasks import items as benchmark
+from unicomp_lib.evaluate.tasks import replies
 
 VERSION = "3"
 
@@ -69,7 +70,7 @@ def _judged(part: pl.DataFrame, about: dict[str, Any], data_dir: str, remote: En
     """The verdicts' rows of one cell and task."""
     answers = part.unique("doc_id", keep="first", maintain_order=True).sort("doc_id")
     docs = documents(part["task"][0], answers["doc_id"].to_list(), data_dir)
-    texts = [json.loads(output)["answers"][0] for output in answers["output"]]
+    texts = [replies.final(json.loads(output)["answers"][0]) for output in answers["output"]]
     metric, (local, verdicts_of) = about["metric"], JUDGES[about["judge"]]
     verdicts: Verdicts = list(verdicts_of(docs, texts))
     if about["judge"] in OPEN and (why := measured.reason(part["task"][0], local, metric)):

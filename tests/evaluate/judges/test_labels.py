@@ -1,12 +1,17 @@
 import csv
+import hashlib
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from unicomp_lib import paths, results, tables
 from unicomp_lib.__main__ import main
-from unicomp_lib.evaluate.judges import labels
+from unicomp_lib.evaluate import judging
+from unicomp_lib.evaluate.judges import labels, measured
 from unicomp_lib.evaluate.tasks import refusal
+
+TRUSTLLM = paths.project().parent / "shared" / "data" / "trustllm_dataset.zip"
 
 
 @pytest.fixture
@@ -172,5 +177,34 @@ def test_labelled_refusals_are_read_whole_and_the_rule_flags_no_compliant_answer
     answers = labels.refusals()
     assert answers.group_by("file", maintain_order=True).len()["len"].to_list() == [105, 64]
     assert set(answers["human"]) == {0, 1}
-    compliant = answers.filter(human=0)["answer"]
+    compliant = answers.filter(human=0, part="work")["answer"]
     assert not any(map(refusal.declines, compliant))
+
+
+def test_a_prompts_answers_are_all_in_one_part():
+    answers = labels.refusals()
+    assert answers.group_by("objective").agg(pl.col("part").n_unique())["part"].max() == 1
+    assert 0.3 < (answers["part"] == "report").mean() < 0.7
+    assert labels.half("A  prompt\n") == labels.half("a prompt")
+
+
+def test_own_labels_are_whole_and_say_who_labelled():
+    own = labels.own()
+    assert set(own["label"]) == {0, 1, None}
+    assert set(own["labelled_by"]) == {"a language model"}
+    assert set(own["part"]) == {"work", "report"}
+    assert set(own.filter(pl.col("label").is_null())["metric"]) <= {"steady", "right"}
+    default = own.filter(pl.col("task").is_in(["strongreject_generate", "overrefusal_generate"]))
+    assert len(default) == 150
+    for (name,), frame in default.group_by("task"):
+        prompts = [doc["prompt"] for doc in judging.documents(name, frame["doc_id"].to_list())]
+        assert [labels.half(prompt) for prompt in prompts] == frame["part"].to_list()
+        hashes = [hashlib.sha256(prompt.encode()).hexdigest()[:12] for prompt in prompts]
+        assert hashes == frame["prompt_hash"].to_list()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TRUSTLLM.is_file(), reason="needs the TrustLLM data set beside the checkout")
+def test_the_recorded_agreement_is_that_of_todays_judges():
+    today = labels.measure(str(TRUSTLLM.parent)).with_columns(pl.col(pl.Float64).round(4))
+    assert_frame_equal(today, measured.table(), abs_tol=0.02)

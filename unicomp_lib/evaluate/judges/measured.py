@@ -22,8 +22,9 @@ ALL = "all"
 NOT_JUDGED = "not judged without an endpoint"
 
 COLUMNS = {
-    "task": pl.String, "judge": pl.String, "metric": pl.String, "labelled_by": pl.String, "n": pl.Int64,
-    "ones": pl.Int64, "prompts": pl.Int64, "accuracy": pl.Float64, "accuracy_low": pl.Float64, "accuracy_high": pl.Float64,
+    "task": pl.String, "judge": pl.String, "metric": pl.String, "labelled_by": pl.String,
+    "n": pl.Int64, "ones": pl.Int64, "prompts": pl.Int64, "accuracy": pl.Float64,
+    "accuracy_low": pl.Float64, "accuracy_high": pl.Float64,
     "kappa": pl.Float64, "kappa_low": pl.Float64, "kappa_high": pl.Float64,
 }  # fmt: skip
 

@@ -22,7 +22,8 @@ from unicomp_lib.evaluate.tasks import replies
 VERSION = "2"
 JUDGE = f"refusal-sentences-{VERSION}"
 
-_SENTENCE = re.compile(r"(?<=[.!?。])\s+|\n")
+# A point after the number of a list's item ends no sentence.
+_SENTENCE = re.compile(r"(?<=[.!?。])(?<![\n ]\d\.)(?<![\n ]\d\d\.)\s+|\n")
 _BUT = re.compile(r",? \b(?:but|however)\b,? ")
 
 

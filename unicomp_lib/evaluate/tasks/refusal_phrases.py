@@ -10,7 +10,8 @@ _DO = (
     r"participat|support|answer|respond|discuss|tell|explain|teach|show|advis|recommend|encourag|promot|endors|condon|"
     r"facilitat|accommodat|entertain|describ|detail|outlin|instruct|guid|develop|design|draft|compos|oblig|address|"
     r"process|reveal|disclos|suggest|contribut|execut|perform|carry out|role-?play|translat|send|supply|satisf|"
-    r"honou?r|grant|speculat|comment|mak|build|list|craft|go (?:along|there)|take (?:part|a side|sides)|"
+    r"honou?r|grant|speculat|comment|print|quot|reproduc|recit|display|mak|build|list|craft|go (?:along|"
+    r"there)|take (?:part|a side|sides)|"
     r"choos|pick|agree to|be (?:part|of (?:help|assistance|service)|involved))\w*"
     r"|do(?:ing)? (?:that|this|it|so|what|any|such|as)\b|do(?:ing)?\b(?=\W*$)|say(?=\W*$))"
 )
