@@ -69,3 +69,61 @@ def test_distributions_are_called_by_their_label():
     assert names == ["Dense", "Filters 30 % (25 % constant)", "null"]
     assert figure.axes[0].lines[0].get_color() == palette.NETWORKS["dense"][1]
     plt.close(figure)
+
+
+def emptied(table, rule):
+    columns = [name for name in table.columns if table.schema[name] == pl.Float64 and name != "rate"]
+    return {
+        "no rows": table.clear(),
+        "dense alone": table.filter(method="dense"),
+        "intervals null": table.with_columns(pl.lit(None, dtype=pl.Float64).alias(n) for n in columns if "_" in n),
+        "all NaN": table.with_columns(pl.lit(float("nan")).alias(name) for name in columns),
+        "all null": table.with_columns(pl.lit(None, dtype=pl.Float64).alias(name) for name in columns),
+        "an own method": table.with_columns(method=pl.lit("mine")),
+    }[rule]
+
+
+@pytest.mark.parametrize("rule", ["no rows", "dense alone", "intervals null", "all NaN", "all null", "an own method"])
+def test_the_summary_draws_every_table(table, rule):
+    figure = networks.summary(emptied(table, rule))
+    if rule == "no rows":
+        assert [text.get_text() for text in figure.axes[2].texts] == ["no network was scored"]
+    figure.canvas.draw()
+    plt.close(figure)
+
+
+def test_no_scores_are_no_networks():
+    assert networks.networks(pl.DataFrame(schema=tables.SCORES)).is_empty()
+
+
+def test_networks_of_two_models_are_told_apart():
+    rows = [
+        {
+            "model": model, "method": METHODS[variant], "variant": variant, "calibration": "", "seed": seed,
+            "dimension": "vision", "capability": capability, "task": task, "format": "", "metric": metric,
+            "value": value, "low": value - 0.1, "high": value + 0.1, "n": 9, "chance": 0.2,
+        }
+        for model, value in (("small", 0.5), ("large", 0.8))
+        for variant in ("dense", "b")
+        for metric, capability, task in (("acc", "accuracy", "emoji"), ("mis", "interpretability", "units"))
+        for seed in (0, None)
+    ]  # fmt: skip
+    table = networks.networks(tables.scores(rows, FACTS))
+    assert table.select("model", "label", "acc").rows() == [
+        ("small", "small, Dense", 0.5), ("small", "small, Filters 50 % iterative", 0.5),
+        ("large", "large, Dense", 0.8), ("large", "large, Filters 50 % iterative", 0.8),
+    ]  # fmt: skip
+    figure = networks.summary(table)
+    assert {text.get_text() for text in figure.axes[2].texts} == set(table["label"])
+    plt.close(figure)
+    units = pl.DataFrame(
+        {
+            "model": ["small", "large"] * 3, "method": "dense", "variant": "dense",
+            "label": ["small, Dense", "large, Dense"] * 3, "constant": False, "mis": [0.5, 0.9] * 3, "null": 0.5,
+        }
+    )  # fmt: skip
+    figure = networks.distributions(units)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["small, Dense", "large, Dense", "null"]
+    medians = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
+    assert medians[:2] == [0.5, 0.9]
+    plt.close(figure)

@@ -1,7 +1,7 @@
 """From item rows to scores: means, retentions and differences from dense, each with its interval."""
 
 from collections.abc import Iterator
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -378,8 +378,8 @@ def _latencies(by: dict[str, pl.DataFrame], kind: str) -> Iterator[Row]:
 
 
 def _exp(estimate: Estimate) -> Estimate:
-    *numbers, reason = astuple(estimate)
-    return Estimate(*(float(np.exp(number)) for number in numbers), reason)
+    value, low, high = (float(np.exp(number)) for number in (estimate.value, estimate.low, estimate.high))
+    return Estimate(value, low, high, estimate.reason)
 
 
 def _columns(frame: pl.DataFrame, *names: str) -> tuple[np.ndarray, ...]:

@@ -467,8 +467,9 @@ def rank_correlation(x: np.ndarray, y: np.ndarray) -> Estimate:
     nearest = 1 - 12 / (n * (n**2 - 1))
     centre = np.arctanh(np.clip(value, -nearest, nearest))
     half = Z * np.sqrt((1 + np.tanh(centre) ** 2 / 2) / (n - 3))
-    ends = min(low, value, np.tanh(centre - half)), max(high, value, np.tanh(centre + half))
-    return Estimate(value, *map(float, ends))
+    return Estimate(
+        value, float(min(low, value, np.tanh(centre - half))), float(max(high, value, np.tanh(centre + half)))
+    )
 
 
 def _pearson_of_rows(x: np.ndarray, y: np.ndarray) -> np.ndarray:

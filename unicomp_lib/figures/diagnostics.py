@@ -70,11 +70,16 @@ def tasks(items: pl.DataFrame) -> Figure:
     """Primary metric of every task with its 95 % interval, and its chance level as a tick."""
     frames = list(items.filter(pl.col("primary")).group_by(["task"], maintain_order=True))
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(frames) + 0.8))
+    if not frames:
+        axes.text(0.5, 0.5, "no task was scored", ha="center", va="center", transform=axes.transAxes)
     for height, (_, frame) in enumerate(frames):
         score = statistics.mean(frame["value"].to_numpy(), frame["cluster"].to_numpy())
         spread = [[score.value - score.low], [score.high - score.value]]
         axes.errorbar([score.value], [height], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
-        axes.plot([frame["chance"][0]], [height], "|", color="black", markersize=9)
+        if np.isnan(score.value):
+            axes.text(0.5, height, score.reason, ha="center", va="center", fontsize=6, color="#555555")
+        if frame["chance"][0] is not None:
+            axes.plot([frame["chance"][0]], [height], "|", color="black", markersize=9)
     labels = [f"{name} (n = {len(frame)})" for (name,), frame in frames]
     axes.set_yticks(range(len(frames)), labels)
     axes.set(xlim=(-0.02, 1.02), xlabel="score (bar: 95 % interval, tick: chance)", title="Score by task")
@@ -203,15 +208,15 @@ def gain(before: np.ndarray, after: np.ndarray) -> Figure:
     ``before`` and ``after`` have shape (blocks,), in nats per token, for the same blocks.
     """
     blocks = np.arange(len(before)).astype(str)
-    ratio = statistics.difference(after, before, blocks)
+    ratio = statistics.bootstrap(after - before, blocks)
     figure, axes = plt.subplots(figsize=(style.COLUMN + 0.5, 3))
     axes.plot(before, after, "o", color=BLUE, markersize=4)
     ends = [min(before.min(), after.min()), max(before.max(), after.max())]
     axes.plot(ends, ends, color=GREY, linewidth=1)
     low, value, high = (np.exp(part) for part in (ratio.low, ratio.value, ratio.high))
+    interval = f"95 % interval {low:.2f} to {high:.2f}" if np.isfinite(low) else f"no interval: {ratio.reason}"
     axes.set_title(
-        f"Perplexity {np.exp(before.mean()):.1f} to {np.exp(after.mean()):.1f}\n"
-        f"ratio {value:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+        f"Perplexity {np.exp(before.mean()):.1f} to {np.exp(after.mean()):.1f}\nratio {value:.2f}, {interval}"
     )
     axes.set(xlabel="before training, nats per token", ylabel="after training, nats per token")
     return figure

@@ -379,7 +379,7 @@ def measured_and_published(axes: Axes, measured: pl.DataFrame, published: pl.Dat
                         **_mark(line["method"]) | {"fillstyle": fill},
                     )  # fmt: skip
                     if side < 0 and len(models) > 1:
-                        text = {"textcoords": "offset points", "fontsize": 5, "va": "bottom"}
+                        text: dict[str, Any] = {"textcoords": "offset points", "fontsize": 5, "va": "bottom"}
                         axes.annotate(row["model"], (row["value"], place), (3, 1), **text)
                 rows.append(
                     {
