@@ -8,7 +8,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import harness, task
+from unicomp_lib.evaluate import forms, harness, task
 
 LIMIT = 24
 
@@ -39,9 +39,8 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
     sample = {
         "arguments": [("Q", " ab"), ("Q", " äb")],
         "filtered_resps": [(-3.0, False), (-1.0, True)],
-        "target": "1",
     }
-    scores, output = harness._ranked(sample)
+    scores, output = harness._ranked(sample, forms.Options(2, [1]))
     assert json.loads(output) == {"options": [[-3.0, False], [-1.0, True]]}
     ln2 = 0.6931471805599453
     assert scores["bits_per_byte"] == pytest.approx(1 / ln2 / 4)  # " äb" has 4 bytes
@@ -81,3 +80,75 @@ def test_an_unknown_task_lists_the_known_ones():
         ValueError, match=r"task 'piqa_close' is not known; did you mean 'piqa_cloze'.* allowed are .*siqa_cloze"
     ):
         task.described("piqa_close")
+
+
+TASKS = {"piqa_cloze": 3, "openbookqa_letter": 3, "siqa_cloze": 3}
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """One task of three cannot be scored, until the fixture is called."""
+    check = forms.check
+
+    def fails(name, subtask, about):
+        if name == "openbookqa_letter":
+            raise KeyError("gold")
+        check(name, subtask, about)
+
+    monkeypatch.setattr(forms, "check", fails)
+    return lambda: monkeypatch.setattr(forms, "check", check)
+
+
+def test_a_task_that_fails_leaves_the_others_and_the_same_run_takes_them_up(tiny, tmp_path, broken, capsys):
+    with pytest.raises(ValueError, match="task openbookqa_letter failed: KeyError: 'gold'; the rows of") as caught:
+        harness.run(*tiny, TASKS, folder=tmp_path)
+    assert f"piqa_cloze, siqa_cloze are kept in {tmp_path / 'tasks'}" in str(caught.value)
+    assert sorted(path.name.partition("-")[0] for path in (tmp_path / "tasks").iterdir()) == [
+        "piqa_cloze",
+        "siqa_cloze",
+    ]
+    broken()
+    capsys.readouterr()
+    rows = harness.run(*tiny, TASKS, folder=tmp_path)
+    said = capsys.readouterr().out
+    assert said.count("rows of an earlier run taken up") == 2
+    assert "openbookqa_letter: rows" not in said
+    assert rows.equals(harness.run(*tiny, TASKS))
+    assert not (tmp_path / "tasks").exists()
+
+
+def test_a_run_that_is_killed_leaves_the_tasks_that_were_done(tiny, tmp_path, monkeypatch):
+    evaluated = harness._evaluated
+
+    def killed(lm, name, *given, **settings):
+        if name == "siqa_cloze":
+            raise KeyboardInterrupt
+        return evaluated(lm, name, *given, **settings)
+
+    monkeypatch.setattr(harness, "_evaluated", killed)
+    with pytest.raises(KeyboardInterrupt):
+        harness.run(*tiny, TASKS, folder=tmp_path)
+    assert len(list((tmp_path / "tasks").glob("*.parquet"))) == 2
+
+
+@pytest.mark.parametrize("change", ["weights", "items", "batch", "damage"])
+def test_rows_of_another_model_or_other_settings_are_not_taken_up(tiny, tmp_path, broken, capsys, change):
+    model, tokenizer = tiny
+    with pytest.raises(ValueError, match="openbookqa_letter"):
+        harness.run(model, tokenizer, TASKS, folder=tmp_path)
+    broken()
+    capsys.readouterr()
+    settings = {"batch_size": 3} if change == "batch" else {}
+    if change == "weights":
+        model.get_output_embeddings().weight.data[5] += 0.5
+    if change == "damage":
+        for path in (tmp_path / "tasks").iterdir():
+            path.write_bytes(path.read_bytes()[:-40])
+    tasks = dict.fromkeys(TASKS, 2) if change == "items" else TASKS
+    harness.run(model, tokenizer, tasks, folder=tmp_path, **settings)
+    assert "taken up" not in capsys.readouterr().out
+
+
+def test_without_a_place_for_rows_the_first_failure_ends_the_run(tiny, broken):
+    with pytest.raises(ValueError, match=r"^task openbookqa_letter failed: KeyError: 'gold'$"):
+        harness.run(*tiny, TASKS)

@@ -112,6 +112,8 @@ GOOD = '{"text": "a"}\n'
         ("bad.txt.zst", b"\x28\xb5\x2f\xfd\xff\xff\xff", "cut off or damaged"),
         ("empty.txt", b"", "holds no text"),
         ("empty.json", "[]", "holds no text"),
+        ("empty.jsonl", "[]", "holds no text"),
+        ("lists.jsonl", '["a"]\n["b"]', "line 1 .*has a str"),
         ("mark.jsonl", b"\xef\xbb\xbf", "holds no text"),
         ("blank.txt", b"\n \r\n\t\n", "holds no text"),
         ("head.csv", "text\n", "holds no text"),

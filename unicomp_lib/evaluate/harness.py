@@ -3,19 +3,23 @@
 import json
 import logging
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from unicomp_lib import tables
+from unicomp_lib.evaluate import forms
+from unicomp_lib.evaluate import kept as keeping
 from unicomp_lib.evaluate import task as definitions
-from unicomp_lib.evaluate.tasks import extract, ifbench, items, refusal  # noqa: F401, part of a step's identity
+from unicomp_lib.evaluate.tasks import extract, ifbench, items, refusal  # part of a step's identity
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
+    from lm_eval.tasks import TaskManager
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-VERSION = "2"
+VERSION = "3"
 
 FEWSHOT_SEED = 1234  # lm-eval's own default
 REFERENCE = -1  # index of the request that scores the reference of a generated item
@@ -28,61 +32,164 @@ def run(
     *,
     batch_size: int = 16,
     data_dir: str = "",
+    folder: Path | None = None,
 ) -> pl.DataFrame:
     """Evaluate ``tasks``, a map from task name to number of items (0: all), and return item rows.
 
-    ``data_dir`` is a folder of benchmark files that replace those of the assets. See ``rows``.
+    ``data_dir`` is a folder of benchmark files that replace those of the assets. See ``rows``. With a ``folder``, the
+    rows of each task are kept there when it ends, until all tasks are done; the same call takes them up again.
     """
     from unicomp_lib.evaluate import attention
     from unicomp_lib.evaluate.packed_lm import PackedLM
 
     attention.use(model)
     lm = PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-    return rows(lm, tasks, data_dir=data_dir, chat=tokenizer.chat_template is not None)
+    versions = [VERSION, forms.VERSION, items.VERSION, extract.VERSION, ifbench.VERSION, refusal.VERSION]
+    kept = (
+        keeping.kept(folder, model, tokenizer, versions, batch_size=batch_size, data_dir=data_dir) if folder else None
+    )
+    return rows(lm, tasks, data_dir=data_dir, chat=tokenizer.chat_template is not None, kept=kept)
 
 
-def rows(lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = False) -> pl.DataFrame:
+def rows(
+    lm: "LM", tasks: dict[str, int], *, data_dir: str = "", chat: bool = False, kept: keeping.Kept | None = None
+) -> pl.DataFrame:
     """Item rows of an lm-eval model: columns ``tables.ITEMS``, ``primary`` marking the metric that counts.
 
-    Each item gives a row per lm-eval metric. A ranked item also gives ``bits_per_byte``, the
+    Each item gives a row per lm-eval metric that is a mean over items. A ranked item also gives ``bits_per_byte``, the
     negative log2-likelihood of the reference answer per UTF-8 byte, and ``margin``, how many bits
-    per byte the reference lies below the best wrong option; a generated item gives ``bits_per_byte``
-    of its reference where it has one, ``tokens`` and ``truncated``. These still show damage where a
-    small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template. A
-    ``ValueError`` names the task and item of a log-likelihood or logit that is not finite.
+    per byte the reference lies below the best wrong option; of several right options the likeliest is the reference.
+    A generated item gives ``bits_per_byte`` of its reference where it has one, ``tokens`` and ``truncated``, and
+    ``unchecked`` where the task's check raised on an answer, which then counts as wrong. The continuous scores still
+    show damage where a small model's accuracy is at chance. Tasks marked ``chat`` use the model's chat template.
+
+    A task that fails leaves the others: with ``kept`` they are run and their rows kept. Then, or at once without it,
+    a ``ValueError`` names the task and what went wrong: a form that cannot be scored (``forms.check``) or items that
+    cannot, which shows before the model is asked, or a log-likelihood or logit that is not finite.
     """
-    from lm_eval.evaluator import evaluate  # heavy
-    from lm_eval.tasks import TaskManager
+    from lm_eval.tasks import TaskManager  # heavy
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns about every custom data set
+    about = {name: definitions.described(name) for name in tasks}
+    done: dict[str, pl.DataFrame] = {}
+    failed: dict[str, Exception] = {}
+    ready: dict[str, tuple[Any, dict[str, dict[int, forms.Options]]]] = {}
     # Indexing lm-eval's own 14,000 tasks takes 13 s, so it is done only where one of them is needed.
     manager = TaskManager(include_defaults=not all(map(definitions.is_own, tasks)))
-    records: list[dict[str, Any]] = []
-    for task, limit in tasks.items():
-        about = definitions.described(task)
-        loaded = manager.load([definitions.config(task, data_dir)])
-        for subtask in loaded["tasks"].values():
-            subtask.set_config(key="num_fewshot", value=about.get("shots", subtask.get_config("num_fewshot") or 0))
-            subtask.set_fewshot_seed(seed=FEWSHOT_SEED)
+    for name, limit in tasks.items():
+        if kept is not None and (rows := kept.read(name, limit)) is not None:
+            print(f"{name}: rows of an earlier run taken up")
+            done[name] = rows
+            continue
+        try:
+            ready[name] = _loaded(manager, name, about[name], limit, data_dir)
+        except Exception as error:  # whatever a task's data set or definition raises
+            failed[name] = _failed(name, error, kept)
+    for name, (loaded, options) in ready.items():
+        try:
+            done[name] = _evaluated(lm, name, about[name], loaded, options, limit=tasks[name], chat=chat)
+        except Exception as error:  # the other tasks go on
+            failed[name] = _failed(name, error, kept)
+        else:
+            if kept is not None:
+                kept.write(done[name], name, tasks[name])
+    if failed:
+        raise _summary(failed, done, kept)
+    if kept is not None:
+        kept.remove()
+    return pl.concat([done[name] for name in tasks]) if tasks else pl.DataFrame(schema=tables.ITEMS)
+
+
+def _failed(name: str, error: Exception, kept: keeping.Kept | None) -> Exception:
+    """The error, said at once: the other tasks may take hours. Without a place to keep their rows it ends the run."""
+    if kept is None:
+        raise error if isinstance(error, ValueError) and name in str(error) else _named(name, error) from error
+    print(f"{_named(name, error)}; the other tasks go on")
+    return error
+
+
+def _named(name: str, error: Exception) -> ValueError:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return ValueError(f"task {name} failed: {kind}{first}")
+
+
+def _summary(failed: dict[str, Exception], done: dict[str, pl.DataFrame], kept: keeping.Kept | None) -> ValueError:
+    name, error = next(iter(failed.items()))
+    others = [f"so did {', '.join(list(failed)[1:])}"] if len(failed) > 1 else []
+    if done and kept is not None:
+        where = kept.folder / keeping.FOLDER
+        others.append(f"the rows of {', '.join(done)} are kept in {where}, from where the same run takes them up")
+    summary = ValueError("; ".join([str(_named(name, error)), *others]))
+    summary.__cause__ = error
+    return summary
+
+
+def _loaded(
+    manager: "TaskManager", name: str, about: dict[str, Any], limit: int, data_dir: str
+) -> tuple[Any, dict[str, dict[int, forms.Options]]]:
+    """A task, or the tasks of a group, as lm-eval loads it, and the options of its items; checked."""
+    loaded = manager.load([definitions.config(name, data_dir)])
+    options = {}
+    for subname, subtask in loaded["tasks"].items():
+        forms.check(name, subtask, about)
+        options[subname] = forms.options(name, subtask, about["metric"], limit or None)
+        subtask.set_config(key="num_fewshot", value=about.get("shots", subtask.get_config("num_fewshot") or 0))
+        subtask.set_fewshot_seed(seed=FEWSHOT_SEED)
+    return loaded, options
+
+
+def _evaluated(
+    lm: "LM",
+    name: str,
+    about: dict[str, Any],
+    loaded: Any,
+    options: dict[str, dict[int, forms.Options]],
+    *,
+    limit: int,
+    chat: bool,
+) -> pl.DataFrame:
+    """Item rows of one task."""
+    from lm_eval.evaluator import evaluate  # heavy
+
+    raised = {subname: forms.guard(subtask) for subname, subtask in loaded["tasks"].items()}
+    with forms.without_aggregates(loaded["tasks"].values()):
         # Not simple_evaluate, which lists the machine's packages at every call.
         result = evaluate(
             lm=lm, task_dict=loaded, limit=limit or None, bootstrap_iters=0, log_samples=True,
             apply_chat_template=bool(about.get("chat")) and chat,
             fewshot_as_multiturn=bool(about.get("chat")) and chat,  # examples as turns of the conversation
         )  # fmt: skip
-        assert result is not None  # None only on ranks above 0 of a distributed run
-        # A group such as MMLU gives the samples of each of its tasks; of several filters, the first counts.
-        for samples in result["samples"].values():
-            filtered = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
-            if about["format"] == "generate":
-                scores = _generated(lm, task, about, filtered)
-            else:
-                for sample in filtered:
-                    _check(task, sample, [float(answer[0]) for answer in sample["filtered_resps"]])
-                scores = list(map(_ranked, filtered))
-            for sample, score in zip(filtered, scores, strict=True):
-                records += _item_rows(task, about, sample, score)
+    assert result is not None  # None only on ranks above 0 of a distributed run
+    records: list[dict[str, Any]] = []
+    # A group such as MMLU gives the samples of each of its tasks; of several filters, the first counts.
+    for subname, samples in result["samples"].items():
+        subtask = loaded["tasks"][subname]
+        filtered = [sample for sample in samples if sample["filter"] == samples[0]["filter"]]
+        if subtask.OUTPUT_TYPE == forms.GENERATED:
+            scores = _generated(lm, name, about, filtered)
+        else:
+            for sample in filtered:
+                _check(name, sample, [float(answer[0]) for answer in sample["filtered_resps"]])
+            scores = [_ranked(sample, options[subname].get(sample["doc_id"])) for sample in filtered]
+        _say(subname, subtask, filtered, raised[subname])
+        for sample, (extra, output) in zip(filtered, scores, strict=True):
+            metrics = forms.by_item(subtask, sample) | extra
+            if "judge" not in about and about["metric"] not in metrics:
+                raise ValueError(f"item {sample['doc_id']} of {subname} has no number as its {about['metric']}")
+            if raised[subname]:
+                metrics.setdefault(forms.UNCHECKED, 0.0)
+            records += _item_rows(name, about, sample, metrics, output)
     return pl.DataFrame(records, schema=tables.ITEMS)
+
+
+def _say(name: str, subtask: Any, samples: list[dict[str, Any]], raised: list[Exception]) -> None:
+    """A line on each thing that the rows do not show as one would expect."""
+    if missing := forms.left_out(subtask, samples):
+        print(f"{name}: {', '.join(missing)} left out, since lm-eval does not take their mean over items")
+    if count := sum(bool(sample.get(forms.UNCHECKED)) for sample in samples):
+        first = f", first {type(raised[0]).__name__}: {raised[0]}" if raised else ""
+        print(f"{name}: the check of {count} of {len(samples)} answers raised, which count as wrong{first}")
 
 
 def _check(task: str, sample: dict[str, Any], values: list[float]) -> None:
@@ -95,10 +202,8 @@ def _check(task: str, sample: dict[str, Any], values: list[float]) -> None:
 
 
 def _item_rows(
-    task: str, about: dict[str, Any], sample: dict[str, Any], score: tuple[dict[str, float], str]
+    task: str, about: dict[str, Any], sample: dict[str, Any], metrics: dict[str, float], output: str
 ) -> list[dict[str, Any]]:
-    extra, output = score
-    metrics = {name: float(sample[name]) for name in sample["metrics"]} | extra
     shared = {
         "task": task,
         **{key: about[key] for key in ("dimension", "capability", "format")},
@@ -114,13 +219,22 @@ def _item_rows(
     ]
 
 
-def _ranked(sample: dict[str, Any]) -> tuple[dict[str, float], str]:
-    """Continuous scores of a ranked item, and the model's output: (log-likelihood, greedy) of each option."""
-    options = [option for _, option in sample["arguments"]]
-    bits = [_bits(float(answer[0]), option) for answer, option in zip(sample["filtered_resps"], options, strict=True)]
-    gold = int(sample["target"])
-    margin = min(b for index, b in enumerate(bits) if index != gold) - bits[gold]
-    return {"bits_per_byte": bits[gold], "margin": margin}, json.dumps({"options": sample["filtered_resps"]})
+def _ranked(sample: dict[str, Any], options: forms.Options | None) -> tuple[dict[str, float], str]:
+    """Continuous scores of a ranked item, and the model's output: (log-likelihood, greedy) of each option.
+
+    Without ``options`` there is one continuation, and no margin.
+    """
+    bits = [
+        _bits(float(answer[0]), text)
+        for answer, (_, text) in zip(sample["filtered_resps"], sample["arguments"], strict=True)
+    ]
+    output = json.dumps({"options": sample["filtered_resps"]})
+    if options is None:
+        return {"bits_per_byte": bits[0]}, output
+    # Requests beyond the options ask for their likelihood without the question (``acc_mutual_info``).
+    best = min(bits[index] for index in options.right)
+    wrong = min(bits[index] for index in range(options.number) if index not in options.right)
+    return {"bits_per_byte": best, "margin": wrong - best}, output
 
 
 def _generated(
@@ -155,6 +269,7 @@ def _generated(
 def _reference(about: dict[str, Any], sample: dict[str, Any]) -> str:
     """The continuation whose log-likelihood is scored; empty where the task has no reference text."""
     target = sample["target"]
+    target = target[0] if isinstance(target, list) and target else target  # of several accepted ones, the first
     has_reference = about.get("reference", True) and isinstance(target, str) and target.strip()
     return f" {target.strip()}" if has_reference else ""
 

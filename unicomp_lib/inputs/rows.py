@@ -218,12 +218,13 @@ DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _json_lines(numbered: Iterable[tuple[int, str]], name: str) -> Placed:
-    numbered = iter(numbered)
+    numbered, first = iter(numbered), True
     for number, line in numbered:
         if line.strip():
-            if line.strip() == "[":  # a list over many lines, and called .jsonl
+            if first and line.lstrip().startswith("["):  # a list that is called .jsonl
                 yield from _json([(number, line), *numbered], name)
                 return
+            first = False
             try:
                 yield f"line {number} of {name}", DECODER.decode(line)
             except (ValueError, RecursionError) as error:
