@@ -54,7 +54,7 @@ def test_a_task_that_is_not_judged_has_no_number_but_a_reason(untrusted, capsys)
     answered = scores.filter(task="overrefusal_generate", metric="answered")
     assert set(answered["value"]) == {0.0}
     assert WHY in capsys.readouterr().out
-    assert f"strongreject_generate: {WHY}" in judged.caption(scores)
+    assert f"strongreject: {WHY}" in judged.caption(scores)
 
 
 def test_every_judged_score_has_its_judges_agreement():
@@ -91,3 +91,12 @@ def test_an_endpoint_is_named_and_was_not_measured():
     scores = judged.with_agreement(frame, items)
     assert scores.select("judge", "kappa", "labels").row(0) == ("large-2", None, 0)
     assert judged.caption(scores) == "a: read by large-2, whose agreement was not measured"
+
+
+def test_tasks_of_one_judge_share_a_line_of_the_caption():
+    frame = pl.DataFrame({"task": ["a_generate", "b_generate"], "metric": ["refused"] * 2})
+    scores = judged.with_agreement(
+        frame, frame.with_columns(pl.lit(True).alias("primary"), pl.lit("x-1").alias("judge"))
+    )
+    assert judged.caption(scores) == "a, b: read by x-1, whose agreement was not measured"
+    assert judged.caption(frame) == ""

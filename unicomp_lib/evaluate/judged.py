@@ -1,5 +1,8 @@
 """Scores beside the agreement of their judge: how far a number that a judge gave can be trusted."""
 
+import textwrap
+from typing import Any
+
 import polars as pl
 
 from unicomp_lib.evaluate.judges import measured
@@ -39,17 +42,23 @@ def with_agreement(scores: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def caption(scores: pl.DataFrame) -> str:
-    """A line for each judged task of a table of scores: its judge's kappa, or why it has no number; empty for none."""
-    judged = scores.filter(pl.col("judge").fill_null("") != "").unique("task", maintain_order=True)
-    lines = []
-    for row in judged.iter_rows(named=True):
-        if row["judge"].startswith(measured.NOT_JUDGED):
-            lines.append(f"{row['task']}: {row['judge']}")
-        elif row["labels"]:
-            lines.append(
-                f"{row['task']}: read by {row['judge']}, kappa {measured.spelled({**row, 'n': row['labels']})}"
-            )
-        else:
-            lines.append(f"{row['task']}: read by {row['judge']}, whose agreement was not measured")
-    return "\n".join(lines)
+def caption(scores: pl.DataFrame, width: int = 160) -> str:
+    """For each judge of a table of scores its kappa on the tasks that it judged, or why they have no number.
+
+    Lines of at most ``width`` letters; empty where nothing was judged.
+    """
+    if "judge" not in scores.columns:
+        return ""
+    said: dict[str, list[str]] = {}
+    for row in scores.filter(pl.col("judge").fill_null("") != "").unique("task", maintain_order=True).to_dicts():
+        said.setdefault(_said(row), []).append(row["task"].removesuffix("_generate"))
+    lines = [f"{', '.join(tasks)}: {text}" for text, tasks in said.items()]
+    return "\n".join(textwrap.fill(line, width, subsequent_indent="   ") for line in lines)
+
+
+def _said(row: dict[str, Any]) -> str:
+    if row["judge"].startswith(measured.NOT_JUDGED):
+        return str(row["judge"])
+    if not row["labels"]:
+        return f"read by {row['judge']}, whose agreement was not measured"
+    return f"read by {row['judge']}, kappa {measured.spelled({**row, 'n': row['labels']})}"

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
 from unicomp_lib.evaluate import statistics
+from unicomp_lib.evaluate.judges import measured
 from unicomp_lib.figures import panels, style
 from unicomp_lib.figures.palette import BLUE, GREEN, GREY, ORANGE
 
@@ -67,7 +68,11 @@ def weights(matrices: dict[str, torch.Tensor]) -> Figure:
 
 
 def tasks(items: pl.DataFrame) -> Figure:
-    """Primary metric of every task with its 95 % interval, and its chance level as a tick."""
+    """Primary metric of every task with its 95 % interval, and its chance level as a tick.
+
+    Beside a judged task stands the kappa of its judge on labelled answers, and in place of a number that the judge may
+    not give, that there is none.
+    """
     frames = list(items.filter(pl.col("primary")).group_by(["task"], maintain_order=True))
     figure, axes = plt.subplots(figsize=(style.COLUMN + 1, 0.28 * len(frames) + 0.8))
     if not frames:
@@ -77,14 +82,23 @@ def tasks(items: pl.DataFrame) -> Figure:
         spread = [[score.value - score.low], [score.high - score.value]]
         axes.errorbar([score.value], [height], xerr=spread, fmt="o", color=BLUE, capsize=2, markersize=4)
         if np.isnan(score.value):
-            axes.text(0.5, height, score.reason, ha="center", va="center", fontsize=6, color="#555555")
+            judge = str(frame.row(0, named=True).get("judge") or "")
+            why = measured.NOT_JUDGED if judge.startswith(measured.NOT_JUDGED) else score.reason
+            axes.text(0.5, height, why, ha="center", va="center", fontsize=6, color="#555555")
         if frame["chance"][0] is not None:
             axes.plot([frame["chance"][0]], [height], "|", color="black", markersize=9)
-    labels = [f"{name} (n = {len(frame)})" for (name,), frame in frames]
+    labels = [f"{name} (n = {len(frame)}{_trust(frame)})" for _, frame in frames for name in frame["task"][:1]]
     axes.set_yticks(range(len(frames)), labels)
     axes.set(xlim=(-0.02, 1.02), xlabel="score (bar: 95 % interval, tick: chance)", title="Score by task")
     axes.invert_yaxis()
     return figure
+
+
+def _trust(frame: pl.DataFrame) -> str:
+    """The kappa of the judge of one task's rows, in words; empty where nobody judged or it was not measured."""
+    first = frame.row(0, named=True)
+    found = measured.agreement(first["task"], first.get("judge") or "", first["metric"])
+    return f", kappa {found['kappa']:.2f}" if found and found["kappa"] is not None else ""
 
 
 def blocks(rows: pl.DataFrame) -> Figure:

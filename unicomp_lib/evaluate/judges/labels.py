@@ -137,7 +137,13 @@ def measure(data_dir: str = "", part: str = "report") -> pl.DataFrame:
         | {"prompts": frame["prompt"].n_unique(), "ones": int(frame["label"].sum())}
         for about, frame in named
     ]
-    return pl.DataFrame(table).fill_nan(None).select(*measured.COLUMNS).cast(measured.COLUMNS).sort(by[1:3] + by[:1])
+    return (
+        pl.DataFrame(table)
+        .fill_nan(None)
+        .select(*measured.COLUMNS)
+        .cast(pl.Schema(measured.COLUMNS))
+        .sort(by[1:3] + by[:1])
+    )
 
 
 def write_agreement(data_dir: str = "") -> Path:
