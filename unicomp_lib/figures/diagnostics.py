@@ -96,8 +96,10 @@ def tasks(items: pl.DataFrame) -> Figure:
 
 def _trust(frame: pl.DataFrame) -> str:
     """The kappa of the judge of one task's rows, in words; empty where nobody judged or it was not measured."""
-    first = frame.row(0, named=True)
-    found = measured.agreement(first["task"], first.get("judge") or "", first["metric"])
+    about = {"judge": None, "metric": None} | frame.row(0, named=True)
+    if not about["judge"] or not about["metric"]:
+        return ""
+    found = measured.agreement(about["task"], about["judge"], about["metric"])
     return f", kappa {found['kappa']:.2f}" if found and found["kappa"] is not None else ""
 
 
