@@ -11,7 +11,7 @@ from pathlib import Path
 from unicomp_lib import paths
 
 # What a checkout holds that the study reads.
-PARTS = ("notebooks", "params", "unicomp_lib")
+PARTS = ("labels", "notebooks", "params", "unicomp_lib")
 
 
 def copied(target: Path) -> Path:

@@ -210,7 +210,7 @@ def publish_models(folder: Path, repositories: list[str]) -> None:
             family, layers=2, hidden_size=128, intermediate_size=256, max_position_embeddings=8192, **plain
         )
         with torch.no_grad():
-            network.lm_head.weight[0] *= 4
+            network.lm_head.weight[0] *= 8
         home = folder / "models" / repository
         network.to(torch.bfloat16).save_pretrained(home)
         tokenizer.save_pretrained(home)
