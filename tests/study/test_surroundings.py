@@ -38,7 +38,7 @@ def test_a_step_sees_no_variable_that_changes_what_is_computed():
     assert not any(seen.get(name) == value for name, value in OTHERS.items())
     assert seen["PYTHONPATH"] == str(paths.project())
     assert surroundings.of_step(seen) == seen
-    assert Path(seen["MATPLOTLIBRC"]).is_file()
+    assert Path(surroundings.matplotlibrc()).is_file()
 
 
 def test_the_user_is_told_which_and_a_record_lists_what_is_left():

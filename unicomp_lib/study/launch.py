@@ -38,6 +38,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--facts", type=Path, required=True)
     given, rest = parser.parse_known_args(arguments)
     hardware.end_with_parent(given.parent)
+    os.environ["MATPLOTLIBRC"] = surroundings.matplotlibrc()
     given.facts.write_text(json.dumps(facts()), encoding="utf-8")
     App.launch_instance(rest)
 

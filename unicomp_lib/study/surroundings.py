@@ -47,10 +47,10 @@ def of_step(given: Mapping[str, str]) -> dict[str, str]:
     own = {
         # This checkout and nothing else of the user's: not another one that is installed, no sitecustomize.
         "PYTHONPATH": str(paths.project()), "PYTHONNOUSERSITE": "1", "PYTHONHASHSEED": "0", "PYTHONUTF8": "1",
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline", "MATPLOTLIBRC": _matplotlibrc(),
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     }  # fmt: skip
     kept = {name: value for name, value in given.items() if name in KEPT or not name.startswith(DROPPED)}
-    return kept | {name: value for name, value in own.items() if value}
+    return kept | own
 
 
 def notes(given: Mapping[str, str]) -> list[str]:
@@ -67,11 +67,11 @@ def recorded(given: Mapping[str, str]) -> dict[str, str]:
     return {name: given[name] for name in listed}
 
 
-def _matplotlibrc() -> str:
-    """Matplotlib's own settings, in place of the user's."""
-    found = importlib.util.find_spec("matplotlib")
-    places = (found and found.submodule_search_locations) or []
-    return next((str(file) for place in places if (file := Path(place, "mpl-data", "matplotlibrc")).is_file()), "")
+def matplotlibrc() -> str:
+    """Matplotlib's own settings, to be used in place of the user's, for a process that sees no other Matplotlib."""
+    spec = importlib.util.find_spec("matplotlib")
+    assert spec is not None and spec.origin is not None  # it is among the study's packages
+    return str(Path(spec.origin).parent / "mpl-data" / "matplotlibrc")
 
 
 def check(*folders: Path) -> None:
