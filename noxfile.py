@@ -18,7 +18,11 @@ nox.options.default_venv_backend = "none"
 
 ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
 BIN = ENVIRONMENT / "bin"
-BENCHES = ("compression", "evaluation", "vision", "engine", "clone")
+BENCHES = ("compression", "evaluation", "vision", "engine", "clone", "coverage")
+LAB = (
+    "--notebook-dir=notebooks", "--LabApp.default_url=/lab/tree/learn",
+    "--FileContentsManager.pre_save_hook=unicomp_lib.explore.lab.strip",
+)  # fmt: skip
 UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
 # What each lock holds, as uv is told. torch and what only one of its builds needs are left out (see install).
 LOCKS = {
@@ -59,6 +63,10 @@ def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False
     session.run(*pip, "--no-build-isolation", "--no-deps", "--require-hashes", "-r", str(lock))
     if own:
         session.run(*pip, "--no-build-isolation", "--no-deps", "-e", ".")
+        # A kernel says at each start that it runs over TCP, and at each end that it was interrupted.
+        (folder / "etc" / "ipython").mkdir(parents=True, exist_ok=True)
+        quiet = "get_config().IPKernelApp.log_level = 50\n"
+        (folder / "etc" / "ipython" / "ipython_kernel_config.py").write_text(quiet)
         session.log(f"to work in this environment yourself: source {shown}/bin/activate")
     stamp.write_text(wanted)
     return programs
@@ -77,7 +85,7 @@ def command(session: nox.Session, name: str) -> None:
 
 def browser(session: nox.Session) -> None:
     """Install the browser that tests look at the report with, where that can be done unasked: root on Debian."""
-    root = getattr(os, "geteuid", lambda: 1)() == 0 and shutil.which("apt-get")
+    root = is_root() and shutil.which("apt-get")
     if root and not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
         quiet = {"external": True, "success_codes": [0, 100], "silent": True}  # without it, its tests are skipped
         session.run("apt-get", "update", **quiet)
@@ -122,9 +130,14 @@ def label(session: nox.Session) -> None:
 
 @nox.session
 def lab(session: nox.Session) -> None:
-    """Open the notebooks in JupyterLab, with the study's packages behind the default kernel."""
+    """Open the notebooks in JupyterLab, at the chapters; outputs are shown, not saved: nox -s lab [-- --no-browser]."""
     prepare(session)
-    call(session, "jupyter", "lab", "--notebook-dir", "notebooks", *session.posargs)
+    call(session, "jupyter", "lab", *LAB, *(["--allow-root"] if is_root() else []), *session.posargs)
+
+
+def is_root() -> bool:
+    """Whether this is the administrator, as in most containers; JupyterLab wants to be told that this is meant."""
+    return getattr(os, "geteuid", lambda: 1)() == 0
 
 
 @nox.session
@@ -166,7 +179,7 @@ def test(session: nox.Session, *arguments: str) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure beside named baselines: nox -s bench -- compression|evaluation|vision|engine|clone [--help]."""
+    """Measure beside named baselines: nox -s bench -- compression|evaluation|vision|engine|clone|coverage [--help]."""
     name, *rest = session.posargs or [""]
     if name not in BENCHES:
         session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- {'|'.join(BENCHES)}")

@@ -24,7 +24,7 @@ HOOKS = yaml.safe_load((paths.project() / ".pre-commit-config.yaml").read_text(e
 # What users install themselves, in the study's environment or one of its own: an error says so where it is missing.
 OPTIONAL = {"dreamsim", "vllm"}
 # What no file imports, yet another package looks for by name, or a command starts.
-BY_NAME = {"accelerate", "bokeh", "cryptography", "emoji", "gguf", "ipykernel", "jupyterlab"}
+BY_NAME = {"accelerate", "bokeh", "cryptography", "emoji", "gguf", "jupyterlab"}
 
 
 def plain(requirement: str) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
+from unicomp_lib import by_hand, quiet
+
 VERSION = "1"
 
 
@@ -37,9 +39,17 @@ def checkpoint_folder(model: str) -> Path | None:
 def output_folder(output: str, name: str) -> Path:
     """Create and return the folder a notebook writes to.
 
-    ``output`` is what the runner passes; an empty one, the notebooks' default, means a scratch
-    folder ``name`` in the cache, so that a notebook opened by hand never overwrites a run.
+    ``output`` is what the runner passes; an empty one, the notebooks' default, means a scratch folder of this
+    ``name`` and the notebook's parameters in the cache, so that a notebook opened by hand overwrites neither a run
+    nor what it wrote with other parameters. A ``ValueError`` names a parameter that the notebook does not have.
     """
-    folder = Path(output) if output else home() / "scratch" / name
-    folder.mkdir(parents=True, exist_ok=True)
+    quiet.known()
+    parameters = by_hand.given()
+    if output:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    folder = by_hand.folder(home() / "scratch", name, parameters)
+    if parameters:
+        print(f"what this notebook saves is in {folder}")
     return folder

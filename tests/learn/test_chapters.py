@@ -60,6 +60,13 @@ def test_exercises_have_folded_solutions(chapter):
     assert len(exercises) == 1
     assert len(solutions) == sum(line[:2] in ("1.", "2.", "3.") for line in exercises[0].splitlines()) >= 2
     assert all(cell.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True} for cell in solutions)
+    # JupyterLab opens the outputs of what it runs: these stay out of sight below a folded heading.
+    place = cells.index(solutions[0])
+    assert (cells[place - 1].source, dict(cells[place - 1].metadata)) == (
+        "### Solutions", {"jp-MarkdownHeadingCollapsed": True}
+    )  # fmt: skip
+    assert cells[place : place + len(solutions)] == solutions
+    assert cells[place + len(solutions)].source.startswith("## ")
 
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])

@@ -92,12 +92,15 @@ def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
             *(part for name, value in quick.items() for part in ("-p", name, value)),
             *(["-y", "variants: [dense, magnitude-50]"] if name == "explore/chat" else []),
         ],
-        env={**where, "TQDM_DISABLE": "1"},
+        env=where,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert any((tmp_path / "output").iterdir())
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == [], "it shows something in red"
 
 
 def test_a_notebook_without_parameters_or_with_code_in_them_is_refused(copy, monkeypatch):

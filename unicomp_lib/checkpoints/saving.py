@@ -9,6 +9,7 @@ from optimum.quanto import QTensor
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import configs, decoder, models
 
 VERSION = "3"
@@ -42,6 +43,8 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     write(model, folder)
     tokenizer.save_pretrained(folder)
+    if folder.is_relative_to(paths.home()):  # a notebook that is run by hand: nobody else tells its user
+        print(f"the checkpoint is {folder}; give this folder to another notebook as its checkpoint")
     return measure(folder)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from tqdm import tqdm
+from tqdm.auto import tqdm
 from transformers.cache_utils import Cache
 
 from unicomp_lib.evaluate import greedy, packable, prefix

@@ -10,8 +10,9 @@ from typing import Any
 from unicomp_lib import paths
 
 LIBRARY = "unicomp_lib"
-# They draw inside an executed notebook or set its fonts: no result is another for it.
-DRAWING = ("diagnostics", "style")
+# They draw inside an executed notebook, set its fonts, choose a folder where no runner does, or leave warnings out: no
+# result is another for it.
+BESIDE = ("diagnostics", "style", "by_hand", "quiet")
 # Fields of the syntax tree that not every version of Python has, or that say nothing.
 SKIPPED = ("type_params", "type_comment", "type_ignores", "kind", "ctx")
 
@@ -40,7 +41,7 @@ def reached(tree: ast.AST) -> set[str]:
     while waiting:
         module = waiting.pop()
         source = _source(module)
-        if module not in modules and source is not None and name(module) not in DRAWING:
+        if module not in modules and source is not None and name(module) not in BESIDE:
             modules.add(module)
             waiting |= _imports(source)
     return {module for module in modules if not (paths.project() / Path(*module.split("."))).is_dir()}
