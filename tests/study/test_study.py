@@ -31,6 +31,12 @@ def study(tmp_path_factory):
     return checkout
 
 
+def red(notebook):
+    """What an executed notebook shows in red."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.text for output in outputs if output.get("name") == "stderr"]
+
+
 def results(checkout):
     """Scores that do not depend on time, and all item values."""
     scores = tables.read(checkout / "results" / "tiny" / "scores.parquet")
@@ -47,7 +53,16 @@ def test_the_run_leaves_tables_figures_and_records(study):
     assert scores.schema == pl.Schema(tables.SCORES)
     assert set(scores["dimension"]) == DIMENSIONS
     assert set(scores["variant"]) == {"dense", "dense-rerun", "magnitude-50", "wanda-2-4", "quanto-int8"}
-    for figure in ("fidelity", "size", "retention", "knowledge_bias", "reliability", "length", "overview", "efficiency"):
+    for figure in (
+        "fidelity",
+        "size",
+        "retention",
+        "knowledge_bias",
+        "reliability",
+        "length",
+        "overview",
+        "efficiency",
+    ):
         for suffix in ("png", "svg", "csv"):
             assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200
     provenance = json.loads((study / "figures" / "tiny" / "provenance.json").read_text())
@@ -58,6 +73,7 @@ def test_the_run_leaves_tables_figures_and_records(study):
         assert record["peak_memory"] > 10**7
         executed = nbformat.read(run / records.NOTEBOOK, as_version=4)
         assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
+        assert red(executed) == [], run.name
 
 
 def test_the_notebooks_of_the_checkout_are_not_touched(study):

@@ -70,7 +70,8 @@ def recorded(given: Mapping[str, str]) -> dict[str, str]:
 def matplotlibrc() -> str:
     """Matplotlib's own settings, to be used in place of the user's, for a process that sees no other Matplotlib."""
     spec = importlib.util.find_spec("matplotlib")
-    assert spec is not None and spec.origin is not None  # it is among the study's packages
+    assert spec is not None  # it is among the study's packages
+    assert spec.origin is not None
     return str(Path(spec.origin).parent / "mpl-data" / "matplotlibrc")
 
 
