@@ -72,8 +72,8 @@ def _own(source: str) -> Iterator[Text]:
         near = difflib.get_close_matches(source, NAMED, n=1)
         raise ValueError(
             f"calibration source {source!r} is not known; {f'did you mean {near[0]!r}? ' if near else ''}allowed are "
-            f"{GENERAL}, {REASONING}, {', '.join(corpora.SOURCES)}, the path of a .txt or .jsonl file that is there, or "
-            f"a mixture such as 0.5*{GENERAL}+0.5*{REASONING}"
+            f"{GENERAL}, {REASONING}, {', '.join(corpora.SOURCES)}, the path of a .txt or .jsonl file that is there, "
+            f"or a mixture such as 0.5*{GENERAL}+0.5*{REASONING}"
         )
     given = rows.records(path) if rows.kind(path) in rows.KINDS else rows.lines(path)
     empty = True

@@ -45,9 +45,9 @@ def _tasks(profile: Profile) -> list[tuple[str, str]]:
 
 def _texts(profile: Profile) -> list[str]:
     """Every text or mixture that is calibrated or measured on, with the paths of its files."""
-    compressions, evaluations = profile.compressions.values(), profile.evaluations.values()
-    parameters = [profile.calibration, *(entry.parameters for entry in (*compressions, *evaluations))]
-    given = [entry[name] for entry in parameters for name in TEXTS if name in entry]
+    compressed = [compression.parameters for compression in profile.compressions.values()]
+    evaluated = [evaluation.parameters for evaluation in profile.evaluations.values()]
+    given = [entry[name] for entry in (profile.calibration, *compressed, *evaluated) for name in TEXTS if name in entry]
     return [texts.located(source, lambda part: params.located(part, profile.folder)) for source in given]
 
 
