@@ -77,3 +77,26 @@ def test_a_pruned_filter_is_silent_after_its_norm(model):
 def test_what_is_not_known_is_reported(model, given, says):
     with pytest.raises(ValueError, match=says):
         masks.select(model, **({"method": "filters", "share": 0.5} | given))
+
+
+@pytest.mark.parametrize(
+    ("method", "left", "most"),
+    [("filters", "7 to 57", 0.9921), ("connections", r"\d+ to 56", 0.9972), ("unstructured", "6 to 57", 0.9999)],
+)
+def test_a_global_rate_that_empties_a_layer_is_refused_and_the_highest_works(model, method, left, most):
+    share = 1 - 1e-6 if method == "unstructured" else 0.999
+    with pytest.raises(
+        ValueError, match=rf"leaves {left} convolutions, of which each keeps at least one; give a rate up"
+    ) as error:
+        masks.select(model, method=method, share=share, scope="global")
+    highest = float(str(error.value).rpartition(" ")[2])
+    assert highest == pytest.approx(most, abs=0.001)
+    assert all(mask.any() for mask in masks.select(model, method=method, share=highest, scope="global").values())
+
+
+def test_layers_that_keep_one_are_named(model):
+    assert masks.spared(model, "filters", 0.5) == []
+    found = masks.spared(model, "filters", 0.99)
+    assert found[0] == "inception3a.branch3.0.conv"
+    kept = masks.select(model, method="filters", share=0.99)
+    assert {name for name, mask in kept.items() if mask.flatten(1).any(1).sum() == 1} >= set(found)

@@ -30,3 +30,19 @@ def test_a_folder_without_a_network_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="vision-train/checkpoint contains no network"):
         network.load("")
+
+
+def test_names_of_classes_are_kept_where_they_are_known(model, tmp_path):
+    network.save(network.new(["ape", "bee"]), tmp_path / "named")
+    assert network.load(str(tmp_path / "named")).classes == ["ape", "bee"]
+    network.save(model, tmp_path / "plain")
+    assert network.load(str(tmp_path / "plain")).classes == []
+    (tmp_path / "plain" / network.ABOUT).write_text('{"classes": 3}')  # of an earlier version
+    assert network.load(str(tmp_path / "plain")).classes == []
+
+
+def test_weights_that_are_not_finite_are_refused(model, tmp_path):
+    model.conv2.conv.weight.data[0] = float("nan")
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=r"weights.pth: the weight or statistic of conv2.conv.weight is not finite"):
+        network.new(3, weights=str(tmp_path / "weights.pth"))

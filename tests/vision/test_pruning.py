@@ -33,3 +33,15 @@ def test_what_is_not_allowed_is_reported(model, squares):
         pruning.prune(model, squares, method="filters", rate=0.5, schedule="slow")
     with pytest.raises(ValueError, match="epochs 3 cannot be divided equally among 2 steps; give a multiple"):
         pruning.prune(model, squares, method="filters", rate=0.5, schedule="iterative", epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("method", "scope", "rate"),
+    [("unstructured", "global", 0.999), ("filters", "global", 0.99), ("filters", "layerwise", 0.999)],
+)
+def test_extreme_rates_are_pruned_retrained_and_said(model, squares, method, scope, rate, capsys):
+    selected, history = pruning.prune(model, squares, method=method, rate=rate, scope=scope, epochs=1)
+    assert len(history) == 1
+    assert all(mask.any() for mask in selected.values())
+    said = "would leave nothing of" in capsys.readouterr().out
+    assert said == (scope == "layerwise")

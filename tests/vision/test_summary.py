@@ -66,6 +66,45 @@ def test_scores_hold_accuracy_sizes_and_interpretability(networks):
     assert found.filter(variant="dense", metric="mis", task="conv1.conv").height == 1
 
 
+def test_a_network_that_is_not_finite_has_neither_accuracy_nor_mis(networks, model, held_out, capsys):
+    broken = copy.deepcopy(model)
+    broken.inception4c.branch1.bn.weight.data[3] = float("nan")
+    about = cell("broken", "filters")
+    images = accuracy.rows(broken, model, held_out, task="squares", repeats=2)
+    assert images.filter(pl.col("metric").is_in(("acc", "log_likelihood")))["value"].null_count() == 2 * len(held_out)
+    assert "of inception4c.branch1.bn.weight is not finite" in images["output"][0]
+    units = explained.explain(broken, model, held_out, alpha=6.25, tasks=2, explanations=2)
+    assert units.select("constant", *explained.SCORED, "top", "bottom").null_count().row(0) == (7280,) * 7
+    said = capsys.readouterr().out
+    assert "before scoring: the weight or statistic of inception4c" in said
+    assert "7280 of 7280 units, the first of conv1.conv, are not finite: no score is given" in said
+    both = [pl.concat([old, tables.label(new, about)]) for old, new in zip(networks, (images, units), strict=True)]
+    found = summary.score(*both, {}).filter(variant="broken")
+    assert value(found, "broken", "not_finite") == 1
+    assert value(found, "broken", "macs") > 0
+    for metric in ("acc", "mis", "mis_difference", "overlap", "constant"):
+        values = found.filter(metric=metric)["value"]
+        assert (values.is_nan() | values.is_null()).all(), metric
+
+
+def test_one_unit_that_is_not_finite_has_no_score_and_the_others_keep_theirs(model, held_out):
+    spoilt = copy.deepcopy(model)
+    spoilt.conv2.conv.register_forward_hook(lambda part, given, out: out.index_fill(1, torch.tensor([5]), torch.inf))
+    spoilt.conv2.bn.register_forward_hook(lambda part, given, out: out.nan_to_num(0, 0, 0))
+    whole, rows = (
+        explained.explain(network, model, held_out, alpha=6.25, tasks=2, explanations=2) for network in (model, spoilt)
+    )
+    bad = rows.filter(pl.col("constant").is_null())
+    assert bad.select("layer", "channel").rows() == [("conv2.conv", 5)]
+    assert bad["mis"].null_count() == 1
+    first = pl.col("layer") == "conv1.conv"
+    assert rows.filter(first).equals(whole.filter(first))
+    reference = explained.explain(model, spoilt, held_out, alpha=6.25, tasks=2, explanations=2)
+    lost = reference.filter(pl.col("overlap").is_null(), ~pl.col("constant"))
+    assert lost.select("layer", "channel").rows() == [("conv2.conv", 5)]
+    assert lost["mis"].null_count() == 0
+
+
 def test_too_few_images_for_the_tasks_are_said(model, held_out):
     with pytest.raises(ValueError, match="20 tasks of 9 explanations and a query need 400 images, but there are 24"):
         explained.explain(model, model, held_out, alpha=1)

@@ -8,28 +8,33 @@ import torch
 from torch import nn
 
 from unicomp_lib import tables
-from unicomp_lib.vision import masks, removal, training
+from unicomp_lib.vision import finite, masks, removal, training
 from unicomp_lib.vision.images import Images
 
-VERSION = "1"
+VERSION = "2"
+
+
+METRICS = ("acc", "log_likelihood")
 
 
 def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repeats: int = 5) -> pl.DataFrame:
     """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, and sizes and latency.
 
     MACs, parameters and latency are those after the pruned weights have been removed; the latency of a batch
-    of 16, on the CPU, is measured in turn with that of dense.
+    of 16, on the CPU, is measured in turn with that of dense. A network whose scores are not finite has no accuracy:
+    the values of its images are null, ``output`` says why, and so does a line.
     """
-    right, likelihood = training.correct(model, images)
+    values, reason = _values(model, images)
     chance = torch.bincount(images.labels).max().item() / len(images)
-    codes = [hashlib.sha256(f"{file.parent.name}/{file.name}".encode()).hexdigest()[:16] for file in images.files]
+    named = zip(images.labels.tolist(), images.digests, strict=True)
+    codes = [hashlib.sha256(f"{images.classes[label]}/{digest}".encode()).hexdigest()[:16] for label, digest in named]
     per_image = [
         {"doc_id": index, "doc_hash": codes[index], "cluster": images.groups[index], "metric": metric,
-         "primary": metric == "acc", "value": float(values[index])}
-        for metric, values in (("acc", right), ("log_likelihood", likelihood))
-        for index in range(len(images))
+         "primary": metric == "acc", "value": value, "output": reason}
+        for metric, of_metric in values.items()
+        for index, value in enumerate(of_metric)
     ]  # fmt: skip
-    labelled = pl.DataFrame(per_image).with_columns(
+    labelled = pl.DataFrame(per_image, schema_overrides={"value": pl.Float64, "output": pl.String}).with_columns(
         pl.lit("vision").alias("dimension"), pl.lit("accuracy").alias("capability"), pl.lit(task).alias("task"),
         pl.lit("top-1").alias("format"), pl.lit(chance).alias("chance"),
     )  # fmt: skip
@@ -42,9 +47,19 @@ def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repea
     )
 
 
+def _values(model: nn.Module, images: Images) -> tuple[dict[str, list[float | None]], str | None]:
+    """Values of every image by metric, and the reason where there are none."""
+    try:
+        right, likelihood = training.correct(model, images)
+    except finite.NotFinite as error:
+        print(error)
+        return dict.fromkeys(METRICS, [None] * len(images)), str(error)
+    return dict(zip(METRICS, (right.double().tolist(), likelihood.double().tolist()), strict=True)), None
+
+
 def _sizes(model: nn.Module, dense: nn.Module, size: int, repeats: int) -> pl.DataFrame:
     model, dense = copy.deepcopy(model).cpu(), copy.deepcopy(dense).cpu()
-    small = removal.removed(model, size=size)
+    small = removal.removed(model)
     once = {
         "macs": removal.macs(small, size=size),
         "parameters": removal.parameters(small),

@@ -1,11 +1,14 @@
 """What is pruned: scores of weights, filters or connections, and the masks made from them."""
 
+import math
+
 import torch
 from torch import nn
 
+from unicomp_lib.vision import finite
 from unicomp_lib.vision.googlenet import convolutions
 
-VERSION = "1"
+VERSION = "2"
 
 Masks = dict[str, torch.Tensor]  # name of a convolution -> booleans of its weight's shape, false where pruned
 
@@ -30,8 +33,9 @@ def select(
     an output's whole input channels (dimension 1), but not those of the first convolution, which are the
     image's colour channels. ``layerwise`` prunes the same share of each convolution, ``global`` the lowest
     scores of all; a group's score is the mean magnitude of its weights, so that kernel sizes are comparable.
-    Exactly ``round(share * n)`` of n are pruned, those of ``before`` first, and at least one remains in
-    each convolution.
+    Exactly ``round(share * n)`` of n are pruned, those of ``before`` first. At least one remains in each
+    convolution: ``layerwise``, it is left over (see ``spared``); a ``global`` share that leaves fewer than there are
+    convolutions is a ``ValueError``, as are weights that are not finite.
     """
     _check(method=method, criterion=criterion, scope=scope, share=share)
     scores = _scores(model, method, criterion, seed)
@@ -66,6 +70,12 @@ def geometric(rate: float, step: int, steps: int) -> float:
     return 1 - (1 - rate) ** (step / steps)
 
 
+def spared(model: nn.Module, method: str, share: float) -> list[str]:
+    """Names of the convolutions of which a ``layerwise`` share would leave nothing, so that one is kept of each."""
+    counts = {name: score.numel() for name, score in _scores(model, method, "l1", 0).items()}
+    return [name for name, count in counts.items() if round(share * count) == count]
+
+
 def sparsity(model: nn.Module) -> float:
     """Share of the convolutions' weights that are zero."""
     weights = [layer.weight for layer in convolutions(model).values()]
@@ -88,6 +98,7 @@ def _scores(model: nn.Module, method: str, criterion: str, seed: int) -> dict[st
         if method == "connections" and index == 0:
             continue
         magnitudes = _grouped(layer.weight.detach().abs(), method)
+        finite.check({name: magnitudes}, "weight", "before pruning")
         scores[name] = torch.rand(magnitudes.shape, generator=generator) if criterion == "random" else magnitudes.cpu()
     return scores
 
@@ -108,10 +119,17 @@ def _lowest_by_layer(scores: dict[str, torch.Tensor], share: float) -> dict[str,
 
 
 def _lowest_globally(scores: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    count = sum(score.numel() for score in scores.values())
+    if count - round(share * count) < len(scores):
+        most = math.floor(1e4 * (1 - len(scores) / count)) / 1e4
+        raise ValueError(
+            f"rate {share} leaves {count - round(share * count)} to {len(scores)} convolutions, of which each keeps at "
+            f"least one; give a rate up to {most}"
+        )
     # The best of each layer is never pruned, so that no layer is lost entirely.
-    spared = {name: score.flatten().index_fill(0, score.argmax(), torch.inf) for name, score in scores.items()}
-    mask = _without_lowest(torch.cat(list(spared.values())), round(share * sum(map(len, spared.values()))))
-    parts = mask.split([len(score) for score in spared.values()])
+    kept = {name: score.flatten().index_fill(0, score.argmax(), torch.inf) for name, score in scores.items()}
+    mask = _without_lowest(torch.cat(list(kept.values())), round(share * count))
+    parts = mask.split([len(score) for score in kept.values()])
     return {name: part.reshape(scores[name].shape) for name, part in zip(scores, parts, strict=True)}
 
 

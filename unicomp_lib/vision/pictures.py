@@ -48,7 +48,8 @@ def _refused(opened: Image.Image) -> str:
         kind = "floating-point numbers" if opened.mode == "F" else "integers of 32 bits or with a sign"
         return f"has {kind}, whose black and white are not defined; save it with 8 or 16 bits per channel"
     # Pillow compares the colour that is to be transparent with pixels of another depth, and finds none.
-    depth = str(opened.tile[0].args).partition(";")[2].rstrip("BLN'") if opened.tile else ""
+    tiles = getattr(opened, "tile", [])
+    depth = str(tiles[0].args).partition(";")[2].rstrip("BLN") if tiles else ""
     if "transparency" in opened.info and opened.mode != "P" and depth in ("2", "4", "16"):
         return f"has a transparent colour in {depth} bits, which is not read; save it with an alpha channel"
     return ""

@@ -2,55 +2,128 @@
 
 import copy
 import time
-from typing import cast
+from typing import NamedTuple
 
 import torch
-import torch_pruning
 from torch import nn
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from unicomp_lib.vision.googlenet import convolutions
+from unicomp_lib.vision.googlenet import BLOCKS, Convolution, GoogLeNet
 
-VERSION = "1"
+VERSION = "2"
+
+
+class Channels(NamedTuple):
+    """What is left of a feature map: which of its channels are computed, and the value of each that is constant."""
+
+    computed: torch.Tensor  # (channels,) booleans
+    value: torch.Tensor  # (channels,), the same at every position of every image; 0 where computed
+
+    @classmethod
+    def joined(cls, parts: list["Channels"]) -> "Channels":
+        """Those of feature maps that are concatenated."""
+        return cls(torch.cat([part.computed for part in parts]), torch.cat([part.value for part in parts]))
 
 
 class Gathered(nn.Module):
-    """A convolution that reads only some of its input channels."""
+    """A convolution that reads only some of its input channels, and adds what constant ones contribute.
 
-    def __init__(self, layer: nn.Conv2d, inputs: torch.Tensor) -> None:
+    Under padding with zeros, a constant channel does not contribute the same at the edge as inside: ``background``
+    (outputs, 1, height, width) is the kernel with which all of them together act on an image of ones.
+    """
+
+    def __init__(self, layer: nn.Conv2d, weight: torch.Tensor, inputs: torch.Tensor, background: torch.Tensor) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            len(inputs), layer.out_channels, cast(int, layer.kernel_size), cast(int, layer.stride),
-            cast(int, layer.padding), bias=False,
-        )  # fmt: skip
-        self.conv.weight.data = layer.weight.data[:, inputs].clone()
+        self.conv = _convolution(layer, weight)
         self.register_buffer("inputs", inputs)
+        self.background = nn.Parameter(background) if background.any() else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, all inputs, height, width) to (batch, outputs, ...)."""
-        return self.conv(x.index_select(1, cast(torch.Tensor, self.inputs)))
+        """(batch, all computed inputs, height, width) to (batch, outputs, ...)."""
+        y = self.conv(x.index_select(1, self.get_buffer("inputs")))
+        if self.background is None:
+            return y
+        ones = x.new_ones(1, 1, *x.shape[2:])
+        return y + functional.conv2d(ones, self.background, None, self.conv.stride, self.conv.padding)
 
 
-def removed(model: nn.Module, *, size: int = 64) -> nn.Module:
-    """A copy without silent filters and unread input channels, which gives the same outputs.
+@torch.no_grad()
+def removed(model: nn.Module) -> nn.Module:
+    """A copy of a GoogLeNet without the filters and input channels that do nothing, which gives the same outputs.
 
-    Silent filters are removed with everything that reads them (torch-pruning's dependency graph). Input
-    channels that one convolution does not read may be read by another: that convolution skips them. Single
-    zeros stay: without a kernel for them they save nothing.
+    A filter does nothing if all weights with which it reads channels that vary are zero, as those of a pruned filter
+    are, or of one whose inputs are gone. Its output is then the same for all images and everywhere in them: it is
+    folded into what follows, the statistics of a BatchNorm or the bias of the classifier, and the layers behind it
+    are looked at in turn. Of a layer that does nothing at all, one filter is kept, since torch has no layer without
+    outputs. An input channel that one convolution does not read may be read by another: that convolution skips it.
+    Single zeros stay: without a kernel for them they save nothing. A ``ValueError`` says that ``model`` is no
+    GoogLeNet.
     """
+    if not isinstance(model, GoogLeNet):
+        raise ValueError(f"only what is pruned from a GoogLeNet can be removed, not from {type(model).__name__}")
     small = copy.deepcopy(model).eval()
-    for name, layer in convolutions(small).items():
-        silent = (layer.weight.flatten(1) == 0).all(1).nonzero().flatten().tolist()
-        if silent:
-            graph = torch_pruning.DependencyGraph().build_dependency(small, torch.zeros(1, 3, size, size))
-            target = convolutions(small)[name]
-            graph.get_pruning_group(target, torch_pruning.prune_conv_out_channels, idxs=silent).prune()
-    for name, layer in convolutions(small).items():
-        read = (layer.weight.transpose(0, 1).flatten(1) != 0).any(1).nonzero().flatten()
-        if len(read) < layer.in_channels:
-            holder, _, last = name.rpartition(".")
-            setattr(small.get_submodule(holder), last, Gathered(layer, read))
+    weight = small.conv1.conv.weight
+    channels = Channels(weight.new_ones(3, dtype=torch.bool), weight.new_zeros(3))
+    for block in (small.conv1, small.conv2, small.conv3):
+        channels = _shrink(block, channels)
+    for name in BLOCKS:
+        inception = getattr(small, name)
+        ends = []
+        for branch in (inception.branch1, inception.branch2, inception.branch3, inception.branch4):
+            end = channels  # a maximum over constants is that constant
+            for part in branch.modules():
+                end = _shrink(part, end) if isinstance(part, Convolution) else end
+            ends.append(end)
+        channels = Channels.joined(ends)
+    small.fc.bias.add_(small.fc.weight[:, ~channels.computed] @ channels.value[~channels.computed])
+    small.fc.weight = nn.Parameter(small.fc.weight[:, channels.computed])
+    small.fc.in_features = small.fc.weight.shape[1]
     return small.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _shrink(block: Convolution, channels: Channels) -> Channels:
+    """Remove from a block what does nothing, given what is left of its input; what is left of its output."""
+    layer, norm = block.conv, block.bn
+    mean = norm.get_buffer("running_mean")
+    reads = layer.weight[:, channels.computed]
+    background = (layer.weight * channels.value[None, :, None, None]).sum(1, keepdim=True)
+    varies = (reads != 0).flatten(1).any(1)
+    if any(map(bool, layer.padding)):  # what constants give is the same for all images, but not at the edge
+        varies |= (background != 0).flatten(1).any(1)
+        shift = torch.zeros_like(mean)
+    else:
+        shift, background = background.sum((1, 2, 3)), torch.zeros_like(background)
+    mean.sub_(shift)
+    # What BatchNorm and ReLU make of a filter that gives zeros.
+    value = torch.relu(norm(torch.zeros_like(shift)[None, :, None, None])).flatten()
+    kept = varies.clone()
+    if not kept.any():
+        kept[0] = True
+    used = (reads[kept] != 0).transpose(0, 1).flatten(1).any(1)
+    if not used.any():
+        used[0] = True
+    weight, inputs = reads[kept][:, used], used.nonzero().flatten()
+    plain = bool(used.all()) and not background[kept].any()
+    block.conv = _convolution(layer, weight) if plain else Gathered(layer, weight, inputs, background[kept])  # type: ignore[assignment]
+    block.bn = _norm(norm, kept)
+    return Channels(kept, value.masked_fill(kept, 0))
+
+
+def _convolution(layer: nn.Conv2d, weight: torch.Tensor) -> nn.Conv2d:
+    """A convolution like ``layer`` with another weight (outputs, inputs, height, width)."""
+    made = nn.Conv2d(1, 1, 1, layer.stride, layer.padding, bias=False)  # type: ignore[arg-type]
+    made.out_channels, made.in_channels = weight.shape[:2]
+    made.kernel_size = layer.kernel_size
+    made.weight = nn.Parameter(weight.clone())
+    return made
+
+
+def _norm(norm: nn.BatchNorm2d, kept: torch.Tensor) -> nn.BatchNorm2d:
+    made = nn.BatchNorm2d(int(kept.sum()), eps=norm.eps).to(kept.device).eval()
+    for name, value in norm.state_dict().items():
+        made.state_dict()[name].copy_(value[kept] if value.ndim else value)
+    return made
 
 
 def parameters(model: nn.Module) -> int:

@@ -9,7 +9,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "2"
+VERSION = "3"
 
 SIZES = ("macs", "parameters", "sparsity", "latency", "latency_dense")
 Row = dict[str, object]
@@ -46,8 +46,11 @@ def _sizes(frame: pl.DataFrame) -> Iterator[Row]:
 
 
 def _units(paired: pl.DataFrame) -> Iterator[Row]:
-    constant = float(paired["constant"].cast(pl.Float64).mean())  # type: ignore[arg-type]
-    yield _row("constant", Estimate(constant, float("nan"), float("nan")), len(paired))
+    known = paired["constant"].drop_nulls()
+    constant = float(known.mean()) if len(known) else float("nan")  # type: ignore[arg-type]
+    yield _row("constant", Estimate(constant, float("nan"), float("nan")), len(known))
+    if unknown := len(paired) - len(known):
+        yield _row("not_finite", Estimate(unknown / len(paired), float("nan"), float("nan")), len(paired))
     alive = paired.filter(~pl.col("constant"))
     for metric in ("mis", "hard", "margin", "null", "overlap"):
         yield _row(metric, _by_layer(alive, pl.col(metric)), len(alive))
@@ -59,15 +62,18 @@ def _units(paired: pl.DataFrame) -> Iterator[Row]:
 
 
 def _by_layer(frame: pl.DataFrame, value: pl.Expr) -> Estimate:
-    values = frame.select(value.cast(pl.Float64).alias("value"), "layer")
+    values = frame.select(value.cast(pl.Float64).alias("value"), "layer").drop_nulls()
     if values.is_empty():
-        return statistics.UNDEFINED
+        return statistics.undefined("no unit has a score")
     return statistics.bootstrap(values["value"].to_numpy(), values["layer"].to_numpy())
 
 
 def _relations(scores: pl.DataFrame) -> Iterator[Row]:
     """Over the trained networks: MIS by sparsity and by accuracy."""
-    rows = scores.filter(pl.col("seed").is_not_null(), pl.col("variant") != "untrained", pl.col("task") != "all")
+    rows = scores.filter(
+        pl.col("seed").is_not_null(), pl.col("variant") != "untrained", pl.col("task") != "all",
+        pl.col("value").is_not_nan(),
+    )  # fmt: skip
     wide = {
         metric: rows.filter(pl.col("metric") == metric).unique(["variant", "seed"], keep="first", maintain_order=True)
         for metric in ("mis", "sparsity", "acc")
@@ -77,7 +83,7 @@ def _relations(scores: pl.DataFrame) -> Iterator[Row]:
         relation = statistics.rank_correlation(both["value_other"].to_numpy(), both["value"].to_numpy())
         bound = max(abs(relation.low), abs(relation.high))
         for name, value in (("", relation), ("_bound", Estimate(bound, float("nan"), float("nan")))):
-            shared = {"model": both["model"][0], "method": "all", "variant": "all", "calibration": "", "seed": None}
+            shared = {"model": scores["model"][0], "method": "all", "variant": "all", "calibration": "", "seed": None}
             yield shared | _row(f"mis_by_{metric}{name}", value, len(both))
 
 
@@ -86,4 +92,5 @@ def _row(metric: str, estimate: Estimate, n: int, task: str = "units") -> Row:
     return {
         "dimension": "vision", "capability": capability, "task": task, "format": "", "metric": metric,
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": n, "chance": None,
+        "reason": estimate.reason or None,
     }  # fmt: skip
