@@ -14,6 +14,7 @@ import pytest
 from checkout import wait_for
 
 from unicomp_lib import locks, paths
+from unicomp_lib.evaluate import kept
 from unicomp_lib.study import records, scheduler, worker
 
 
@@ -56,6 +57,15 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     (tmp_path / records.RECORD).write_text(json.dumps({}))
     worker._clear(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [records.STEP]
+
+
+def test_rows_of_tasks_that_were_done_outlive_an_interrupted_run_and_no_forced_one(tmp_path):
+    (tmp_path / records.KEPT).mkdir()
+    worker._clear(tmp_path)
+    assert records.KEPT == kept.FOLDER
+    assert [path.name for path in tmp_path.iterdir()] == [records.KEPT]
+    worker._clear(tmp_path, forced=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

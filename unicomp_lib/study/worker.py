@@ -47,7 +47,7 @@ def _run(run: Path, *, forced: bool) -> int:
     """What ``main`` does in a folder that is its own."""
     if not forced and records.finished(run) and not records.damage(run):
         return 0
-    _clear(run)
+    _clear(run, forced=forced)
     job = records.job(run)
     if job is None:
         records.fail(run, f"{run / records.STEP} is damaged; run the same command again")
@@ -159,11 +159,15 @@ def _limit(run: Path, seconds: float | None) -> None:
     timer.start()
 
 
-def _clear(run: Path) -> None:
-    """Remove what an interrupted run left behind, the record first: without its files it says nothing true."""
+def _clear(run: Path, *, forced: bool = False) -> None:
+    """Remove what an interrupted run left behind, the record first: without its files it says nothing true.
+
+    Rows of tasks that were done stay, unless all is to be computed again.
+    """
+    spared = (records.LOCK, records.STEP, records.LOG, *([] if forced else [records.KEPT]))
     (run / records.RECORD).unlink(missing_ok=True)
     for path in run.iterdir():
-        if path.name in (records.LOCK, records.STEP, records.LOG):
+        if path.name in spared:
             continue
         if path.is_dir():
             shutil.rmtree(path)
