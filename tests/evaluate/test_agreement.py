@@ -30,4 +30,6 @@ def test_the_interval_of_kappa_covers():
 def test_one_verdict_throughout_leaves_kappa_undefined():
     same = np.ones(20, dtype=int)
     assert np.isnan(agreement.kappa(same, same).value)
+    few = agreement.kappa(np.array([1, 0, 1]), np.array([1, 0, 0]))
+    assert (np.isnan(few.low), few.reason) == (True, "fewer than 5 answers")
     assert agreement.accuracy(same, same).value == 1

@@ -13,9 +13,10 @@ What an interval is, by what it is of (``docs/reading_the_numbers.md`` has the c
 import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 VERSION = "5"
 
@@ -139,8 +140,8 @@ def exact(right: float, n: float) -> tuple[float, float]:
     0.05 and n = 2.
     """
     tail, wrong = (1 - LEVEL) / 2, n - right
-    low = float(stats.beta.ppf(tail, right, wrong + 1)) if right > 1e-9 else 0.0
-    high = float(stats.beta.ppf(1 - tail, right + 1, wrong)) if wrong > 1e-9 else 1.0
+    low = float(special.betaincinv(right, wrong + 1, tail)) if right > 1e-9 else 0.0
+    high = float(special.betaincinv(right + 1, wrong, 1 - tail)) if wrong > 1e-9 else 1.0
     return min(low, right / n), max(high, right / n)
 
 
@@ -170,7 +171,7 @@ def stretch(count: int) -> float:
     The bootstrap takes the variance of the sample for that of the population, and the normal distribution for
     Student's (Hesterberg, 2015, section 3.2: 1.58 for 5 clusters, 1.10 for 20).
     """
-    return float(stats.t.ppf((1 + LEVEL) / 2, count - 1) * np.sqrt(count / (count - 1)) / Z) if count > 1 else 0.0
+    return float(special.stdtrit(count - 1, (1 + LEVEL) / 2) * np.sqrt(count / (count - 1)) / Z) if count > 1 else 0.0
 
 
 def mean(values: np.ndarray, clusters: np.ndarray) -> Estimate:
@@ -201,7 +202,7 @@ def _effective(variance: float, values: np.ndarray, clusters: np.ndarray, draws:
         return float(least)
     if least <= 1 + 1e-9:
         return float(least)
-    n = variance / spread * (Z / stats.t.ppf((1 + LEVEL) / 2, least - 1)) ** 2
+    n = variance / spread * (Z / special.stdtrit(least - 1, (1 + LEVEL) / 2)) ** 2
     return float(np.clip(n, least, draws * len(values)))
 
 
@@ -231,7 +232,7 @@ def resample(parts: list[Part], *, imaginary: bool = True) -> tuple[np.ndarray, 
         names = np.unique(np.concatenate([parts[index].clusters for index in stratum]))
         # Seeded by the clusters' names: independent between strata, the same from one call to the next.
         seed = zlib.crc32(str(names[0]).encode())
-        noise = np.random.default_rng(seed).gamma(HALF, size=(RESAMPLES, len(ANSWERS))) - HALF
+        noise = _noise(seed)
         pairs = [np.column_stack([parts[index].compressed, parts[index].dense]) for index in stratum]
         places = [np.searchsorted(names, parts[index].clusters) for index in stratum]
         columns = [np.column_stack(_by_cluster(*both, len(names))) for both in zip(pairs, places, strict=True)]
@@ -240,12 +241,19 @@ def resample(parts: list[Part], *, imaginary: bool = True) -> tuple[np.ndarray, 
             observed[index] = pair.mean(axis=0)
             sums, sizes = drawn[:, 3 * place : 3 * place + 2], drawn[:, 3 * place + 2]
             means = sums / np.maximum(sizes, 1)[:, None]
-            # Some draws contain no item of a part with few of the clusters: the other draws replace them.
-            means[sizes == 0] = np.resize(means[sizes > 0], ((sizes == 0).sum(), 2))
+            if not sizes.all():
+                # Some draws contain no item of a part with few of the clusters: the other draws replace them.
+                means[sizes == 0] = np.resize(means[sizes > 0], ((sizes == 0).sum(), 2))
             if imaginary and outcomes(pair):
                 means += noise @ (ANSWERS - observed[index]) / len(np.unique(places[place]))
             resampled[:, index] = means
     return observed, resampled
+
+
+@lru_cache(maxsize=64)  # of 320 kB each
+def _noise(seed: int) -> np.ndarray:
+    """Weights of the imaginary clusters of each resample, less their mean: shape (RESAMPLES, 4)."""
+    return np.random.default_rng(seed).gamma(HALF, size=(RESAMPLES, len(ANSWERS))) - HALF
 
 
 def _factors(parts: list[Part]) -> np.ndarray:
@@ -408,7 +416,7 @@ def mcnemar(lost: int, gained: int) -> float:
 
     ``lost`` counts items that dense has right and the compressed model wrong, ``gained`` the reverse.
     """
-    return float(stats.binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    return min(1.0, 2 * float(special.bdtr(min(lost, gained), lost + gained, 0.5)))
 
 
 def mcnemar_mid(lost: int, gained: int) -> float:
