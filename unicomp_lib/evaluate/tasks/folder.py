@@ -178,11 +178,8 @@ def _closed(row: object, place: str, *, lettered: bool) -> dict[str, Any]:
         raise ValueError(f"{place} {reason}")
     if len(options) > len(LETTERS):
         raise ValueError(f"{place} has {len(options)} options, and the prompts have letters for {len(LETTERS)}")
+    # Options may repeat each other, as in a few items of MMLU; such items are asked as they were published.
     item["gold"] = _gold(fields["answer"], options, place, lettered=lettered)
-    right = options[item["gold"]]
-    # Wrong options may repeat each other, as in a few items of MMLU: the right index is still the only one.
-    if options.count(right) > 1:
-        raise ValueError(f"{place} lists its right option, {right[:60]!r}, twice, so that no index is right")
     return item
 
 
@@ -207,10 +204,14 @@ def _gold(answer: object, options: list[str], place: str, *, lettered: bool) -> 
     named = int(given) - 1 if re.fullmatch(r"[1-9]", given) else LETTERS.find(given.upper()) if len(given) == 1 else -1
     meant = {named} if 0 <= named < len(options) else set()
     if given in options and not (meant and lettered and given.isalpha()):
-        meant.add(options.index(given))
+        meant |= {index for index, option in enumerate(options) if option == given}
     if len(meant) != 1:
         which = (
-            "both the place of one option and the text of another" if meant else f"none of its {len(options)} options"
+            f"none of its {len(options)} options"
+            if not meant
+            else "the text of several options"
+            if options.count(given) == len(meant)
+            else "both the place of one option and the text of another"
         )
         raise ValueError(f"{place} gives {given[:60]!r} as its answer, which is {which}; {wanted}")
     return meant.pop()
