@@ -41,7 +41,7 @@ def _leave_out_bars() -> None:
         plain(self, *given, **options)
 
     begin.quiet = True  # type: ignore[attr-defined]
-    std.tqdm.__init__ = begin  # type: ignore[method-assign]
+    std.tqdm.__init__ = begin
 
 
 class _Without(logging.Filter):
