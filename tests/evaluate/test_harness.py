@@ -75,11 +75,11 @@ def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
     assert len(clusters[0]) == 5
 
 
-def test_an_unknown_task_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match=r"task 'piqa_close' is not known; did you mean 'piqa_cloze'.* allowed are .*siqa_cloze"
-    ):
+def test_an_unknown_task_is_told_what_may_have_been_meant_or_all_there_are():
+    with pytest.raises(ValueError, match=r"task 'piqa_close' is not known; did you mean 'piqa_cloze'"):
         task.described("piqa_close")
+    with pytest.raises(ValueError, match=r"task 'xyzzy' is not known; allowed are .*siqa_cloze.*winogrande"):
+        task.described("xyzzy")
 
 
 TASKS = {"piqa_cloze": 3, "openbookqa_letter": 3, "siqa_cloze": 3}

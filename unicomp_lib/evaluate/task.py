@@ -54,7 +54,7 @@ def described(task: str) -> dict[str, Any]:
     """A task's dimension, capability, format, primary metric, chance level and asset.
 
     From ``tasks/_sets.yaml``, from ``metadata`` in ``tasks/<task>.yaml``, or from ``tasks/_lm_eval.yaml``
-    for the tasks that lm-eval ships. An unknown task is a ``ValueError`` that lists the known ones.
+    for the tasks that lm-eval ships. An unknown task is a ``ValueError`` that names those like it, or else all.
     """
     if is_own(task):
         metadata: dict[str, Any] = _definition(task, _Plain)["metadata"]
@@ -63,8 +63,10 @@ def described(task: str) -> dict[str, Any]:
     if task not in shipped:
         own = sorted({*_of_sets(), *(file.stem for file in OWN.glob("[!_]*.yaml"))})
         near = difflib.get_close_matches(task, [*own, *shipped], n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise ValueError(f"task {task!r} is not known; {hint}allowed are {', '.join([*own, *sorted(shipped)])}")
+        if near:
+            meant = " or ".join(map(repr, near))
+            raise ValueError(f"task {task!r} is not known; did you mean {meant}? docs/tasks.md tells of all tasks")
+        raise ValueError(f"task {task!r} is not known; allowed are {', '.join([*own, *sorted(shipped)])}")
     return shipped[task]
 
 
