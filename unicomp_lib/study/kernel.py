@@ -49,6 +49,7 @@ class Kernel(AsyncKernelManager):
     async def is_alive(self) -> bool:  # type: ignore[override]
         """Whether its process runs."""
         alive = await self._async_is_alive()
+        self._note()
         process = getattr(self.provisioner, "process", None)
         if not alive and process is not None:
             Kernel.ended = process.poll()
@@ -57,7 +58,11 @@ class Kernel(AsyncKernelManager):
     def cleanup_connection_file(self) -> None:
         """Keep its facts, and remove what was its own."""
         super().cleanup_connection_file()
-        path = Path(self._private.name) / "facts.json"
-        if path.is_file():
-            Kernel.facts = json.loads(path.read_text(encoding="utf-8"))
+        self._note()
         self._private.cleanup()
+
+    def _note(self) -> None:
+        """Read its facts as soon as they are there: others may tidy folders of temporary files."""
+        path = Path(self._private.name) / "facts.json"
+        if Kernel.facts is None and path.is_file():
+            Kernel.facts = json.loads(path.read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from ipykernel.kernelapp import IPKernelApp
 
-from unicomp_lib import hardware
+from unicomp_lib import files, hardware
 from unicomp_lib.study import records, surroundings
 
 
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     given, rest = parser.parse_known_args(arguments)
     hardware.end_with_parent(given.parent)
     os.environ["MATPLOTLIBRC"] = surroundings.matplotlibrc()
-    given.facts.write_text(json.dumps(facts()), encoding="utf-8")
+    files.write_text(given.facts, json.dumps(facts()))
     App.launch_instance(rest)
 
 

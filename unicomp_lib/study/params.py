@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=1)]
 DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
 RESERVED = (RERUN, "all")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
-NOT_PROFILES = ("assets", "published", "claims")  # files of params/ that are no profile
+NOT_PROFILES = ("assets", "published", "claims", "hub")  # files of params/ that are no profile
 DEFAULT = "embedded"
 OWNER = "profile.txt"  # in results/<profile>: the file of a profile that lies outside params/
 
