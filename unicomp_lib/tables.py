@@ -8,7 +8,7 @@ import polars as pl
 
 from unicomp_lib import files
 
-VERSION = "1"
+VERSION = "2"
 
 ITEMS = {
     "dimension": pl.String, "capability": pl.String, "task": pl.String, "format": pl.String,

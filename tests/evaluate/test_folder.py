@@ -116,7 +116,7 @@ def test_two_files_of_one_set_are_refused(tmp_path):
         (QUESTION | {"choices": []}, "has 0 option"),
         (QUESTION | {"choices": ["w"], "answer": "A"}, "has 1 option"),
         (QUESTION | {"choices": list("abcdefghijk")}, "has 11 options, and the prompts have letters for 10"),
-        (QUESTION | {"choices": ["w", "y", "y", "z"], "answer": "y"}, "'y' as its answer, which is the text of several"),
+        (QUESTION | {"choices": ["w", "y", "y", "z"], "answer": "y"}, "'y' as its answer, which is the text of"),
         (QUESTION | {"answer": "E"}, "'E' as its answer, which is none of its 4 options; give a letter from A to D"),
         (QUESTION | {"answer": "0"}, "'0' as its answer"),
         (QUESTION | {"answer": "5"}, "'5' as its answer"),

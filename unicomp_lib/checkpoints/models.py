@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
-from filelock import FileLock
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -22,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from unicomp_lib import files, hardware, paths
+from unicomp_lib import files, hardware, locks, paths
 from unicomp_lib.checkpoints import configs, decoder, quanto_form
 from unicomp_lib.inputs import assets
 
@@ -168,7 +167,7 @@ def _converted(model: str, save: Callable[[str, Path], None]) -> Path:
     made_from = hashlib.sha256(json.dumps([VERSION, pinned], sort_keys=True).encode()).hexdigest()
     folder = paths.home() / "models" / f"{model}-{made_from[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with locks.held(folder.with_name(f"{folder.name}.lock")):
         if not _is_whole(folder):
             with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                 made = Path(scratch) / "made"

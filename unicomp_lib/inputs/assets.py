@@ -12,10 +12,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 import yaml
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
-from unicomp_lib import files, paths
+from unicomp_lib import files, locks, paths
 
 VERSION = "1"
 
@@ -82,7 +81,7 @@ def fetch(name: str) -> Path:
     wanted = asset(name)
     folder = paths.home() / "assets" / f"{wanted.package.replace('/', '-')}-{wanted.version}"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f"{folder.name}.lock")):
+    with locks.held(folder.with_name(f"{folder.name}.lock")):
         if wanted.client == "npm":
             if not _is_unpacked(wanted, folder):
                 _unpack(wanted, folder)

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 
 import polars as pl
 import yaml
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field
 
-from unicomp_lib import files, paths
+from unicomp_lib import files, locks, paths
 
 VERSION = "1"
 
@@ -133,7 +132,7 @@ def _fetched(name: str, config: str, split: str) -> Path:
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with locks.held(path.with_suffix(".lock")):
         if not path.is_file():
             with asking(f"data set {wanted.repository}, {config}, {split},", wanted.page):
                 files.write_whole(path, lambda part: _download(wanted, config, split).to_parquet(part))

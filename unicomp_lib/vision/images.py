@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from unicomp_lib import files, hardware, paths
+from unicomp_lib import files, hardware, locks, paths
 from unicomp_lib.inputs import assets, digests
 from unicomp_lib.vision import folders, pictures
 from unicomp_lib.vision.pictures import decode
@@ -59,7 +58,7 @@ class Images:
         digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
         target = paths.home() / "images" / f"{digest}.{name}.safetensors"
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
+        with locks.held(target.with_suffix(".lock")):
             if (stored := _stored(target, name)) is not None:
                 return stored
             computed = compute().contiguous()
