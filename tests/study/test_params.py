@@ -24,9 +24,8 @@ def test_the_paper_has_its_four_models_pinned_and_its_tasks():
     profile = params.load("paper")
     assert len(profile.models) == 4
     assert all(len(source.partition("@")[2]) == 40 for source in profile.models.values())
-    assert {"mmlu", "gsm8k", "hendrycks_math500", "global_mmlu_full_sw"} <= set(
-        profile.evaluations["performance"].parameters["tasks"]
-    )
+    tasks = profile.evaluations["performance"].parameters["tasks"]
+    assert {"mmlu_full_letter", "gsm8k_cot_generate", "math_500_generate", "global_mmlu_sw_letter"} <= set(tasks)
 
 
 def edited(tmp_path, edit):

@@ -99,13 +99,13 @@ def test_weights_of_a_network_count_with_their_content(elsewhere):
         ("", "holds no text; give a file with one text per line"),
         ("\n \n", "holds no text"),
         (b"\x00\x01", "is no text: its line 1 has zero bytes"),
-        ("größe".encode("latin-1"), "is no text in UTF-8"),
+        ("größe".encode("latin-1"), "is not valid UTF-8"),
     ],
 )
 def test_a_text_that_is_none_is_said_by_the_plan(elsewhere, content, says):
     file = elsewhere / "user" / "mine.txt"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(params.ParamsError, match=f"step {WANDA} of profile mine: {file} {says}"):
+    with pytest.raises(params.ParamsError, match=f"step {WANDA} of profile mine: (line 1 of )?{file} {says}"):
         plan(calibrated(elsewhere / "user", "mine.txt"))
 
 
