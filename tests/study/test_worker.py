@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,13 +60,21 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [records.STEP]
 
 
-def test_rows_of_tasks_that_were_done_outlive_an_interrupted_run_and_no_forced_one(tmp_path):
-    (tmp_path / records.KEPT).mkdir()
+def test_what_a_step_can_take_up_outlives_an_interrupted_run_and_no_forced_one(tmp_path):
+    for name in records.KEPT:
+        (tmp_path / name).mkdir()
     worker._clear(tmp_path)
-    assert records.KEPT == kept.FOLDER
-    assert [path.name for path in tmp_path.iterdir()] == [records.KEPT]
+    assert {path.name for path in tmp_path.iterdir()} == {kept.FOLDER, "training", "correction"}
     worker._clear(tmp_path, forced=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("method", ["minitron", "lrc"])
+def test_the_folders_of_trainings_are_those_that_are_kept(method):
+    code = (paths.project() / "notebooks" / "compress" / f"{method}.ipynb").read_text(encoding="utf-8")
+    named = set(re.findall(r'folder / \\"(\w+)\\"', code)) - {"checkpoint"}
+    assert named
+    assert named <= set(records.KEPT)
 
 
 @pytest.mark.slow

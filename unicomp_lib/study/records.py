@@ -15,7 +15,8 @@ from unicomp_lib import files, hardware, paths
 
 RECORD, FAILURE, STEP = "record.json", "failure.json", "step.json"
 NOTEBOOK, LOG, LOCK = "notebook.ipynb", "log.txt", ".lock"
-KEPT = "tasks"  # folder of the rows of tasks that are done, which the same step takes up: ``evaluate.kept``
+# Folders of what is done, which the same step takes up: rows of tasks (``evaluate.kept``), states of trainings.
+KEPT = ("tasks", "training", "correction")
 PACKAGES = ("torch", "transformers", "lm-eval", "optimum-quanto", "polars", "numpy", "datasets")
 # What all readers of a record take for granted, and its types: a record without is none.
 NUMBER = (int, float)

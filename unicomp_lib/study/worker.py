@@ -162,9 +162,9 @@ def _limit(run: Path, seconds: float | None) -> None:
 def _clear(run: Path, *, forced: bool = False) -> None:
     """Remove what an interrupted run left behind, the record first: without its files it says nothing true.
 
-    Rows of tasks that were done stay, unless all is to be computed again.
+    Rows of tasks that were done, and states of trainings, stay, unless all is to be computed again.
     """
-    spared = (records.LOCK, records.STEP, records.LOG, *([] if forced else [records.KEPT]))
+    spared = (records.LOCK, records.STEP, records.LOG, *(() if forced else records.KEPT))
     (run / records.RECORD).unlink(missing_ok=True)
     for path in run.iterdir():
         if path.name in spared:
