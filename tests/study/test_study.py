@@ -27,7 +27,7 @@ def study(tmp_path_factory):
     checkout = copied(tmp_path_factory.mktemp("tiny") / "study")
     done = unicomp(checkout, "reproduce", "--profile", "tiny")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "33 of 33 steps stand, 33 of them run now" in done.stdout
+    assert "34 of 34 steps stand, 34 of them run now" in done.stdout
     return checkout
 
 
@@ -88,21 +88,21 @@ def test_the_same_command_again_does_no_work(study):
     done = unicomp(study, "reproduce", "--profile", "tiny")
     assert time.monotonic() - start < 15
     assert done.returncode == 0
-    assert "33 of 33 steps stand, 0 of them run now" in done.stdout
+    assert "34 of 34 steps stand, 0 of them run now" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in (study / "figures").rglob("*.*")} == before
 
 
 def test_the_plan_says_how_long_it_will_take_where_that_is_known(study):
     again = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run", "--force", "compress/tiny/dense")
-    assert re.search(r"\d+ of 33 steps to run, about \d+:\d\d with \d+ workers; \d+ GB free", again.stdout)
+    assert re.search(r"\d+ of 34 steps to run, about \d+:\d\d with \d+ workers; \d+ GB free", again.stdout)
     done = unicomp(study, "reproduce", "--profile", "tiny", "--dry-run")
-    assert "0 of 33 steps to run; " in done.stdout
+    assert "0 of 34 steps to run; " in done.stdout
 
 
 def test_status_counts_every_step(study):
     done = unicomp(study, "status", "--profile", "tiny")
     assert done.returncode == 0
-    assert done.stdout.splitlines()[-1] == "33 done, 0 stale, 0 failed, 0 missing"
+    assert done.stdout.splitlines()[-1] == "34 done, 0 stale, 0 failed, 0 missing"
     tiny = study / "params" / "tiny.yaml"
     text = tiny.read_text()
     tiny.write_text(text.replace("fidelity: {samples: 4", "fidelity: {samples: 5"))
@@ -171,7 +171,7 @@ def test_control_c_keeps_what_is_finished_and_says_so(study):
     assert "stopped; finished steps are kept, run the same command to go on" in (study / "killed.log").read_text()
     wait_for(lambda: not children(f"unicomp_lib.study.worker {study}"), 20)
     done = unicomp(study, "reproduce", "--profile", "tiny")
-    assert "33 of 33 steps stand" in done.stdout
+    assert "34 of 34 steps stand" in done.stdout
 
 
 def test_any_dask_scheduler_is_used_by_its_address(study, tmp_path):
@@ -308,7 +308,7 @@ def test_a_notebook_that_fails_is_isolated_and_says_why(study, code, says):
     ]
     assert "failed   compress/tiny/magnitude-50  " in status.stdout
     # Everything that stood before still stands, and the mended notebook finds its old run.
-    assert "33 of 33 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
+    assert "34 of 34 steps stand, 0 of them run now" in unicomp(study, "reproduce", "--profile", "tiny").stdout
 
 
 def flip(path):
@@ -328,7 +328,7 @@ def test_a_flipped_bit_makes_its_step_run_again_before_anything_reads_it(study):
     )
     flip(dense / "checkpoint" / "model.safetensors")
     flip(magnitude / "checkpoint" / "model.safetensors")
-    assert "0 of 33 steps to run" in unicomp(study, "reproduce", "--profile", "tiny", "--dry-run").stdout
+    assert "0 of 34 steps to run" in unicomp(study, "reproduce", "--profile", "tiny", "--dry-run").stdout
     # Both checkpoints are read: by the evaluation, and the dense one by what makes the other again.
     one = "evaluate/tiny/magnitude-50/fidelity"
     done = unicomp(study, "reproduce", "--profile", "tiny", "--only", one, "--force", one)
@@ -347,14 +347,14 @@ def test_a_flipped_bit_makes_its_step_run_again_before_anything_reads_it(study):
 def test_status_finds_a_flipped_bit_where_it_reads_all_and_the_next_run_mends_it(study):
     (run,) = (study / "runs").glob("evaluate.tiny.dense.fidelity-*")
     flip(run / "items.parquet")
-    assert unicomp(study, "status", "--profile", "tiny").stdout.splitlines()[-1].startswith("33 done")
+    assert unicomp(study, "status", "--profile", "tiny").stdout.splitlines()[-1].startswith("34 done")
     found = unicomp(study, "status", "--profile", "tiny", "--verify")
     assert found.returncode == 1
     assert found.stdout.splitlines()[-1] == "32 done, 0 stale, 0 failed, 0 missing, 1 damaged"
     says = f"damaged  evaluate/tiny/dense/fidelity  items.parquet in {run.name} is not what its step wrote"
     assert says in found.stdout
     done = unicomp(study, "reproduce", "--profile", "tiny")
-    assert "33 of 33 steps stand, 1 of them run now" in done.stdout
+    assert "34 of 34 steps stand, 1 of them run now" in done.stdout
     assert unicomp(study, "status", "--profile", "tiny", "--verify").returncode == 0
 
 
@@ -382,7 +382,7 @@ def test_a_forced_run_that_cannot_start_loses_nothing(study):
     done = unicomp(study, "reproduce", "--profile", "tiny", "--force", "*", "--scheduler", "nowhere")
     assert done.returncode == 2
     assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
-    assert "33 done" in unicomp(study, "status", "--profile", "tiny").stdout
+    assert "34 done" in unicomp(study, "status", "--profile", "tiny").stdout
 
 
 def test_bad_input_on_the_command_line_is_one_sentence(study):
