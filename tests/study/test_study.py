@@ -108,7 +108,7 @@ def test_status_counts_every_step(study):
     tiny.write_text(text.replace("fidelity: {samples: 4", "fidelity: {samples: 5"))
     done = unicomp(study, "status", "--profile", "tiny")
     tiny.write_text(text)
-    assert done.stdout.splitlines()[-1] == "24 done, 9 stale, 0 failed, 0 missing"
+    assert done.stdout.splitlines()[-1] == "25 done, 9 stale, 0 failed, 0 missing"
 
 
 def kill_tree(process):
