@@ -1,7 +1,5 @@
 """The profile ``paper`` at toy size: fetched from a pretended hub, then run offline to its last figure."""
 
-from pathlib import Path
-
 import hub
 import hub_content
 import polars as pl
@@ -22,10 +20,10 @@ SMALL = {
 }
 
 
-def toy(data: Path | None) -> dict:
+def toy() -> dict:
     """``params/paper.yaml`` with one model, one compression, and one item of each task.
 
-    TrustLLM's tasks stay where a folder ``data`` holds its archive. IFBench's whole set needs downloads from elsewhere.
+    Without TrustLLM's archive, its tasks are left out, and without downloads from elsewhere a part of IFBench.
     """
     content = yaml.safe_load((paths.project() / "params" / "paper.yaml").read_text())
     content["models"] = {name: source for name, source in content["models"].items() if source.startswith(QWEN)}
@@ -39,9 +37,8 @@ def toy(data: Path | None) -> dict:
     for dimension, settings in SMALL.items():
         tasks = content["evaluations"][dimension].pop("tasks", {})
         if tasks:
-            named = {name.replace("ifbench_full", "ifbench"): 1 for name in tasks}
-            kept = {name: number for name, number in named.items() if data or "trustllm" not in name}
-            settings = {**settings, "tasks": kept, **({"data_dir": str(data)} if data else {})}
+            named = [name.replace("ifbench_full", "ifbench") for name in tasks]
+            settings = {**settings, "tasks": {name: 1 for name in named if "trustllm" not in name}}
         content["evaluations"][dimension] = settings
     without = ("vision", "calibration")  # the latter compares two calibrations of one method
     content["figures"] = [figure for figure in content["figures"] if figure not in without]
@@ -60,7 +57,7 @@ def site(tmp_path_factory):
 def study(tmp_path_factory):
     """A copy of the checkout with the toy profile, and with a cache that has the packages' assets and nothing else."""
     checkout = copied(tmp_path_factory.mktemp("paper") / "study")
-    (checkout / "toy.yaml").write_text(yaml.safe_dump(toy(None)))
+    (checkout / "toy.yaml").write_text(yaml.safe_dump(toy()))
     home = checkout.with_name("home")
     home.mkdir()
     for part in ("assets", "models"):
@@ -81,7 +78,7 @@ def surroundings(checkout, endpoint, **extra):
 
 
 def test_a_gated_repository_is_said_before_anything_is_downloaded(study, site):
-    content = toy(None)
+    content = toy()
     content["models"]["llama-3.2-3b"] = f"{LLAMA}@{'1' * 40}"
     (study / "gated.yaml").write_text(yaml.safe_dump(content))
     gated = {LLAMA, "Idavidrein/gpqa"}
