@@ -102,9 +102,22 @@ def test_the_chance_of_guessing_is_that_of_the_options():
             assert about["chance"] == pytest.approx(mean, abs=0.002), source
 
 
+# Their judges agree too little with labelled answers, so that they give no value without an endpoint.
+UNJUDGED = {"adversarial_facts", "sycophancy_persona", "sycophancy_preference"}
+
+
 @pytest.mark.slow
 @real
-@pytest.mark.parametrize("subtask", sorted(COUNTS))
+@pytest.mark.parametrize("subtask", sorted(UNJUDGED))
+def test_what_no_judge_here_can_judge_has_no_value(subtask):
+    primary = judged(f"trustllm_{subtask}_generate", right).filter(pl.col("primary"))
+    assert len(primary)
+    assert primary["value"].null_count() == len(primary)
+
+
+@pytest.mark.slow
+@real
+@pytest.mark.parametrize("subtask", sorted({*COUNTS} - UNJUDGED))
 def test_right_answers_are_worth_one_and_wrong_ones_nothing(subtask):
     name = f"trustllm_{subtask}_generate"
     metric = task.described(name)["metric"]

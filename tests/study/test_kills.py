@@ -56,7 +56,9 @@ def find(pid, kind):
     steps = [process for process in below(pid) if "unicomp_lib.study.worker" in text(process)]
     if kind == "worker":
         return [psutil.Process(step.ppid()) for step in steps]
-    return steps if kind == "step" else [process for process in below(pid) if "ipykernel_launcher" in text(process)]
+    return (
+        steps if kind == "step" else [process for process in below(pid) if "unicomp_lib.study.launch" in text(process)]
+    )
 
 
 def start(checkout, *arguments):

@@ -11,9 +11,9 @@ import polars as pl
 
 from unicomp_lib import paths
 
-VERSION = "1"
+VERSION = "2"
 
-DIGEST = "b9b41d89180cd2687be0792fd85f09ed61850506584ce6b147643f3e752f6b07"
+DIGEST = "46ef0a8ed950c35f05ac589c704b7f58d468b921294066d68087937f997473c9"
 LEAST = 0.6  # kappa from which on a verdict counts: "substantial" agreement of Landis and Koch (1977) begins at 0.61
 # Labels, and labels of the rarer kind, from which on a kappa says something: with two refusals among thirty answers a
 # single verdict moves it by a third.
