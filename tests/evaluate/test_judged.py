@@ -1,28 +1,10 @@
-import json
-
 import polars as pl
 import pytest
+from stored import CELL, stored
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import judged, judging, scoring
 from unicomp_lib.evaluate.judges import measured
-
-CELL = {"model": "m", "method": "dense", "variant": "dense", "calibration": "", "seed": 0}
-
-
-def stored(task, answers, cell=CELL):
-    """Item rows of generated answers as a run of a model leaves them: three metrics each, and no verdict."""
-    rows = [
-        {
-            "dimension": "reliability", "capability": "safety", "task": task, "format": "generate", "chance": 0.0,
-            "doc_id": index, "doc_hash": f"{task}{index}", "prompt_hash": "p", "cluster": f"{task}{index}",
-            "metric": metric, "primary": False, "value": 0.0, "judge": "", "output": json.dumps({"answers": [answer]}),
-        }
-        for index, answer in enumerate(answers)
-        for metric in ("empty", "tokens", "truncated")
-    ]  # fmt: skip
-    return tables.label(pl.DataFrame(rows, schema=tables.ITEMS), cell)
-
 
 OTHER = CELL | {"method": "wanda", "variant": "wanda-50"}
 WHY = "not judged without an endpoint: kappa is 0.2"
