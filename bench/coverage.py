@@ -84,6 +84,15 @@ def retention_of_tasks(rng: np.random.Generator, n: int, share: float) -> Drawn:
     return retention(rng, n, share, tasks=5)
 
 
+def retention_further(rng: np.random.Generator, n: int, share: float) -> Drawn:
+    """The same of one task, where dense has four times as many items."""
+    kept = share + (1 - share) * CHANCE
+    compressed, dense = answers(rng, np.full(4 * n, 0.9), kept, CHANCE)
+    names = np.arange(4 * n)
+    part = Part(compressed[:n], dense[:n], names[:n], CHANCE, dense[n:], names[n:])
+    return statistics.retention([part]), (0.9 * kept + 0.1 * CHANCE - CHANCE) / (0.9 - CHANCE)
+
+
 def mean(rng: np.random.Generator, n: int) -> Drawn:
     """Mean of skewed values, such as bits per byte."""
     return statistics.bootstrap(rng.gamma(4, size=n), np.arange(n)), 4.0
@@ -149,6 +158,7 @@ OUTCOMES: dict[str, Draw] = {
     "difference, clustered": difference_clustered,
     "retention": retention,
     "retention, five tasks": retention_of_tasks,
+    "retention, dense on four times the items": retention_further,
 }
 VALUES: dict[str, Draw] = {
     "mean": mean,

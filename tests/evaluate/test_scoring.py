@@ -181,10 +181,68 @@ def test_seeds_are_pooled_item_by_item():
 
 
 def test_other_items_than_those_of_dense_are_refused():
+    ours, dense = rows(DENSE, "wanda-50"), rows(DENSE, "dense")
+    other = rows(DENSE, "wanda-50", task="u_cloze")
+    not_first = ours.filter(pl.col("doc_id") > 50)
+    for given in ([dense[:50], ours], [dense, not_first], [dense, ours.filter(pl.col("doc_id") != 7)], [dense, other]):
+        with pytest.raises(ValueError, match="evaluate both on the same tasks"):
+            scoring.score(pl.concat(given), FACTS)
+    both = pl.concat([dense, rows(DENSE, "dense", task="u_cloze")])
     with pytest.raises(ValueError, match="evaluate both on the same tasks"):
-        scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE[:50], "wanda-50")]), FACTS)
+        scoring.score(pl.concat([both, ours]), FACTS)
     with pytest.raises(ValueError, match="has no dense cell"):
-        scoring.score(rows(DENSE, "wanda-50"), FACTS)
+        scoring.score(ours, FACTS)
+
+
+def regression(kept, dense):
+    """The regression estimate, by scipy, of a score over all of dense's items."""
+    fit = stats.linregress(dense[: len(kept)], kept)
+    return fit.intercept + fit.slope * np.mean(dense)
+
+
+def test_a_sample_of_denses_items_is_scored_with_the_support_of_the_others():
+    dense = np.random.default_rng(0).permutation(DENSE)
+    kept = np.where(np.arange(40) % 4, dense[:40], 0)
+    found = scoring.score(pl.concat([rows(dense, "dense"), rows(kept, "wanda-50")]), FACTS)
+    mine = {"variant": "wanda-50", "seed": 0}
+    score, difference = (one(found, metric=metric, **mine) for metric in ("acc_norm", "difference"))
+    assert score["value"] == pytest.approx(regression(kept, dense))
+    assert difference["value"] == pytest.approx(kept.mean() - dense[:40].mean())
+    assert (score["n"], difference["n"], one(found, metric="dense", **mine)["n"]) == (40, 40, 100)
+    assert one(found, metric="dense", **mine)["value"] == 0.8
+    retention = one(found, metric="retention", capability="knowledge", format="all", **mine)
+    assert (retention["value"], retention["n"]) == (pytest.approx((regression(kept, dense) - 0.25) / 0.55), 40)
+    assert one(found, metric="acc_norm", variant="dense", seed=0)["n"] == 100
+
+
+def test_growth_takes_denses_further_items_too():
+    dense, kept = np.linspace(1, 3, 60), np.linspace(1, 3, 60)[:20] ** 1.5
+    about = {"metric": "bits_per_byte"}
+    found = scoring.score(pl.concat([rows(dense, "dense", **about), rows(kept, "wanda-50", **about)]), FACTS)
+    growth = one(found, metric="bits_per_byte_growth", variant="wanda-50", seed=None, capability="all")
+    assert growth["value"] == pytest.approx(np.log(regression(kept, dense) / dense.mean()))
+
+
+def test_a_value_that_denses_further_items_lack_costs_the_task_its_retention(capsys):
+    dense = [*DENSE[:99], float("nan")]
+    found = scoring.score(pl.concat([rows(dense, "dense"), rows(DENSE[:50], "wanda-50")]), FACTS)
+    row = one(found, metric="retention", variant="wanda-50", seed=0, capability="knowledge", format="all")
+    assert row["value"] is None
+    assert "item 99" in capsys.readouterr().out
+
+
+def test_a_check_that_raised_for_one_model_alone_leaves_the_scores():
+    raised = rows([1] + [0] * 99, "wanda-50", metric="unchecked").with_columns(primary=pl.lit(value=False))
+    found = scoring.score(pl.concat([rows(DENSE, "dense"), rows(DENSE, "wanda-50"), raised]), FACTS)
+    assert one(found, metric="unchecked", variant="wanda-50", seed=0)["value"] == pytest.approx(0.01)
+    other = scoring.score(
+        pl.concat([
+            rows(DENSE, "dense"), raised.with_columns(variant=pl.lit("dense"), method=pl.lit("dense")),
+            rows(DENSE, "wanda-50"),
+        ]),
+        FACTS,
+    )  # fmt: skip
+    assert one(other, metric="unchecked", variant="dense", seed=0)["value"] == pytest.approx(0.01)
 
 
 def measured(parts, dimension):

@@ -220,6 +220,66 @@ def test_retention_interval_covers_the_true_retention():
     assert 0.93 <= coverage(draw, truth) <= 0.97
 
 
+def further(rng, n, rest):
+    """A part of ``n`` pairs, and dense's answers to ``rest`` further items."""
+    compressed, dense = answers(rng, n + rest)
+    names = np.arange(n + rest).astype(str)
+    return Part(compressed[:n], dense[:n], names[:n], 0.25, dense[n:], names[n:])
+
+
+@pytest.mark.parametrize("estimate", ["retention", "score", "growth"])
+def test_intervals_with_further_items_of_dense_cover(estimate):
+    def draw(rng):
+        part = further(rng, 60, 240)
+        if estimate == "retention":
+            return statistics.retention([part])
+        if estimate == "score":
+            return statistics.supported(part)
+        noise = np.exp(rng.normal(0.2, 0.3, 60))
+        of_rest, of_pairs = rng.gamma(4, size=240), rng.gamma(4, size=60)
+        continuous = Part(of_pairs * noise, of_pairs, part.clusters, 0, of_rest, part.rest_clusters)
+        return statistics.growth([(1.0, [continuous])])
+
+    right = 0.7 * 0.8 + 0.3 * 0.25
+    truth = {"retention": (right - 0.25) / 0.45, "score": right, "growth": 0.2 + 0.3**2 / 2}[estimate]
+    assert 0.93 <= coverage(draw, truth, rounds=400) <= (0.99 if estimate == "score" else 0.975)
+
+
+def test_further_items_of_dense_narrow_the_interval():
+    compressed, dense = answers(np.random.default_rng(3), 1000, retained=0.95, guessed=0.05)
+    names = np.arange(1000)
+    part = Part(compressed[:100], dense[:100], names[:100], 0.25, dense[100:], names[100:])
+    alone = Part(part.compressed, part.dense, part.clusters, 0.25)
+    wide, narrow = (estimate.high - estimate.low for estimate in map(statistics.supported, (alone, part)))
+    assert narrow < 0.7 * wide
+    wide, narrow = (
+        estimate.high - estimate.low for estimate in (statistics.retention([each]) for each in (alone, part))
+    )
+    assert narrow < wide
+    assert statistics.supported(alone) == statistics.mean(part.compressed, part.clusters)
+
+
+def test_further_items_are_resampled_with_the_clusters_that_they_share():
+    # Dense's values follow their clusters; the differences do not vary. With the clusters of the further items drawn
+    # apart from those of the pairs, the interval of the score would be too narrow.
+    rng = np.random.default_rng(0)
+    own = np.repeat(rng.normal(size=50), 2)
+    names = np.repeat(np.arange(50), 2)
+    part = Part(own[::2] - 1, own[::2], names[::2], 0, own[1::2], names[1::2])
+    _, resampled = statistics.resample([part])
+    assert resampled[:, 0, 1].std() == pytest.approx(own.std() / np.sqrt(50), rel=0.05)
+    np.testing.assert_allclose(resampled[:, 0, 0], resampled[:, 0, 1] - 1)
+
+
+def test_a_score_with_further_items_is_the_regression_estimate():
+    part = further(np.random.default_rng(1), 80, 320)
+    fit = stats.linregress(part.dense, part.compressed)
+    assert statistics.supported(part).value == pytest.approx(fit.intercept + fit.slope * part.all_dense.mean())
+    same = Part(part.dense, part.dense, part.clusters, 0.25, part.rest, part.rest_clusters)
+    assert statistics.supported(same).value == pytest.approx(part.all_dense.mean())
+    assert statistics.retention([same]).value == pytest.approx(1)
+
+
 @pytest.mark.slow
 def test_interaction_interval_covers_and_the_same_items_are_paired():
     def groups(rng, shared):

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import judged, lengths, siblings, statistics, strata, task, totals
+from unicomp_lib.evaluate import forms, judged, lengths, siblings, statistics, strata, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "12"
+VERSION = "13"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -32,8 +32,9 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     Every cell has its own rows, and every variant has rows with ``seed`` null, for which each item's value is
     its mean over the seeds: the interval then reflects only the sampling of items, and ``seed_sd`` that of the
     calibration text. Cells are compared with the dense cell of their model on the same items, and a variant
-    with its sibling (``siblings``). Raises a ``ValueError`` if a model has no dense cell or if a cell lacks items
-    that dense has.
+    with its sibling (``siblings``). Where dense has further items of a task, its score is that of all its items, and a
+    variant's has the support of these (``statistics.supported``). Raises a ``ValueError`` if a model has
+    no dense cell, or if a cell has items that dense has not or others than the first of dense's.
 
     A value that is null, NaN or infinite is printed, and costs the scores of its metric, task and cell alone: they
     are null, and the column ``reason`` says why. Groups of tasks are scored without such a task, and say so there.
@@ -108,19 +109,20 @@ def _seed_spread(items: pl.DataFrame, metric: str) -> list[Row]:
 
 
 def _cell_rows(items: pl.DataFrame, dense: pl.DataFrame, *, itself: bool) -> Iterator[Row]:
-    paired = _paired(items, dense)
-    yield from _own_rows(paired)
-    for row in _compared_rows(paired):
+    every = _paired(items, dense)
+    yield from _own_rows(every)
+    for row in _compared_rows(every):
         known = itself and row["metric"] != "dense"
         yield row | {"low": None, "high": None, "reason": "dense itself"} if known else row
 
 
-def _own_rows(paired: pl.DataFrame) -> Iterator[Row]:
-    for (_, metric), frame in paired.group_by(["task", "metric"], maintain_order=True):
+def _own_rows(every: pl.DataFrame) -> Iterator[Row]:
+    paired = every.filter("asked")
+    for (_, metric), frame in every.group_by(["task", "metric"], maintain_order=True):
         if metric in totals.PARTS:
             continue
-        estimate = statistics.mean(*_columns(frame, "value", "cluster"))
-        yield _row(frame, frame["metric"][0], replace(estimate, reason=_judge(frame) or estimate.reason))
+        estimate = statistics.supported(_part(frame))
+        yield _row(frame, metric, replace(estimate, reason=_judge(frame.filter("asked")) or estimate.reason))
     for frame in _by_task(paired):
         for name, total in totals.totals(frame):
             yield {**_row(frame, name, total), "n": frame["doc_id"].n_unique()}
@@ -132,20 +134,20 @@ def _own_rows(paired: pl.DataFrame) -> Iterator[Row]:
         yield _row(paired, metric, estimate, task="all") | about
 
 
-def _compared_rows(paired: pl.DataFrame) -> Iterator[Row]:
-    for _, frame in paired.filter(pl.col("primary")).group_by(["task", "metric"], maintain_order=True):
+def _compared_rows(every: pl.DataFrame) -> Iterator[Row]:
+    for _, frame in every.filter(pl.col("primary")).group_by(["task", "metric"], maintain_order=True):
         yield from _changes(frame)
-    for _, frame in paired.group_by(["capability"], maintain_order=True):
+    for _, frame in every.group_by(["capability"], maintain_order=True):
         yield from _against_dense(frame)
-    for _, frame in paired.group_by(["capability", "format"], maintain_order=True):
+    for _, frame in every.group_by(["capability", "format"], maintain_order=True):
         for row in _against_dense(frame):
             yield {**row, "format": frame["format"][0]}
-    for (language, form), frame in _by_language(paired):
+    for (language, form), frame in _by_language(every):
         for row in _against_dense(frame):
             yield {**row, "task": language, "format": form, "metric": f"{row['metric']}_by_language"}
-    for row in _against_dense(paired):
+    for row in _against_dense(every):
         yield {**row, "capability": "all"}
-    yield from _interactions(paired)
+    yield from _interactions(every)
 
 
 def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
@@ -156,7 +158,7 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
         yield _row(primary, "plain_retention", _plain(primary), task="all") | without
     continuous, without = _whole(frame.filter(pl.col("metric") == "bits_per_byte"))
     if not continuous.is_empty():
-        change = statistics.difference(*_columns(continuous, "value", "dense", "cluster"))
+        change = statistics.difference(*_columns(continuous.filter("asked"), "value", "dense", "cluster"))
         yield _row(continuous, "bits_per_byte_change", change, task="all") | without
         growth = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
         yield _row(continuous, "bits_per_byte_growth", growth, task="all") | without
@@ -164,7 +166,7 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
 
 def _whole(frame: pl.DataFrame) -> tuple[pl.DataFrame, Row]:
     """The tasks in which every item has a value; if there are others too, the reason that names them."""
-    known = pl.col("value").is_not_null() & pl.col("dense").is_not_null()
+    known = (pl.col("value").is_not_null() | ~pl.col("asked")) & pl.col("dense").is_not_null()
     whole = frame.filter(known.all().over("task"))
     left_out = frame.join(whole, on="task", how="anti", maintain_order="left")["task"].unique(maintain_order=True)
     if left_out.is_empty():
@@ -210,7 +212,7 @@ def _interactions(paired: pl.DataFrame) -> Iterator[Row]:
 
 def _usable(frame: pl.DataFrame, metric: str) -> list[Part]:
     parts = [_part(of_task) for of_task in _by_task(frame)]
-    return [part for part in parts if metric != "retention" or _above_chance(part)]
+    return [part for part in parts if metric != "retention" or statistics.above_chance(part)]
 
 
 def _source() -> pl.Expr:
@@ -232,24 +234,34 @@ def _by_task(frame: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _part(frame: pl.DataFrame) -> Part:
-    values, dense, clusters = _columns(frame, "value", "dense", "cluster")
-    return Part(values, dense, clusters, float(frame["chance"][0] or 0))
-
-
-def _above_chance(part: Part) -> bool:
-    return statistics.above_chance(part.dense, part.clusters, part.chance)
+    pairs = _columns(frame.filter("asked"), "value", "dense", "cluster")
+    return Part(*pairs, float(frame["chance"][0] or 0), *_columns(frame.filter(~pl.col("asked")), "dense", "cluster"))
 
 
 def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:
-    reference = dense.select(*ITEM, "metric", pl.col("value").alias("dense"))
-    paired = items.join(reference, on=[*ITEM, "metric"], how="inner", maintain_order="left")
-    paired = paired.with_columns(pl.col("cluster").rank("dense"))  # numbers are compared faster than texts
-    if len(paired) != len(reference) or len(paired) != len(items):
+    """The cell's rows with dense's values as ``dense``, then those of dense alone, whose ``asked`` is false."""
+    key = [*ITEM, "metric"]
+    # Only a cell whose check raised has such rows.
+    unchecked = pl.col("metric") == forms.UNCHECKED
+    known = items.filter(unchecked).select(*key, dense=0.0)
+    reference = pl.concat([dense.filter(~unchecked).select(*key, dense="value"), known])
+    paired = items.join(reference, on=key, how="inner", maintain_order="left")
+    alone = dense.filter(~unchecked).join(items, on=key, how="anti", maintain_order="left")
+    _check_same(items, dense, paired, alone)
+    alone = alone.with_columns(dense="value", value=pl.lit(None, dtype=pl.Float64), asked=pl.lit(value=False))
+    rows = pl.concat([paired.with_columns(asked=pl.lit(value=True)), alone], how="diagonal")
+    return rows.with_columns(pl.col("cluster").rank("dense"))  # numbers are compared faster than texts
+
+
+def _check_same(items: pl.DataFrame, dense: pl.DataFrame, paired: pl.DataFrame, alone: pl.DataFrame) -> None:
+    """Items must be dense's, or the first of these: the order is random, and what is left out must not depend on it."""
+    ends = paired.group_by("task").agg(last=pl.col("doc_id").max())
+    after = alone.join(ends, on="task", how="left")
+    if len(paired) != len(items) or not (after["doc_id"] > after["last"]).fill_null(value=False).all():
         raise ValueError(
-            f"a cell has {len(items)} item rows, dense has {len(reference)}, and {len(paired)} are the same items; "
-            "evaluate both on the same tasks and numbers of items"
+            f"a cell has {len(items)} item rows, dense has {len(dense)}, and {len(paired)} are the same items; "
+            "evaluate both on the same tasks and numbers of items, or dense on more items of a task"
         )
-    return paired
 
 
 def _retention(primary: pl.DataFrame) -> Row:
@@ -270,8 +282,10 @@ def _plain(primary: pl.DataFrame) -> Estimate:
 
 def _changes(frame: pl.DataFrame) -> Iterator[Row]:
     """A task compared with dense: difference, share of items lost and gained, McNemar's test, detectable effect."""
+    every = statistics.mean(*_columns(frame, "dense", "cluster"))
+    yield _row(frame, "dense", every) | {"n": len(frame)}
+    frame = frame.filter("asked")
     values, dense, clusters = _columns(frame, "value", "dense", "cluster")
-    yield _row(frame, "dense", statistics.mean(dense, clusters))
     yield _row(frame, "difference", statistics.difference(values, dense, clusters))
     yield _row(frame, "flips_lost", statistics.mean(np.maximum(dense - values, 0), clusters))
     yield _row(frame, "flips_gained", statistics.mean(np.maximum(values - dense, 0), clusters))
@@ -398,6 +412,6 @@ def _row(frame: pl.DataFrame, metric: str, estimate: Estimate, task: str | None 
         "low": estimate.low,
         "high": estimate.high,
         "reason": estimate.reason or None,
-        "n": len(frame),
+        "n": int(frame["asked"].sum()) if "asked" in frame.columns else len(frame),
         "chance": first["chance"] if task is None else None,
     }

@@ -12,13 +12,13 @@ What an interval is, by what it is of (``docs/reading_the_numbers.md`` has the c
 
 import zlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 from scipy import special, stats
 
-VERSION = "5"
+VERSION = "6"
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -44,12 +44,28 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Part:
-    """One task of a retention: both models' values of the same items, in the same order."""
+    """One task of a retention: both models' values of the same items, in the same order.
+
+    ``rest`` are dense's values of further items of the same random order, which the compressed model was not asked,
+    and ``rest_clusters`` their clusters.
+    """
 
     compressed: np.ndarray
     dense: np.ndarray
     clusters: np.ndarray
     chance: float
+    rest: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    rest_clusters: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def all_dense(self) -> np.ndarray:
+        """Dense's values of all items."""
+        return np.concatenate([self.dense, self.rest])
+
+    @property
+    def all_clusters(self) -> np.ndarray:
+        """The clusters of all of dense's items."""
+        return np.concatenate([self.clusters, self.rest_clusters]) if len(self.rest) else self.clusters
 
 
 def undefined(reason: str, value: float = float("nan")) -> Estimate:
@@ -92,8 +108,9 @@ def _draws(count: int, seed: int) -> np.ndarray:
     table have the same clusters, so the latest draws are kept.
     """
     if (count, seed) not in _kept:
-        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-        _kept[count, seed] = drawn.astype(np.uint8)
+        rng, even = np.random.default_rng(seed), np.full(count, 1 / count)
+        parts = [rng.multinomial(count, even, size=RESAMPLES // 10).astype(np.uint8) for _ in range(10)]
+        _kept[count, seed] = np.concatenate(parts)
     drawn = _kept[count, seed]
     _kept.move_to_end((count, seed))
     while sum(kept.nbytes for kept in _kept.values()) > CACHE_BYTES:
@@ -213,9 +230,46 @@ def _variance(sums: np.ndarray, sizes: np.ndarray) -> float:
     return float(np.square(rest).sum() / n**2 * count / max(count - 1, 1))
 
 
-def above_chance(values: np.ndarray, clusters: np.ndarray, chance: float) -> bool:
-    """Whether the interval of the mean lies wholly above chance."""
-    return mean(values, clusters).low > chance
+def above_chance(part: Part) -> bool:
+    """Whether the interval of dense's mean over all its items lies wholly above chance."""
+    return mean(part.all_dense, part.all_clusters).low > part.chance
+
+
+def supported(part: Part) -> Estimate:
+    """A compressed model's mean, with the support of what dense answers to further items.
+
+    The regression estimator of double sampling (Cochran, 1977, section 12.6): the mean over the pairs, plus ``slope``
+    times what dense's mean over all its items exceeds its mean over the pairs. For equal answers it is dense's mean
+    over all, for unrelated ones the mean over the pairs. Of outcomes, the interval is exact for the effective number
+    of outcomes; of other values it is that of the bootstrap. Without further items it is the plain ``mean``.
+    """
+    if not len(part.rest):
+        return mean(part.compressed, part.clusters)
+    if lack := lacking(part.compressed, part.dense) or lacking(part.rest):
+        return undefined(lack)
+    draws = outcomes(np.concatenate([part.compressed, part.all_dense]))
+    if not draws:
+        observed, resampled = resample([part], imaginary=False)
+        factor, value = stretch(len(np.unique(part.clusters))), float(observed[0, 0])
+        return interval(value, value + factor * (resampled[:, 0, 0] - value)) if factor else undefined("one cluster")
+    index, count = _indexed(part.all_clusters)
+    sums = _sums(part, np.unique(part.all_clusters))
+    beta, (share, dense) = slope(part), _means(sums.sum(axis=0), slope(part))
+    share = float(np.clip(share, 0, 1))
+    rest = part.compressed - beta * part.dense
+    effects = np.concatenate([(rest - rest.mean()) / len(rest), np.zeros(len(part.rest))])
+    effects += beta * (part.all_dense - dense) / len(index)
+    spread = float(np.square(np.bincount(index, effects)).sum() * count / max(count - 1, 1))
+    plain = _effective(share * (1 - share), part.compressed, part.clusters, draws)
+    n = max(plain, min(share * (1 - share) / spread, draws * len(index))) if spread > 0 else plain
+    return Estimate(share, *exact(share * n, n))
+
+
+def slope(part: Part) -> float:
+    """The regression coefficient of the compressed model's values on dense's; 1 where dense's do not vary."""
+    centred = part.dense - part.dense.mean()
+    square = float(centred @ centred)
+    return float(centred @ part.compressed) / square if square > 1e-12 else 1.0
 
 
 def resample(parts: list[Part], *, imaginary: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -229,25 +283,49 @@ def resample(parts: list[Part], *, imaginary: bool = True) -> tuple[np.ndarray, 
     """
     observed, resampled = np.zeros((len(parts), 2)), np.zeros((RESAMPLES, len(parts), 2))
     for stratum in _strata(parts):
-        names = np.unique(np.concatenate([parts[index].clusters for index in stratum]))
+        names = np.unique(np.concatenate([parts[index].all_clusters for index in stratum]))
         # Seeded by the clusters' names: independent between strata, the same from one call to the next.
         seed = zlib.crc32(str(names[0]).encode())
-        noise = _noise(seed)
-        pairs = [np.column_stack([parts[index].compressed, parts[index].dense]) for index in stratum]
-        places = [np.searchsorted(names, parts[index].clusters) for index in stratum]
-        columns = [np.column_stack(_by_cluster(*both, len(names))) for both in zip(pairs, places, strict=True)]
-        drawn = _resampled(np.concatenate(columns, axis=1), seed)
-        for place, (index, pair) in enumerate(zip(stratum, pairs, strict=True)):
-            observed[index] = pair.mean(axis=0)
-            sums, sizes = drawn[:, 3 * place : 3 * place + 2], drawn[:, 3 * place + 2]
-            means = sums / np.maximum(sizes, 1)[:, None]
-            if not sizes.all():
-                # Some draws contain no item of a part with few of the clusters: the other draws replace them.
-                means[sizes == 0] = np.resize(means[sizes > 0], ((sizes == 0).sum(), 2))
-            if imaginary and outcomes(pair):
-                means += noise @ (ANSWERS - observed[index]) / len(np.unique(places[place]))
+        columns = [_sums(parts[index], names) for index in stratum]
+        drawn = np.split(_resampled(np.concatenate(columns, axis=1), seed), len(stratum), axis=1)
+        for index, own, of_part in zip(stratum, columns, drawn, strict=True):
+            beta = slope(parts[index])
+            observed[index] = _means(own.sum(axis=0), beta)
+            # Some draws contain no item of a part with few of the clusters: the other draws replace them.
+            holding = of_part[of_part[:, 2] > 0]
+            means = _means(holding if len(holding) == RESAMPLES else _replaced(of_part, holding), beta)
+            if imaginary and outcomes(np.concatenate([parts[index].compressed, parts[index].dense])):
+                means += _imagined(parts[index], beta, _noise(seed))
             resampled[:, index] = means
     return observed, resampled
+
+
+def _sums(part: Part, names: np.ndarray) -> np.ndarray:
+    """By cluster of ``names``: the sums of compressed and dense, the number of pairs, dense's sum and number alone."""
+    place, count = np.searchsorted(names, part.all_clusters), len(names)
+    both, pairs = _by_cluster(np.column_stack([part.compressed, part.dense]), place[: len(part.dense)], count)
+    alone, items = _by_cluster(part.rest[:, None], place[len(part.dense) :], count)
+    return np.column_stack([both, pairs, alone, items])
+
+
+def _means(sums: np.ndarray, beta: float) -> np.ndarray:
+    """Compressed's and dense's means, shape (..., 2), from sums as of ``_sums``: as ``supported`` estimates them."""
+    compressed, dense, pairs, alone, items = np.moveaxis(sums, -1, 0)
+    all_dense = (dense + alone) / (pairs + items)
+    return np.stack([compressed / pairs + beta * (all_dense - dense / pairs), all_dense], axis=-1)
+
+
+def _replaced(drawn: np.ndarray, holding: np.ndarray) -> np.ndarray:
+    replaced = drawn.copy()
+    replaced[drawn[:, 2] == 0] = np.resize(holding, ((drawn[:, 2] == 0).sum(), drawn.shape[1]))
+    return replaced
+
+
+def _imagined(part: Part, beta: float, noise: np.ndarray) -> np.ndarray:
+    """What the imaginary answers add to each resample, shape (RESAMPLES, 2): one cluster each beside the observed."""
+    dense = noise @ (ANSWERS[:, 1] - part.all_dense.mean()) / len(np.unique(part.all_clusters))
+    rest = ANSWERS[:, 0] - part.compressed.mean() - beta * (ANSWERS[:, 1] - part.dense.mean())
+    return np.column_stack([noise @ rest / len(np.unique(part.clusters)) + beta * dense, dense])
 
 
 @lru_cache(maxsize=64)  # of 320 kB each
@@ -282,7 +360,7 @@ def retention(parts: list[Part]) -> Estimate:
     estimate = contrast([(1.0, parts)])
     if np.isnan(estimate.low):
         return estimate
-    above = sum((float(part.dense.mean()) - part.chance) / (1 - part.chance) for part in parts)
+    above = sum((float(part.all_dense.mean()) - part.chance) / (1 - part.chance) for part in parts)
     worst = -sum(part.chance / (1 - part.chance) for part in parts) / above  # no answer right
     return Estimate(estimate.value, max(estimate.low, min(worst, estimate.value)), estimate.high)
 
@@ -341,7 +419,7 @@ def _strata(parts: list[Part]) -> list[list[int]]:
     """Indices of parts, grouped so that no two groups share a cluster."""
     strata: list[tuple[set[str], list[int]]] = []
     for index, part in enumerate(parts):
-        names = set(part.clusters)
+        names = set(part.all_clusters)
         touching = [stratum for stratum in strata if stratum[0] & names]
         strata = [stratum for stratum in strata if not stratum[0] & names]
         merged = [*(member for stratum in touching for member in stratum[1]), index]
