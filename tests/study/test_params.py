@@ -153,6 +153,44 @@ def test_a_combination_reads_its_base_and_a_student_its_teacher(tmp_path):
     assert steps["evaluate/tiny/student+gptq/seed-5/fidelity"].reads["dense"].step == "compress/tiny/dense"
 
 
+def test_dense_may_be_asked_more_items_than_its_variants(tmp_path):
+    def edit(content):
+        tasks = {"piqa_cloze": 6, "openbookqa_cloze": 4}
+        content["evaluations"]["performance"] |= {
+            "tasks": tasks,
+            "dense": {"piqa_cloze": 0},
+            "rerun": {"batch_size": 2},
+        }
+
+    by_name = {step.name: step for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    asked = {
+        variant: by_name[f"evaluate/tiny/{variant}/performance"].parameters["tasks"]
+        for variant in ("dense", "dense-rerun", "quanto-int8")
+    }
+    assert asked["dense"] == {"piqa_cloze": 0, "openbookqa_cloze": 4}
+    assert asked["dense-rerun"] == asked["quanto-int8"] == {"piqa_cloze": 6, "openbookqa_cloze": 4}
+
+
+@pytest.mark.parametrize(
+    ("dense", "message"),
+    [
+        ({"piqa_cloz": 9}, "lists 'piqa_cloz'; allowed are those of its tasks: .*did you mean 'piqa_cloze'"),
+        ({"piqa_cloze": 5}, "gives piqa_cloze 5 items, but its variants are asked 6 items"),
+        ({"siqa_cloze": 5}, "gives siqa_cloze 5 items, but its variants are asked all items"),
+        ({"hellaswag": 9}, "lists 'hellaswag', whose items lm-eval gives in the order of a file"),
+        ({"piqa_cloze": -1}, "greater than or equal to 0"),
+        ({"piqa_cloze": "9"}, "valid integer"),
+    ],
+)
+def test_items_for_dense_alone_that_would_not_do_are_refused(tmp_path, dense, message):
+    def edit(content):
+        tasks = {"piqa_cloze": 6, "siqa_cloze": 0, "hellaswag": 3}
+        content["evaluations"]["performance"] |= {"tasks": tasks, "dense": dense}
+
+    with pytest.raises(params.ParamsError, match=message):
+        plan.plan(params.load(edited(tmp_path, edit)))
+
+
 def test_the_noise_floor_is_dense_a_second_time_with_other_parameters(tmp_path):
     edit = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
     edit["evaluations"]["performance"]["rerun"] = {"batch_size": 3}

@@ -79,14 +79,16 @@ class Evaluation(BaseModel):
     """One entry of ``evaluations``: on which calibration seeds, and its notebook's parameters.
 
     ``rerun`` are parameters with which dense is evaluated a second time, as ``dense-rerun``: how
-    far its scores then move is the noise below which no difference means anything. ``judge`` are the
-    parameters of the notebook that judges the answers, such as ``judge_url``.
+    far its scores then move is the noise below which no difference means anything. ``dense`` gives tasks of which
+    dense is asked more items than its variants. ``judge`` are the parameters of the notebook that judges the answers,
+    such as ``judge_url``.
     """
 
     model_config = ConfigDict(extra="allow")
 
     seeds: Literal["all", "first"] = "all"
     rerun: dict[str, Any] = {}
+    dense: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {}
     judge: dict[str, Any] = {}
 
     @property

@@ -195,17 +195,37 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
                 f"evaluations.{dimension} of profile {profile.name} lists task {name!r}, which belongs "
                 f"to {task.described(name)['dimension']}; move it there"
             )
+    more = _more_items(profile, dimension)
     steps = []
     for step in compressions:
         assert step.cell is not None
         seeds = profile.compressions[step.cell.variant].seeds
         if evaluation.seeds == "first" and seeds and step.cell.seed != seeds[0]:
             continue
-        steps.append(_evaluate_step(profile, dimension, step, step.cell))
+        steps.append(_evaluate_step(profile, dimension, step, step.cell, more if step.cell.variant == DENSE else None))
         if step.cell.variant == DENSE and evaluation.rerun:
             rerun = replace(step.cell, variant=RERUN)
             steps.append(_evaluate_step(profile, dimension, step, rerun, evaluation.rerun))
     return steps
+
+
+def _more_items(profile: Profile, dimension: str) -> dict[str, Any]:
+    """The tasks as dense is asked them, where it is asked more items of some than its variants are."""
+    evaluation, tasks = profile.evaluations[dimension], profile.evaluations[dimension].parameters.get("tasks", {})
+    where = f"evaluations.{dimension}.dense of profile {profile.name}"
+    for name, items in evaluation.dense.items():
+        if name not in tasks:
+            allowed = f"allowed are those of its tasks: {', '.join(tasks) or 'none'}"
+            raise ParamsError(f"{where} lists {name!r}; {allowed}; {meant(name, tasks) or 'correct or remove it'}")
+        if not task.is_own(name):
+            raise ParamsError(
+                f"{where} lists {name!r}, whose items lm-eval gives in the order of a file, of which the first are no "
+                "random sample; remove it"
+            )
+        if not tasks[name] or 0 < items < tasks[name]:
+            asked = f"{tasks[name]} items" if tasks[name] else "all items"
+            raise ParamsError(f"{where} gives {name} {items} items, but its variants are asked {asked}; give more")
+    return {"tasks": tasks | evaluation.dense} if evaluation.dense else {}
 
 
 def _evaluate_step(
