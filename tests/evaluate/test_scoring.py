@@ -215,6 +215,29 @@ def test_a_sample_of_denses_items_is_scored_with_the_support_of_the_others():
     assert one(found, metric="acc_norm", variant="dense", seed=0)["n"] == 100
 
 
+def test_retention_is_of_the_probability_where_a_task_has_it_and_accuracy_stands_beside():
+    dense, ours = np.linspace(0.3, 0.9, 50), np.linspace(0.25, 0.6, 50)
+    cells = [
+        part
+        for variant, right, likely in (("dense", DENSE[::2], dense), ("wanda-50", [1] * 30 + [0] * 20, ours))
+        for part in (
+            rows(right, variant),
+            rows(likely, variant, metric="probability").with_columns(primary=pl.lit(value=False)),
+            rows(right, variant, task="t_generate", form="generate", metric="exact_match", chance=0.0),
+        )
+    ]
+    found = scoring.score(pl.concat(cells), FACTS)
+    mine = {"variant": "wanda-50", "seed": 0, "capability": "knowledge"}
+    values = {
+        (row["metric"], row["format"]): row["value"] for row in found.filter(**mine, task="all").iter_rows(named=True)
+    }
+    likely, right = (ours.mean() - 0.25) / 0.75, (0.6 - 0.25) / 0.75
+    assert values["retention", "cloze"] == pytest.approx(likely / ((dense.mean() - 0.25) / 0.75))
+    assert values["accuracy_retention", "cloze"] == pytest.approx(right / ((0.8 - 0.25) / 0.75))
+    assert values["retention", "generate"] == values["accuracy_retention", "generate"] == pytest.approx(0.6 / 0.8)
+    assert values["retention", "all"] == pytest.approx((likely + 0.6) / ((dense.mean() - 0.25) / 0.75 + 0.8))
+
+
 def test_growth_takes_denses_further_items_too():
     dense, kept = np.linspace(1, 3, 60), np.linspace(1, 3, 60)[:20] ** 1.5
     about = {"metric": "bits_per_byte"}

@@ -14,6 +14,7 @@ VERSION = "1"
 
 RANKED, GENERATED, CONTINUED = "multiple_choice", "generate_until", "loglikelihood"
 UNCHECKED = "unchecked"  # metric: whether a task's own check raised on an answer
+PROBABILITY = "probability"  # metric: of the right options of a ranked item
 IMPOSSIBLE = -1e4  # a log-likelihood that no other option's falls below
 
 

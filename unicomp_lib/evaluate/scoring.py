@@ -51,7 +51,7 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
             itself = cells[0]["variant"] == "dense"
             rows += [{**cell, **row} for row in _cell_rows(frame, dense, itself=itself) for cell in cells]
         rows += _seed_spread(of_model.filter(pl.col("primary")), "primary")
-    effects = [siblings.effect(items, metric, variants) for metric in ("primary", "bits_per_byte")]
+    effects = [siblings.effect(items, metric, variants) for metric in ("primary", forms.PROBABILITY, "bits_per_byte")]
     return judged.with_agreement(pl.concat([_with_holm(tables.scores(rows, variants)), *effects]), items)
 
 
@@ -151,10 +151,17 @@ def _compared_rows(every: pl.DataFrame) -> Iterator[Row]:
 
 
 def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
-    """Retention over a group of tasks, and the change in bits per byte of the reference answers."""
+    """Retention over a group of tasks, and the change in bits per byte of the reference answers.
+
+    ``retention`` is that of the probability of the right options where a task has it, else of right or wrong;
+    ``accuracy_retention`` is of right or wrong throughout, and so is UniComp's ``plain_retention``.
+    """
+    measured, without = _whole(_measured(frame))
+    if not measured.is_empty():
+        yield _retention(measured, "retention") | without
     primary, without = _whole(frame.filter(pl.col("primary")))
     if not primary.is_empty():
-        yield _retention(primary) | without
+        yield _retention(primary, "accuracy_retention") | without
         yield _row(primary, "plain_retention", _plain(primary), task="all") | without
     continuous, without = _whole(frame.filter(pl.col("metric") == "bits_per_byte"))
     if not continuous.is_empty():
@@ -162,6 +169,12 @@ def _against_dense(frame: pl.DataFrame) -> Iterator[Row]:
         yield _row(continuous, "bits_per_byte_change", change, task="all") | without
         growth = statistics.growth([(1.0, list(map(_part, _by_task(continuous))))])
         yield _row(continuous, "bits_per_byte_growth", growth, task="all") | without
+
+
+def _measured(frame: pl.DataFrame) -> pl.DataFrame:
+    """The rows of ``retention``: of each task the probabilities, or the primary metric where it has none."""
+    probability = pl.col("metric") == forms.PROBABILITY
+    return frame.filter(pl.when(probability.any().over("task")).then(probability).otherwise("primary"))
 
 
 def _whole(frame: pl.DataFrame) -> tuple[pl.DataFrame, Row]:
@@ -264,7 +277,7 @@ def _check_same(items: pl.DataFrame, dense: pl.DataFrame, paired: pl.DataFrame, 
         )
 
 
-def _retention(primary: pl.DataFrame) -> Row:
+def _retention(primary: pl.DataFrame, metric: str) -> Row:
     """Chance-corrected retention over the tasks on which dense is above chance.
 
     ``n`` counts their items; if dense is clearly above chance on none of them, the value is null and ``n`` is 0.
@@ -272,7 +285,7 @@ def _retention(primary: pl.DataFrame) -> Row:
     parts = _usable(primary, "retention")
     retention = statistics.retention(parts) if parts else statistics.undefined(NEAR_CHANCE)
     used = sum(len(part.dense) for part in parts)
-    return {**_row(primary, "retention", retention, task="all"), "n": 0 if np.isnan(retention.value) else used}
+    return {**_row(primary, metric, retention, task="all"), "n": 0 if np.isnan(retention.value) else used}
 
 
 def _plain(primary: pl.DataFrame) -> Estimate:
