@@ -123,6 +123,12 @@ def prefetch(session: nox.Session) -> None:
 
 
 @nox.session
+def compare(session: nox.Session) -> None:
+    """Say whether model B is worse than A, where, and how sure that is: nox -s compare -- A B [--help]."""
+    command(session, "compare")
+
+
+@nox.session
 def label(session: nox.Session) -> None:
     """Draw judged answers for people to label, or score their labels: nox -s label -- draw|score FILE [--help]."""
     command(session, "label")

@@ -1,4 +1,4 @@
-"""Command line of the study: ``python -m unicomp_lib reproduce | status | report | prefetch | clean | label``.
+"""Command line of the study: ``python -m unicomp_lib reproduce | status | report | compare | ...``.
 
 Nothing heavy is imported before a command runs: help is quick, and Ctrl-C or a broken import ends in a sentence.
 """
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = ("reproduce", "status", "report", "prefetch", "clean", "label")
+COMMANDS = ("reproduce", "status", "report", "compare", "prefetch", "clean", "label")
 SYSTEMS = ("slurm",)  # of ``study.slurm``
 STOPPED = 130  # as a shell calls a command that Ctrl-C ended
 UNREAD = 141  # the same of one whose output nobody reads any more
@@ -121,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
             "reproduce": "run what is missing, then draw the figures",
             "status": "list what is done, stale, failed and missing",
             "report": "build a site of static pages from a profile's results",
+            "compare": "say whether model B is worse than A, where, and how sure that is",
             "prefetch": "download all that a profile reads",
             "clean": "remove stale runs, scratch files and results of cells that the profile no longer has",
             "label": "draw judged answers for people to label, or score their labels",
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
         made[name].add_argument("--workers", type=int, default=hardware.workers(), help=f"{what} at once (%(default)s)")
     _add_reproduce(made["reproduce"])
     _add_report(made["report"])
+    _add_compare(made["compare"])
     _add_label(made["label"])
     return parser
 
@@ -162,6 +164,26 @@ def _add_report(report: argparse.ArgumentParser) -> None:
     )
     command = _of("unicomp_lib.report.command", "report")
     report.set_defaults(command=command, scheduler=None, cluster=None, step_limit=None)
+
+
+def _add_compare(compare: argparse.ArgumentParser) -> None:
+    compare.add_argument("a", metavar="A", help="a checkpoint's folder, owner/name@revision, a log, or a cell")
+    compare.add_argument("b", metavar="B", help="the model that is judged against A, or its log")
+    compare.add_argument(
+        "--rerun", metavar="C", default="", help="A evaluated again: how far its answers move by chance"
+    )
+    compare.add_argument(
+        "--tasks", metavar="TASK", nargs="+", default=[], help="tasks that models are asked; of logs, names or globs"
+    )
+    compare.add_argument("--items", metavar="N", type=int, help="items of each task (models: 100; logs: all)")
+    compare.add_argument(
+        "--metric", default="", help="such as acc_norm or exact_match,strict-match; else each task's own"
+    )
+    compare.add_argument("--cluster", metavar="FIELD", default="", help="field of a log's items that groups them")
+    compare.add_argument("--data-dir", metavar="FOLDER", default="", help="benchmark files that replace packaged items")
+    compare.add_argument("--text", default="held-out", help="text on which models are compared token by token")
+    compare.add_argument("--output", metavar="FOLDER", type=Path, help="where the page goes (report/compare-A--B)")
+    compare.set_defaults(command=_of("unicomp_lib.compare.command", "compare"))
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:

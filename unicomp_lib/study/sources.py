@@ -62,7 +62,7 @@ def missing(steps: list[Step], profile: Profile) -> list[str]:
 
 def _path(name: str, value: str, step: Step, profile: Profile) -> Path | None:
     if name == "model":
-        return _model(value, profile)
+        return model(value, profile.folder)
     if name == "data_dir":
         return _folder(value, profile)
     known = name == "interpreter" or (step.stage == Stage.VISION and name in VISION and value != IMAGES)
@@ -80,14 +80,20 @@ def _looked(profile: Profile) -> str:
     return f"looked for in {paths.project()} and {profile.folder.absolute()}: put it there or correct the path"
 
 
-def _model(given: str, profile: Profile) -> Path | None:
-    """The folder of a checkpoint; None for a model that is made, packaged or on the hub."""
-    packaged = [
-        name for name, asset in assets.catalogue().items() if any(file.endswith(".gguf") for file in asset.files)
-    ]
-    if given in (TINY, *packaged):
+def made() -> list[str]:
+    """Names of the models that are made on the spot or come in a package."""
+    catalogue = assets.catalogue().items()
+    return [TINY, *(name for name, asset in catalogue if any(file.endswith(".gguf") for file in asset.files))]
+
+
+def model(given: str, folder: Path) -> Path | None:
+    """The folder of a checkpoint, looked for beside a profile in ``folder`` too; None for one made or on the hub.
+
+    Raises a ``ParamsError`` for what is neither, and for a folder that holds no checkpoint.
+    """
+    if given in made():
         return None
-    if path := params.located(given, profile.folder):
+    if path := params.located(given, folder):
         _check_checkpoint(path)
         return path
     repository, _, revision = given.partition("@")
@@ -98,9 +104,9 @@ def _model(given: str, profile: Profile) -> Path | None:
             f"model {given!r} is no folder here, and a model of the hub needs its revision, so that its weights cannot "
             f"change under a result: {given}@<commit>"
         )
-    hint = meant(given, [TINY, *packaged])
+    hint = meant(given, made())
     raise ParamsError(
-        f"model {given!r} is not known; {f'{hint} ' if hint else ''}allowed are {', '.join([TINY, *packaged])}, the "
+        f"model {given!r} is not known; {f'{hint} ' if hint else ''}allowed are {', '.join(made())}, the "
         "folder of a checkpoint, or owner/name@revision on the hub"
     )
 

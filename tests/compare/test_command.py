@@ -1,0 +1,174 @@
+"""``nox -s compare``: two of anything in, one page out; what cannot be compared is one sentence."""
+
+import re
+
+import answer_logs as logs
+import browser
+import polars as pl
+import pytest
+import torch
+
+from unicomp_lib import paths, results, tables
+from unicomp_lib.__main__ import main
+from unicomp_lib.checkpoints import models, saving
+from unicomp_lib.compare import checkpoints
+from unicomp_lib.study import params
+
+RIGHT = [1.0] * 30 + [0.0] * 10
+DAMAGED = [0.0] * 12 + [1.0] * 19 + [0.0] * 9
+
+
+def refused(capsys, *arguments):
+    code = main(["compare", *map(str, arguments)])
+    said = capsys.readouterr().err
+    assert code == 2, said
+    assert re.fullmatch(r"error: [^\n]+\n", said)
+    return said
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Logs of two models on three tasks; on one of these, B has lost answers. Names are hostile to HTML and LaTeX."""
+    folders = []
+    for name, damaged in (("A_1", RIGHT), ("<b>B", DAMAGED)):
+        for task in ("piqa_cloze", "arc", "x_<i>"):
+            logs.lmeval(tmp_path / name, task, damaged if task == "arc" else RIGHT)
+        folders.append(tmp_path / name)
+    return folders
+
+
+def test_two_logs_give_one_page_and_its_tables(two, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["compare", *map(str, two), "--rerun", str(two[0]), "--output", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("<b>B is worse than A_1 on 1 of 3 tasks (arc −27.5 points [")
+    assert {file.name for file in out.iterdir()} == {"index.html", "tasks.csv", "items.csv", "table.tex"}
+    by_task = {row["task"]: row for row in pl.read_csv(out / "tasks.csv").iter_rows(named=True)}
+    assert list(by_task) == ["arc", "piqa_cloze", "x_<i>", "all items", "mean of tasks"]
+    assert (by_task["arc"]["lost"], by_task["arc"]["gained"], by_task["arc"]["verdict"]) == (12, 1, "worse")
+    assert by_task["arc"]["difference"] == pytest.approx(-11 / 40)
+    assert by_task["all items"]["items"] == 120
+    flipped = pl.read_csv(out / "items.csv")
+    assert flipped["flip"].to_list() == ["lost"] * 12 + ["gained"]
+    tex = (out / "table.tex").read_text()
+    assert r"x\_$<$i$>$ & acc & 40 & 75.0 & 75.0 & +0.0" in tex
+    assert tex.count(r"\\") == 6
+
+
+def test_the_page_is_whole_readable_in_both_modes_and_shows_text_as_text(two, tmp_path):
+    out = tmp_path / "out"
+    assert main(["compare", *map(str, two), "--output", str(out)]) == 0
+    html = (out / "index.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!#)', html.replace("xlink:href", ""))  # self-contained
+    assert "http-equiv" not in html
+    for scheme in ("light", "dark"):
+        with browser.browsing(scheme=scheme) as view:
+            browser.visit(view, out / "index.html")
+            assert view.locator("article b, article i").count() == 0
+            assert "is worse than A_1 on 1 of 3 tasks" in view.locator(".answer").inner_text()
+            contrast, where = view.locator("article").first.evaluate(browser.CONTRAST)
+            assert contrast > 4, where
+            for width in (browser.DESK, browser.PHONE):
+                view.set_viewport_size({"width": width, "height": 900})
+                assert view.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_logs_of_inspect_ai_are_compared(tmp_path, capsys):
+    a, b = (logs.inspect(tmp_path / f"{name}.eval", "t", ["C"] * right + ["I"] * (40 - right)) for name, right in
+            (("a", 30), ("b", 29)))  # fmt: skip
+    assert main(["compare", str(a), str(b), "--output", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.startswith("No difference between a.eval and b.eval was found on t: −2.5 points [")
+
+
+def test_cells_of_the_study_are_compared_with_their_fidelity(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(results, "folder", lambda profile: tmp_path / profile)
+    rows = [
+        {"dimension": "performance", "capability": "k", "task": "arc_cloze", "format": "cloze", "chance": 0.25,
+         "doc_id": index, "doc_hash": f"d{index}", "prompt_hash": "p", "cluster": f"d{index}", "metric": metric,
+         "primary": metric == "acc_norm", "value": value, "judge": "", "output": '{"options": [[-1.5], [-0.5]]}'}
+        for index, right in enumerate(RIGHT)
+        for metric, value in (("bits_per_byte", 1.5), ("acc_norm", right))
+    ]  # fmt: skip
+    blocks = pl.DataFrame({"doc_id": [0, 1, 2] * 2, "metric": ["kl"] * 3 + ["agreement"] * 3,
+                           "value": [0.1, 0.2, 0.3, 0.7, 0.8, 0.9]})  # fmt: skip
+
+    def publish(variant, seed, values):
+        cell = {"model": "m.1", "method": variant, "variant": variant, "calibration": "", "seed": seed}
+        table = pl.DataFrame(rows, schema=tables.ITEMS).with_columns(value=values)
+        part = f"m.1.{variant}.{f'seed-{seed}.' if variant != 'dense' else ''}"
+        tables.write(tables.label(table, cell), tmp_path / "embedded" / "items" / f"{part}performance.parquet")
+        measured = tables.measurements(blocks, dimension="fidelity", task="held-out")
+        tables.write(tables.label(measured, cell), tmp_path / "embedded" / "items" / f"{part}fidelity.parquet")
+
+    publish("dense", 0, pl.col("value"))
+    damaged = pl.Series([value for right in DAMAGED for value in (1.5, right)])
+    for seed in (0, 1):
+        publish("wanda-50", seed, damaged)
+    out = str(tmp_path / "out")
+    assert main(["compare", "performance/m.1/dense", "performance/m.1/wanda-50", "--output", out]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("m.1/wanda-50 is worse than m.1/dense on arc_cloze: −27.5 points [")
+    assert "performance/m.1/wanda-50: the mean over seeds 0, 1 of each item" in said
+    assert "put the same token first at 80.0 [" in said
+    assert main(["compare", "performance/m.1/dense", "performance/m.1/wanda-50/seed-1", "--output", out]) == 0
+    assert "p exact" in capsys.readouterr().out
+    missing = refused(capsys, "performance/m.1/dense", "performance/m.1/wanda-51")
+    assert "it has performance/m.1/dense, performance/m.1/wanda-50/seed-0" in missing
+    assert "did you mean 'performance/m.1/wanda-50" in missing
+
+
+def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
+    """The walk of docs/your_model.md, with a model of two layers and a few items."""
+    model, tokenizer = models.load(models.TINY)
+    saving.save(model, tokenizer, tmp_path / "mine")
+    with torch.no_grad():
+        for parameter in model.model.layers.parameters():
+            parameter.mul_(torch.rand(parameter.shape) < 0.5)
+    saving.save(model, tokenizer, tmp_path / "smaller")
+    folders = [str(tmp_path / name) for name in ("mine", "smaller")]
+    arguments = ["--rerun", folders[0], "--tasks", "piqa_cloze", "asdiv_cloze", "--items", "8"]
+    assert main(["compare", *folders, *arguments, "--output", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^(No difference between mine and smaller was found|smaller is)", said, flags=re.MULTILINE)
+    assert "KL(A ‖ B) is" in said
+    assert "Rerun of A: mine again, checkpoint" in said
+    table = pl.read_csv(tmp_path / "out" / "tasks.csv")
+    assert table.filter(pl.col("task") != "mean of tasks")["items"].to_list() == [8, 8, 16]
+    assert (tmp_path / "out" / "index.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere", "{log}"], "'nowhere' is not there; give the folder of a checkpoint, owner/name@revision"),
+        (["{log}", "{empty}"], "is neither a checkpoint nor a log; give the folder"),
+        (["{log}", "tiny-random-llama"], "models and recorded answers cannot be compared: .*checkpoint"),
+        (["owner/name", "owner/name@0123456"], "needs its revision"),
+        (["tiny-random-llama", "tiny-random-llama", "--tasks", "piqa_close"], "task 'piqa_close' is not known"),
+        (
+            ["tiny-random-llama", "tiny-random-llama", "--tasks", "strongreject_generate"],
+            "task strongreject_generate are judged in a step of the study",
+        ),
+        (["{log}", "{log}", "--items", "0"], "--items 0 is not allowed"),
+        (["performance/m/dense", "performence/m/x"], "there are no items of|is not there"),
+        (["{log}", "{log}", "--profile", "../x"], None),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(tmp_path, capsys, arguments, says):
+    (tmp_path / "empty").mkdir()
+    log = logs.lmeval(tmp_path / "log", "t", RIGHT)
+    given = [each.format(log=log, empty=tmp_path / "empty") for each in arguments]
+    if says is None:
+        assert main(["compare", *given, "--output", str(tmp_path / "out")]) == 0  # no profile is read for logs
+        return
+    assert re.search(says, refused(capsys, *given))
+
+
+def test_the_default_tasks_are_the_studys_and_need_no_hub():
+    known = params.load("embedded").evaluations["performance"].parameters["tasks"]
+    assert set(checkpoints.TASKS) <= set(known)
+    checkpoints.described(dict.fromkeys(checkpoints.TASKS, 1))
+
+
+def test_pages_go_where_git_does_not_look():
+    assert "/report/" in (paths.project() / ".gitignore").read_text().splitlines()

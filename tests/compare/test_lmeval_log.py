@@ -1,0 +1,165 @@
+"""Logs that lm-eval wrote itself give the numbers that a hand computes from their lines."""
+
+import json
+from collections import Counter
+
+import answer_logs as logs
+import numpy as np
+import pytest
+from scipy import stats
+
+from unicomp_lib.__main__ import main
+from unicomp_lib.compare import lmeval_log, measure, pair, written
+from unicomp_lib.evaluate import task as definitions
+
+TASKS = ("piqa_cloze", "asdiv_generate")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Folders of two runs of lm-eval that answer at random, each with a log of two tasks."""
+    import random
+
+    from lm_eval.evaluator import evaluate
+    from lm_eval.loggers import EvaluationTracker
+    from lm_eval.models.dummy import DummyLM
+    from lm_eval.tasks import TaskManager
+
+    loaded = TaskManager(include_defaults=False).load([definitions.config(name) for name in TASKS])
+    folders = []
+    for seed in (1, 2):
+        folder = tmp_path_factory.mktemp("logs") / f"model-{seed}"
+        tracker = EvaluationTracker(output_path=str(folder))
+        tracker.general_config_tracker.log_experiment_args("dummy", "", "", "", "")
+        random.seed(seed)
+        # Not simple_evaluate, which lists the machine's packages at every call.
+        results = evaluate(lm=DummyLM(), task_dict=loaded, limit=40, log_samples=True, bootstrap_iters=0)
+        samples = results.pop("samples")
+        tracker.save_results_aggregated(results=results, samples=samples)
+        for name in TASKS:
+            tracker.save_results_samples(name, samples[name])
+        folders.append(folder)
+    return folders
+
+
+def by_hand(folder, task, metric):
+    (path,) = folder.rglob(f"samples_{task}_*.jsonl")
+    lines = map(json.loads, path.read_text().splitlines())
+    return {line["doc_hash"]: float(line[metric]) for line in lines}
+
+
+def test_two_real_logs_give_the_numbers_of_a_hand(real, tmp_path, capsys):
+    sides = [lmeval_log.read(folder, name) for folder, name in zip(real, "AB", strict=True)]
+    pairs, notes = pair.pair(*sides)
+    assert notes == []
+    found = {line.task: line for line in measure.lines(pairs)}
+    assert set(found) == set(TASKS)
+    line, a, b = found["piqa_cloze"], *(by_hand(folder, "piqa_cloze", "acc_norm") for folder in real)
+    flips = Counter((a[item], b[item]) for item in a)
+    lost, gained = flips[1.0, 0.0], flips[0.0, 1.0]
+    assert lost + gained > 5
+    assert (line.n, line.lost, line.gained) == (40, lost, gained)
+    assert line.a.value == pytest.approx(sum(a.values()) / 40)
+    assert line.b.value == pytest.approx(sum(b.values()) / 40)
+    assert line.difference.value == pytest.approx((gained - lost) / 40)
+    exact = stats.binomtest(lost, lost + gained).pvalue
+    assert line.exact == line.p == pytest.approx(exact)
+    assert line.mid == pytest.approx(exact - stats.binom.pmf(lost, lost + gained, 0.5) * (1 if lost != gained else 0.5))
+    # The width of an interval by the normal approximation, from the same counts.
+    error = np.sqrt(lost + gained - (gained - lost) ** 2 / 40) / 40
+    assert line.difference.high - line.difference.low == pytest.approx(2 * 1.96 * error, rel=0.15)
+    assert line.detectable == pytest.approx(2.8 * error, rel=0.1)
+
+    assert main(["compare", str(real[0]), str(real[1]), "--output", str(tmp_path / "out")]) == 0
+    assert "piqa_cloze" in capsys.readouterr().out
+
+
+def test_what_lmeval_writes_is_what_the_tests_write_by_hand(real, tmp_path):
+    (path,) = real[0].rglob("samples_piqa_cloze_*.jsonl")
+    line = json.loads(path.read_text().splitlines()[0])
+    own = logs.sample(0, 1.0)
+    assert set(own) - {"acc"} <= set(line)
+    assert {key: type(value) for key, value in own["arguments"].items()} == {
+        key: type(value) for key, value in line["arguments"].items()
+    }
+    assert type(line["filtered_resps"][0]) is list
+    assert all(isinstance(line[name], str) for name in ("doc_hash", "prompt_hash", "target_hash", "target"))
+
+
+def test_the_items_that_flipped_are_named_with_what_was_answered(real):
+    sides = [lmeval_log.read(folder, name) for folder, name in zip(real, "AB", strict=True)]
+    pairs, _ = pair.pair(*sides, tasks=("piqa_cloze",))
+    rows = written.flipped(pairs)
+    a, b = (by_hand(folder, "piqa_cloze", "acc_norm") for folder in real)
+    assert len(rows) == sum(a[item] != b[item] for item in a)
+    assert rows["flip"].to_list() == sorted(rows["flip"], reverse=True)  # lost before gained
+    assert all(rows["question"].str.len_chars() > 10)
+    assert all(rows["answer_a"].str.len_chars() > 0)
+
+
+def test_settings_and_directions_come_from_the_results(tmp_path):
+    side = lmeval_log.read(logs.lmeval(tmp_path, "t", [0.5, 0.25], metric="odd", lower=True), "A")
+    assert side.settings == {"t": {"version": "1.0", "number of shots": "0"}}
+    assert side.higher == {("t", "odd"): False}
+
+
+def test_several_filters_are_metrics_of_their_own(tmp_path):
+    folder = logs.lmeval(tmp_path, "t", [1.0, 0.0], metric="exact_match", filter="strict-match")
+    path = next(folder.glob("samples_*"))
+    more = [logs.sample(index, 1.0, metric="exact_match", filter="flexible-extract") for index in range(2)]
+    path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in more))
+    rows = lmeval_log.read(folder, "A").rows
+    assert rows["metric"].unique(maintain_order=True).to_list() == [
+        "exact_match,strict-match", "exact_match,flexible-extract",
+    ]  # fmt: skip
+
+
+def test_metrics_that_are_no_number_for_each_item_are_said_or_refused(tmp_path):
+    folder = logs.lmeval(tmp_path / "a", "t", [1.0, 0.0], metrics=["acc", "f1"], f1=[0, 1])
+    side = lmeval_log.read(folder, "A")
+    assert side.rows["metric"].unique().to_list() == ["acc"]
+    assert side.notes == ("t of A: f1 left out, which is no number for each item",)
+    folder = logs.lmeval(tmp_path / "b", "t", [[0.1, 3], [0.2, 4]], metric="word_perplexity")
+    with pytest.raises(ValueError, match="has no metric that is a number for each item"):
+        lmeval_log.read(folder, "A")
+
+
+def test_clusters_are_a_field_of_the_items(tmp_path):
+    folder = logs.lmeval(tmp_path, "t", [1.0] * 8)
+    assert lmeval_log.read(folder, "A").rows["cluster"].n_unique() == 8
+    assert lmeval_log.read(folder, "A", "passage").rows["cluster"].n_unique() == 2
+    with pytest.raises(ValueError, match="no field 'topic'; it has question, passage"):
+        lmeval_log.read(folder, "A", "topic")
+
+
+def test_old_logs_without_hashes_and_lists_of_metrics_are_read(tmp_path):
+    folder = logs.lmeval(tmp_path, "t", [1.0, 0.0])
+    path = next(folder.glob("samples_*"))
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        for name in ("metrics", "filter", "doc_hash", "prompt_hash", "target_hash"):
+            line.pop(name)
+    path.write_text("\n".join(map(json.dumps, lines)))
+    rows = lmeval_log.read(folder, "A").rows
+    assert rows["metric"].unique().to_list() == ["acc"]
+    assert rows["doc_hash"].to_list() == [None, None]
+    assert rows["cluster"].n_unique() == 2
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda path: path.write_text(path.read_text() + '{"doc_id": 3, "do'), "line 3 of .* is no JSON"),
+        (lambda path: path.write_text("[1]\n"), "line 1 of .* is no sample of lm-eval"),
+        (lambda path: path.write_text('{"a": 1}\n'), "line 1 of .* has no doc_id"),
+        (lambda path: path.write_text(""), "has no metric that is a number"),
+        (lambda path: path.unlink(), "holds results of lm-eval without samples; run lm-eval with --log_samples"),
+        (lambda path: logs.lmeval(path.parent, "t", [1.0], date="2026-01-03T00-00-00.0"), "holds two logs of task t"),
+        (lambda path: logs.lmeval(path.parent / "other", "t", [1.0]), "holds logs of several models"),
+    ],
+)
+def test_a_log_that_is_not_one_run_is_refused(tmp_path, break_it, says):
+    folder = logs.lmeval(tmp_path, "t", [1.0, 0.0])
+    break_it(next(folder.glob("samples_*")))
+    with pytest.raises(ValueError, match=says):
+        lmeval_log.read(folder, "A")

@@ -1,0 +1,173 @@
+"""What is said of two models: nothing where only chance is at work, and damage where there is some."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from unicomp_lib import results
+from unicomp_lib.compare import measure
+from unicomp_lib.compare.pair import Pair
+from unicomp_lib.evaluate import statistics
+
+TASKS = {"piqa": (400, 0.65), "arc": (200, 0.4), "siqa": (300, 0.45), "boolq": (250, 0.6), "gsm8k": (150, 0.1)}
+
+
+def paired(task, a, b, c=None, clusters=None, *, higher=True):
+    """A pair of these values."""
+    names = clusters if clusters is not None else [f"{task}{index}" for index in range(len(a))]
+    items = pl.DataFrame(
+        {
+            "doc_id": [str(index) for index in range(len(a))], "cluster": names, "question": "", "target": "",
+            "a": np.asarray(a, dtype=float), "b": np.asarray(b, dtype=float),
+            "c": np.asarray(c, dtype=float) if c is not None else None, "answer_a": "", "answer_b": "",
+        },
+        schema_overrides={"c": pl.Float64},
+    )  # fmt: skip
+    return Pair(task, "acc", items, higher, 0, 0)
+
+
+def drawn(chance, unsure, *, lost=None):
+    """Answers of A, of B and of a rerun of A, which differ on a share ``unsure`` of the items, there by chance alone.
+
+    B also loses a share ``lost`` of what A has right, if given.
+    """
+    pairs = []
+    for task, (number, rate) in TASKS.items():
+        sure = chance.random(number) > unsure
+        certain = chance.random(number) < rate
+        a, b, c = (np.where(sure, certain, chance.random(number) < rate) for _ in range(3))
+        if lost is not None:
+            b = b & (chance.random(number) > lost)
+        pairs.append(paired(task, a, b, c))
+    return pairs
+
+
+def judged(pairs):
+    of_tasks = measure.lines(pairs)
+    over_all, _ = measure.whole(pairs, of_tasks)
+    return of_tasks, over_all
+
+
+@pytest.mark.parametrize("unsure", [0.05, 0.3, 1.0])
+def test_of_a_rerun_nothing_is_found_in_95_of_100_repeats(unsure):
+    chance, found, in_all = np.random.default_rng(7), [], []
+    for _ in range(100):
+        pairs = [replace(pair, items=pair.items.with_columns(c=None)) for pair in drawn(chance, unsure)]
+        found.append([line.task for line in measure.lines(pairs) if line.verdict != measure.OPEN])
+        every = paired("all", *(np.concatenate([pair.items[side] for pair in pairs]) for side in "ab"))
+        in_all += [line for line in measure.lines([every]) if line.verdict != measure.OPEN]
+    assert sum(map(bool, found)) <= 5, found
+    assert len(in_all) <= 5
+
+
+def test_damage_is_found_on_the_tasks_that_have_it_and_in_all():
+    of_tasks, over_all = judged(drawn(np.random.default_rng(3), 0.05, lost=0.25))
+    worse = [line.task for line in of_tasks if line.verdict == measure.WORSE]
+    assert {"piqa", "siqa", "boolq"} <= set(worse)
+    assert over_all[0].verdict == measure.WORSE
+    assert over_all[0].difference.high < 0
+    said = measure.sentence("dense", "wanda", of_tasks, over_all)
+    assert said.startswith(f"wanda is worse than dense on {len(worse)} of 5 tasks (piqa −")
+    assert "; in all, −" in said
+
+
+def test_the_published_damage_of_pruning_is_found():
+    """Of a network pruned by 90 %, on the committed rows of its images."""
+    folder = results.folder("embedded") / "items"
+    dense, pruned = (
+        pl.read_parquet(folder / f"googlenet.{name}.vision.parquet").filter(pl.col("primary"))
+        for name in ("dense", "unstructured-90-as-pruned")
+    )
+    rows = dense.select("doc_id", "cluster", a="value").join(pruned.select("doc_id", b="value"), on="doc_id")
+    (line,) = measure.lines([paired("emoji", rows["a"], rows["b"], clusters=rows["cluster"])])
+    assert line.verdict == measure.WORSE
+    assert line.test == measure.STUDENT  # the vendors' pictures of one emoji are a cluster
+
+
+def test_all_items_count_each_item_and_the_mean_each_task():
+    pairs = [paired("t", [1] * 90, [1] * 45 + [0] * 45), paired("u", [1] * 10, [1] * 10)]
+    _, (every, mean) = judged(pairs)
+    assert (every.n, every.lost, every.difference.value) == (100, 45, pytest.approx(-0.45))
+    assert mean.difference.value == pytest.approx(-0.25)
+    assert mean.difference.low < -0.25 < mean.difference.high
+
+
+def test_values_that_are_no_shares_are_left_out_of_all_items():
+    chance = np.random.default_rng(0)
+    bits = paired("bits", chance.normal(2, 1, 50), chance.normal(3, 1, 50), higher=False)
+    pairs = [bits, paired("t", [1, 0] * 20, [1, 1] * 20), paired("u", [1, 0] * 20, [0, 1] * 20)]
+    of_tasks = measure.lines(pairs)
+    over_all, said = measure.whole(pairs, of_tasks)
+    assert over_all[0].n == 80
+    assert said == "bits left out of all items, since their values are no shares"
+    assert (of_tasks[0].test, of_tasks[0].verdict) == (measure.STUDENT, measure.WORSE)  # more bits are worse
+    assert of_tasks[0].lost > of_tasks[0].gained
+    assert measure.number(of_tasks[0].a.value, of_tasks[0]) == f"{of_tasks[0].a.value:.3g}"
+
+
+def test_students_t_is_scipys_where_items_are_independent_and_that_of_clusters_where_not():
+    chance = np.random.default_rng(1)
+    a, b = chance.normal(size=40), chance.normal(0.3, size=40)
+    alone = measure.student(b - a, np.arange(40))
+    assert alone == pytest.approx(stats.ttest_rel(b, a).pvalue)
+    clusters = np.repeat(np.arange(10), 4)
+    means = (b - a).reshape(10, 4).mean(axis=1)
+    assert measure.student(b - a, clusters) == pytest.approx(stats.ttest_1samp(means, 0).pvalue)
+    assert measure.student(np.zeros(5), np.arange(5)) == 1
+    assert np.isnan(measure.student(np.ones(5), np.arange(5)))
+    assert np.isnan(measure.student(b - a, np.zeros(40)))
+
+
+def test_clustered_answers_are_not_tested_as_if_they_were_independent():
+    """Each answer four times: the exact test of 40 answers would find what ten cannot show."""
+    chance = np.random.default_rng(5)
+    once = chance.random(10) < 0.7, chance.random(10) < 0.35
+    a, b = (np.repeat(values, 4) for values in once)
+    alone, together = (
+        measure.lines([paired("t", a, b, clusters=clusters)])[0] for clusters in (None, np.repeat(np.arange(10), 4))
+    )
+    assert alone.test == measure.EXACT
+    assert (together.test, np.isnan(together.exact)) == (measure.STUDENT, True)
+    assert together.p > alone.p
+    assert together.difference.high - together.difference.low > alone.difference.high - alone.difference.low
+
+
+def test_holm_adjusts_for_the_number_of_tasks():
+    pairs = [paired(f"t{index}", [1] * 6 + [0] * 20, [0] * 6 + [0] * 20) for index in range(3)]
+    lines = measure.lines(pairs)
+    assert [line.exact for line in lines] == pytest.approx([2 / 2**6] * 3)
+    assert [line.holm for line in lines] == pytest.approx([6 / 2**6] * 3)
+    assert {line.verdict for line in lines} == {measure.OPEN}
+    assert measure.lines(pairs[:1])[0].verdict == measure.WORSE
+
+
+def test_a_difference_no_larger_than_that_of_a_rerun_is_none():
+    a = np.array([1] * 60 + [0] * 40, dtype=float)
+    b, c = a.copy(), a.copy()
+    b[:12] = 0
+    (alone,) = measure.lines([paired("t", a, b, c)])
+    assert alone.verdict == measure.WORSE
+    c[:14] = 0
+    (noisy,) = measure.lines([paired("t", a, b, c)])
+    assert (noisy.verdict, noisy.rerun_flips, noisy.rerun_n) == (measure.OPEN, 14, 100)
+
+
+def test_sentences():
+    same = paired("t", [1, 0] * 50, [1, 0] * 50), paired("u", [1, 0] * 50, [1, 0] * 50)
+    of_tasks, over_all = judged([*same])
+    size = measure.number(statistics.detectable(*(np.array([1.0, 0.0] * 100),) * 2, np.arange(200)), over_all[0])
+    said = measure.sentence("A", "B", of_tasks, over_all)
+    assert said.startswith("No difference between A and B was found on any of 2 tasks; in all, +0.0 points [−")
+    assert said.endswith(f"], where {size} points would have shown.")
+    small = [paired(name, [1] * 4 + [0, 1] * 20, [0] * 4 + [0, 1] * 20) for name in ("t", "u")]
+    said = measure.sentence("A", "B", *judged(small))
+    assert said.startswith("On none of 2 tasks alone was a difference found, but in all B is worse than A: −9.1 points")
+    (line,) = measure.lines([paired("t", [1] * 50, [0] * 20 + [1] * 30)])
+    assert measure.sentence("A", "B", [line], []).startswith("B is worse than A on t: −40.0 points [−5")
+    both = [paired("t", [1] * 50, [0] * 20 + [1] * 30), paired("u", [0] * 50, [1] * 20 + [0] * 30)]
+    said = measure.sentence("A", "B", *judged(both))
+    assert "B is worse than A on 1 of 2 tasks (t −40.0 points" in said
+    assert " and better than A on 1 of 2 tasks (u +40.0 points" in said

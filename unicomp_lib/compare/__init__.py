@@ -1,0 +1,1 @@
+"""Two models on the same items: is one worse, where, and how sure is that?"""

@@ -1,0 +1,209 @@
+"""From paired items to lines of a table and a sentence: is B worse than A, where, and how sure is that?"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from scipy import special
+
+from unicomp_lib.compare.pair import Pair
+from unicomp_lib.evaluate import statistics
+from unicomp_lib.evaluate.statistics import Estimate, Part
+
+ALL, MEAN = "all items", "mean of tasks"
+EXACT, STUDENT = "McNemar", "Student's t"
+WORSE, BETTER, OPEN = "worse", "better", "no difference found"
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One task, or all. ``a``, ``b`` are scores and ``difference`` is b - a, each with its interval.
+
+    ``lost`` items are worse by B than by A, ``gained`` ones better. ``p`` is the tested p-value, by ``test``: exact
+    McNemar of independent right and wrong answers, else Student's t of the paired differences of clusters; ``holm``
+    is ``p`` adjusted for the number of tasks. ``detectable`` is the true difference that so many items would show in
+    80 % of samples. ``points``: values are shares, shown in points. ``noise`` is the difference of a rerun of A from
+    A, and ``rerun_flips`` how many items it changed, of ``rerun_n``.
+    """
+
+    task: str
+    metric: str
+    n: int
+    left_out: int
+    a: Estimate
+    b: Estimate
+    difference: Estimate
+    lost: int
+    gained: int
+    exact: float
+    mid: float
+    p: float
+    test: str
+    detectable: float
+    points: bool
+    higher: bool
+    holm: float = NAN
+    noise: Estimate | None = None
+    rerun_flips: int = 0
+    rerun_n: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of B at the level of 5 %: a difference no larger than that of a rerun of A is none."""
+        change = self.difference.value if self.higher else -self.difference.value
+        floor = abs(self.noise.value) if self.noise is not None else 0.0
+        if not self.holm <= 1 - statistics.LEVEL or abs(change) <= floor:
+            return OPEN
+        return WORSE if change < 0 else BETTER
+
+
+def lines(pairs: list[Pair]) -> list[Line]:
+    """A line for each task, adjusted by Holm for their number."""
+    found = [_line(pair.items, pair) for pair in pairs]
+    adjusted = statistics.holm(np.array([line.p for line in found]))
+    return [replace(line, holm=float(p)) for line, p in zip(found, adjusted, strict=True)]
+
+
+def whole(pairs: list[Pair], of_tasks: list[Line]) -> tuple[list[Line], str]:
+    """Over all items of the tasks whose scores are shares, and the mean of these tasks; what is left out, in words.
+
+    No line where there is one such task or none. Accuracy and bits per byte have no common mean.
+    """
+    shares = [pair for pair, line in zip(pairs, of_tasks, strict=True) if line.points and line.higher]
+    others = [line.task for line in of_tasks if not (line.points and line.higher)]
+    said = f"{', '.join(others)} left out of all items, since their values are no shares" if others and shares else ""
+    if len(shares) < 2:
+        return [], ""
+    metrics = list(dict.fromkeys(pair.metric for pair in shares))
+    every = replace(shares[0], task=ALL, metric=", ".join(metrics), left_out=sum(pair.left_out for pair in shares))
+    line = _line(pl.concat(pair.items for pair in shares), every)
+    return [replace(line, holm=line.p), _mean_of_tasks(shares, every)], said
+
+
+def _line(items: pl.DataFrame, pair: Pair) -> Line:
+    a, b, clusters = (items[name].to_numpy() for name in ("a", "b", "cluster"))
+    change = b - a if pair.higher else a - b
+    lost, gained = int((change < 0).sum()), int((change > 0).sum())
+    independent = items["cluster"].n_unique() == len(items)
+    outcomes = bool(np.isin(a, (0, 1)).all() and np.isin(b, (0, 1)).all())
+    exact, mid = (statistics.mcnemar(lost, gained), statistics.mcnemar_mid(lost, gained)) if outcomes else (NAN, NAN)
+    tested = outcomes and independent
+    line = Line(
+        pair.task, pair.metric, len(items), pair.left_out, statistics.mean(a, clusters), statistics.mean(b, clusters),
+        statistics.difference(b, a, clusters), lost, gained,
+        exact if tested else NAN, mid if tested else NAN, exact if tested else student(b - a, clusters),
+        EXACT if tested else STUDENT, statistics.detectable(b, a, clusters),
+        points=bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1), higher=pair.higher,
+    )  # fmt: skip
+    return _with_rerun(line, items)
+
+
+def _with_rerun(line: Line, items: pl.DataFrame) -> Line:
+    known = items.filter(pl.col("c").is_not_null())
+    if known.is_empty():
+        return line
+    a, c, clusters = (known[name].to_numpy() for name in ("a", "c", "cluster"))
+    return replace(
+        line, noise=statistics.difference(c, a, clusters), rerun_flips=int((a != c).sum()), rerun_n=len(known)
+    )
+
+
+def _mean_of_tasks(pairs: list[Pair], every: Pair) -> Line:
+    """Each task counting the same, as leader boards have it: by bootstrap, all tasks resampled together."""
+    arrays = ([pair.items[name].to_numpy() for name in ("b", "a", "cluster")] for pair in pairs)
+    parts = [Part(b, a, clusters, chance=0.0) for b, a, clusters in arrays]
+    observed, resampled = statistics.resample(parts)
+    mean, drawn = observed.mean(axis=0), resampled.mean(axis=1)
+    b, a = (statistics.interval(float(mean[side]), drawn[:, side]) for side in (0, 1))
+    difference = statistics.interval(float(mean[0] - mean[1]), drawn[:, 0] - drawn[:, 1])
+    n = sum(len(pair.items) for pair in pairs)
+    return Line(
+        MEAN, every.metric, n, every.left_out, a, b, difference, 0, 0, NAN, NAN, NAN, "", NAN, points=True, higher=True
+    )
+
+
+def student(differences: np.ndarray, clusters: np.ndarray) -> float:
+    """Two-sided p-value that the mean of paired differences is 0, by Student's t over clusters.
+
+    The mean is a ratio estimator, and its variance that of the sums of clusters, linearised (Korn and Graubard, 1999,
+    section 2.4). 1 where no item differs; NaN where that variance is 0 otherwise, or with one cluster.
+    """
+    if not np.any(differences):
+        return 1.0
+    names, index = np.unique(clusters, return_inverse=True)
+    sums, sizes = np.bincount(index, differences), np.bincount(index)
+    mean, count = float(differences.mean()), len(names)
+    rest = sums - sizes * mean
+    variance = float(np.square(rest).sum()) / len(differences) ** 2 * count / max(count - 1, 1)
+    if count < 2 or variance <= 1e-24:
+        return NAN
+    return float(2 * special.stdtr(count - 1, -abs(mean) / np.sqrt(variance)))
+
+
+def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> str:
+    """The answer in one plain sentence."""
+    summary = over_all[0] if over_all else None
+    if len(of_tasks) == 1:
+        return _of_one(a, b, of_tasks[0])
+    found = {verdict: [line for line in of_tasks if line.verdict == verdict] for verdict in (WORSE, BETTER)}
+    said = [
+        f"{verdict} than {a} on {len(rows)} of {len(of_tasks)} tasks "
+        f"({'; '.join(f'{line.task} {changed(line)}' for line in rows)})"
+        for verdict, rows in found.items()
+        if rows
+    ]
+    if not said and summary is not None and summary.verdict != OPEN:
+        return (
+            f"On none of {len(of_tasks)} tasks alone was a difference found, but in all {b} is {summary.verdict} than "
+            f"{a}: {changed(summary)}."
+        )
+    nothing = f"No difference between {a} and {b} was found on any of {len(of_tasks)} tasks"
+    head = f"{b} is {' and '.join(said)}" if said else nothing
+    tail = f"; in all, {changed(summary)}" if summary is not None else ""
+    if summary is not None and not said:
+        tail += f", where {amount(summary.detectable, summary)} would have shown"
+    return f"{head}{tail}."
+
+
+def _of_one(a: str, b: str, line: Line) -> str:
+    if line.verdict == OPEN:
+        return (
+            f"No difference between {a} and {b} was found on {line.task}: {changed(line)}, where "
+            f"{amount(line.detectable, line)} would have shown."
+        )
+    return f"{b} is {line.verdict} than {a} on {line.task}: {changed(line)}."
+
+
+def changed(line: Line) -> str:
+    """A difference with its interval, such as ``−3.1 points [−4.4, −1.8]``."""
+    unit = " points" if line.points else f" ({line.metric})"
+    return f"{signed(line.difference.value, line)}{unit} {bracket(line.difference, line)}"
+
+
+def amount(value: float, line: Line) -> str:
+    """A size without a sign, such as ``2.1 points``."""
+    return f"{number(value, line)}{' points' if line.points else ''}"
+
+
+def number(value: float, line: Line) -> str:
+    """A value as the line shows it: shares in points with one decimal, others with three significant digits."""
+    if not np.isfinite(value):
+        return "–"
+    text = f"{100 * value:z.1f}" if line.points else f"{value:z.3g}"
+    return text.replace("-", "−")
+
+
+def signed(value: float, line: Line) -> str:
+    """The same with its sign."""
+    if not np.isfinite(value):
+        return "–"
+    text = f"{100 * value:+z.1f}" if line.points else f"{value:+z.3g}"
+    return text.replace("-", "−")
+
+
+def bracket(estimate: Estimate, line: Line) -> str:
+    """An interval in brackets, or why there is none."""
+    if not np.isfinite(estimate.low):
+        return f"[no interval: {estimate.reason or 'undefined'}]"
+    return f"[{signed(estimate.low, line)}, {signed(estimate.high, line)}]"

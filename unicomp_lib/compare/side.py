@@ -1,0 +1,67 @@
+"""What one of two compared models answered, wherever it comes from."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+# One row per item and metric. ``metric`` has lm-eval's form, ``exact_match,strict-match`` for one of several filters.
+SCHEMA = {
+    "task": pl.String, "metric": pl.String, "doc_id": pl.String, "doc_hash": pl.String, "target_hash": pl.String,
+    "prompt_hash": pl.String, "cluster": pl.String, "value": pl.Float64, "question": pl.String, "target": pl.String,
+    "answer": pl.String,
+}  # fmt: skip
+SHOWN = 300  # letters of a question or an answer that a page shows
+
+# Metrics of which less is better, where no log says so.
+LOWER = (
+    "perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "nll", "loss", "brier_score", "ter", "wer",
+    "cer",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its ``name``, what it is (``kind``), and ``rows`` with columns ``SCHEMA``.
+
+    ``settings`` are facts by task that should be equal on both sides, such as its version and its shots. ``higher``
+    says of (task, metric) whether more is better, as far as a log tells. ``notes`` are sentences for the page.
+    ``model`` is what ``checkpoints.models.load`` takes, where the model itself is at hand; ``facts`` are stored
+    measures by block of text against dense (columns doc_id, metric, value), where only these are.
+    """
+
+    name: str
+    kind: str
+    rows: pl.DataFrame
+    settings: dict[str, dict[str, str]] = field(default_factory=dict)
+    higher: dict[tuple[str, str], bool] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    model: str = ""
+    facts: pl.DataFrame | None = None
+    is_dense: bool = False
+
+
+def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows as a table of columns ``SCHEMA``; what a row lacks is null."""
+    return pl.DataFrame([{name: row.get(name) for name in SCHEMA} for row in rows], schema=SCHEMA)
+
+
+def digest(content: Any) -> str:
+    """Hash of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def short(text: Any, *, end: bool = False) -> str:
+    """The beginning of a text, or its ``end``, on one line."""
+    line = " ".join(str(text).split())
+    if len(line) <= SHOWN:
+        return line
+    return f"…{line[-SHOWN:]}" if end else f"{line[:SHOWN]}…"
+
+
+def higher_is_better(metric: str, *sides: Side, task: str = "") -> bool:
+    """Whether more is better, as the logs say, else as the metric's name does."""
+    said = [side.higher[task, metric] for side in sides if (task, metric) in side.higher]
+    return said[0] if said else metric.partition(",")[0] not in LOWER
