@@ -11,12 +11,12 @@ import time
 import nbformat
 import psutil
 import pytest
-from checkout import copied, environment, unicomp, wait_for
+from checkout import copied, environment, steps, unicomp, wait_for, worker_of
 
 from unicomp_lib import paths
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process that can do nothing by itself")
-KILLS = int(os.environ.get("UNICOMP_KILLS", "4"))  # the long form of the test: UNICOMP_KILLS=12
+KILLS = int(os.environ.get("UNICOMP_KILLS", "5"))  # the long form of the test: UNICOMP_KILLS=15
 PROFILE = """
 precision: float32
 models: {tiny: tiny-random-llama}
@@ -37,13 +37,6 @@ def alive(process):
         return False
 
 
-def text(process):
-    try:
-        return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-
-
 def below(pid):
     try:
         return psutil.Process(pid).children(recursive=True)
@@ -51,14 +44,18 @@ def below(pid):
         return []
 
 
-def find(pid, kind):
-    """Processes of a kind below the main process: Dask's workers, steps, kernels."""
-    steps = [process for process in below(pid) if "unicomp_lib.study.worker" in text(process)]
-    if kind == "worker":
-        return [psutil.Process(step.ppid()) for step in steps]
-    return (
-        steps if kind == "step" else [process for process in below(pid) if "unicomp_lib.study.launch" in text(process)]
-    )
+def find(checkout, kind):
+    """Processes of a kind: Dask's workers, the processes that steps are forked from, steps, kernels."""
+    try:
+        return [_of(step, kind) for step in steps(checkout)]
+    except (psutil.Error, IndexError):  # it has just ended, or has no kernel yet
+        return []
+
+
+def _of(step, kind):
+    if kind == "kernel":
+        return step.children()[0]
+    return {"step": step, "preloaded": step.parent(), "worker": worker_of(step)}[kind]
 
 
 def start(checkout, *arguments):
@@ -103,9 +100,9 @@ def forget(checkout):
 
 def kill(checkout, process, kind, wait):
     """One kill at a random moment; whatever was below the killed process is gone soon after."""
-    wait_for(lambda: process.poll() is not None or kind == "main" or find(process.pid, kind))
+    wait_for(lambda: process.poll() is not None or kind == "main" or find(checkout, kind))
     time.sleep(wait)
-    victims = [psutil.Process(process.pid)] if kind == "main" else find(process.pid, kind)
+    victims = [psutil.Process(process.pid)] if kind == "main" else find(checkout, kind)
     if process.poll() is not None or not victims:
         return  # the run or the step was faster
     left = [] if kind == "kernel" else below(victims[0].pid)
@@ -122,7 +119,7 @@ def kill(checkout, process, kind, wait):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_kills_at_random_moments_change_no_byte_of_the_tables(study, undisturbed, workers):
     chance = random.Random(workers)
-    kinds = (["main", "worker", "step", "kernel"] * KILLS)[:KILLS]
+    kinds = (["main", "worker", "preloaded", "step", "kernel"] * KILLS)[:KILLS]
     chance.shuffle(kinds)
     forget(study)
     process = start(study, "--workers", str(workers))
@@ -137,10 +134,10 @@ def test_kills_at_random_moments_change_no_byte_of_the_tables(study, undisturbed
     assert len(undisturbed) == 2 * (2 + 1)  # items and scores, in the run folders and published
 
 
-def asleep(checkout, process):
-    """The kernel below the main process that is in the cell which holds Python's lock."""
+def asleep(checkout):
+    """The kernel that is in the cell which holds Python's lock."""
     marks = {path.name for path in checkout.glob("runs/*/asleep-*")}
-    return [kernel for kernel in find(process.pid, "kernel") if f"asleep-{kernel.pid}" in marks]
+    return [kernel for kernel in find(checkout, "kernel") if f"asleep-{kernel.pid}" in marks]
 
 
 @pytest.mark.slow
@@ -155,10 +152,10 @@ def test_a_kernel_that_holds_pythons_lock_ends_with_each_process_above_it(study)
     process = start(study, "--only", "compress/tiny/dense", "--workers", "1")
     left = []
     try:
-        for kind in ("step", "worker", "main"):
-            wait_for(lambda: asleep(study, process))
-            (kernel,) = asleep(study, process)
-            victim = psutil.Process(process.pid) if kind == "main" else find(process.pid, kind)[0]
+        for kind in ("step", "preloaded", "worker", "main"):
+            wait_for(lambda: asleep(study))
+            (kernel,) = asleep(study)
+            victim = psutil.Process(process.pid) if kind == "main" else find(study, kind)[0]
             left = below(victim.pid)
             assert kernel in left
             victim.kill()

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 import yaml
-from checkout import copied, environment, unicomp, wait_for
+from checkout import copied, environment, steps, unicomp, wait_for, worker_of
 from clusters import SBATCH, dask_scheduler, end_jobs, worker
 
 from unicomp_lib.study import params, records, scheduler, slurm
@@ -21,10 +21,6 @@ from unicomp_lib.study.params import Cluster
 @pytest.fixture
 def checkout(tmp_path):
     return copied(tmp_path / "study")
-
-
-def pids(pattern):
-    return [int(pid) for pid in subprocess.run(["pgrep", "-f", pattern], capture_output=True, text=True).stdout.split()]
 
 
 def reproduce(checkout, *arguments):
@@ -53,15 +49,13 @@ def test_a_killed_worker_costs_one_step_and_a_killed_scheduler_none_that_is_fini
         for _ in range(2):
             stack.enter_context(worker(checkout, address))
         run = reproduce(checkout, "--scheduler", address)
-        wait_for(lambda: pids(f"unicomp_lib.study.worker {checkout}"))
-        step = pids(f"unicomp_lib.study.worker {checkout}")[0]
-        nanny_child = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(step)], capture_output=True, text=True).stdout)
-        os.kill(nanny_child, signal.SIGKILL)
+        wait_for(lambda: steps(checkout))
+        worker_of(steps(checkout)[0]).kill()
         wait_for(lambda: finished(checkout))
         boss.kill()
         assert run.wait(timeout=120) == 2, (checkout / "run.log").read_text()
     assert "error: the Dask scheduler is gone; finished steps are kept" in (checkout / "run.log").read_text()
-    wait_for(lambda: not pids(f"unicomp_lib.study.worker {checkout}"), 30)
+    wait_for(lambda: not steps(checkout), 30)
     kept = finished(checkout)
     stamps = [(checkout / "runs" / name / records.RECORD).stat().st_mtime_ns for name in kept]
     with ExitStack() as stack:
@@ -108,12 +102,12 @@ def test_a_worker_whose_network_is_gone_loses_its_step_to_another(checkout):
         relayed, cut = stack.enter_context(cable(address))
         far = stack.enter_context(worker(checkout, relayed, "--name", "far"))
         run = reproduce(checkout, "--scheduler", address)
-        wait_for(lambda: pids(f"unicomp_lib.study.worker {checkout}"))
+        wait_for(lambda: steps(checkout))
         cut.set()
         far.send_signal(signal.SIGSTOP)  # and so is what it would have answered over other connections
         stack.enter_context(worker(checkout, address, "--name", "near"))
-        for pid in pids(f"unicomp_lib.study.worker {checkout}"):
-            os.kill(pid, signal.SIGKILL)  # the machine is unplugged, its processes with it
+        for step in steps(checkout):
+            step.kill()  # the machine is unplugged, its processes with it
         assert run.wait(timeout=180) == 0, (checkout / "run.log").read_text()
         far.send_signal(signal.SIGCONT)
     assert len(finished(checkout)) == 4

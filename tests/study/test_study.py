@@ -13,7 +13,7 @@ import browser
 import nbformat
 import polars as pl
 import pytest
-from checkout import copied, environment, unicomp, wait_for
+from checkout import copied, environment, steps, unicomp, wait_for, worker_of
 
 from unicomp_lib import paths, tables
 from unicomp_lib.study import records
@@ -117,11 +117,6 @@ def kill_tree(process):
     process.wait()
 
 
-def children(name):
-    found = subprocess.run(["pgrep", "-f", name], capture_output=True, text=True).stdout.split()
-    return [int(pid) for pid in found if int(pid) != os.getpid()]
-
-
 def start(checkout, *arguments):
     command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", "tiny", *arguments]
     log = (checkout / "killed.log").open("w")
@@ -135,12 +130,12 @@ def test_a_killed_worker_and_a_killed_run_lose_nothing_finished(study):
         (run / records.RECORD).unlink()
     process = start(study)
     # First a step's own process, in mid-step, as the out-of-memory killer would.
-    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
-    os.kill(children(f"unicomp_lib.study.worker {study}")[0], signal.SIGKILL)
+    wait_for(lambda: steps(study))
+    steps(study)[0].kill()
     # Then, once one of the steps has finished, the main process.
     wait_for(lambda: any(records.finished(run) for run in mine))
     kill_tree(process)
-    wait_for(lambda: not children(f"unicomp_lib.study.worker {study}"), 20)
+    wait_for(lambda: not steps(study), 20)
     kept = {run: (run / records.RECORD).stat().st_mtime_ns for run in mine if records.finished(run)}
     assert kept
     assert len(kept) < len(mine)
@@ -155,21 +150,19 @@ def test_a_killed_worker_and_a_killed_run_lose_nothing_finished(study):
 
 def test_a_lost_worker_is_replaced_and_its_step_runs_again(study):
     process = start(study, "--force", "compress/tiny/magnitude-50", "--only", "compress/*")
-    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
-    pid = children(f"unicomp_lib.study.worker {study}")[0]
-    worker = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(pid)], capture_output=True, text=True).stdout)
-    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: steps(study))
+    worker_of(steps(study)[0]).kill()
     assert process.wait(timeout=120) == 0, (study / "killed.log").read_text()
     assert "done" in (study / "killed.log").read_text()
 
 
 def test_control_c_keeps_what_is_finished_and_says_so(study):
     process = start(study, "--force", "compress/tiny/magnitude-50", "--only", "compress/*")
-    wait_for(lambda: children(f"unicomp_lib.study.worker {study}"))
+    wait_for(lambda: steps(study))
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
     assert "stopped; finished steps are kept, run the same command to go on" in (study / "killed.log").read_text()
-    wait_for(lambda: not children(f"unicomp_lib.study.worker {study}"), 20)
+    wait_for(lambda: not steps(study), 20)
     done = unicomp(study, "reproduce", "--profile", "tiny")
     assert "34 of 34 steps stand" in done.stdout
 

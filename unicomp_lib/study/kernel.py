@@ -10,7 +10,7 @@ from typing import Any
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
-from unicomp_lib.study import surroundings
+from unicomp_lib.study import provisioner, surroundings
 
 
 class Kernel(AsyncKernelManager):
@@ -37,7 +37,7 @@ class Kernel(AsyncKernelManager):
         command = [sys.executable, "-m", "unicomp_lib.study.launch", "-f", "{connection_file}"]
         own = ["--parent", str(os.getpid()), "--facts", str(private / "facts.json"), f"--ipython-dir={private}"]
         about = {
-            "supported_encryption": ["curve"], "kernel_provisioner": {"provisioner_name": "local-provisioner"}
+            "supported_encryption": ["curve"], "kernel_provisioner": {"provisioner_name": provisioner.NAME}
         }  # fmt: skip
         return KernelSpec(argv=[*command, *own], display_name="Python 3", language="python", metadata=about)
 

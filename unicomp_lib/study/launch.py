@@ -31,15 +31,19 @@ def facts() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def main(arguments: list[str]) -> None:
-    """Note the facts, then be a kernel until the parent has ended or says so."""
+def main(arguments: list[str], *, preloaded: dict[str, float] | None = None) -> None:
+    """Note the facts, then be a kernel until the parent has ended or says so.
+
+    ``preloaded``: the seconds that imports took in the process that this one was forked from.
+    """
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--facts", type=Path, required=True)
     given, rest = parser.parse_known_args(arguments)
     hardware.end_with_parent(given.parent)
     os.environ["MATPLOTLIBRC"] = surroundings.matplotlibrc()
-    files.write_text(given.facts, json.dumps(facts()))
+    noted = facts() | ({"preloaded": preloaded} if preloaded else {})
+    files.write_text(given.facts, json.dumps(noted))
     App.launch_instance(rest)
 
 

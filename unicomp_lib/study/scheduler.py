@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from unicomp_lib import files, hardware
-from unicomp_lib.study import records, security, slurm, surroundings
+from unicomp_lib.study import preload, records, security, slurm, surroundings
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
 from unicomp_lib.study.steps import Stage, Step, resolved
@@ -199,11 +199,13 @@ def _again(parent: Path, wrong: str) -> str:
 
 def _attempt(job: dict[str, Any]) -> int:
     """Run a step in a process of its own; its exit code, negative for the signal that it died of."""
-    run = Path(job["run"])
+    run, env = Path(job["run"]), _environment()
+    if (code := preload.step(run, forced=job["forced"], env=env)) is not None:
+        return code
     command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run), "--parent", str(os.getpid())]
     with (run / records.LOG).open("ab") as log:
         given = [*command, *(["--forced"] if job["forced"] else [])]
-        return subprocess.run(given, stdout=log, stderr=log, env=_environment(), cwd=run).returncode
+        return subprocess.run(given, stdout=log, stderr=log, env=env, cwd=run).returncode
 
 
 def _tell(text: str) -> None:

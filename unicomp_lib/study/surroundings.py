@@ -23,12 +23,13 @@ from unicomp_lib.study import records
 from unicomp_lib.study.hints import one_line
 
 # Variables by how their names begin. Python's own, since they change what is imported, warned of or left out.
-# IPython's and Jupyter's, since a step has a kernel and a profile of its own. Matplotlib's, since they change
-# figures. The numeric libraries', since they choose other kernels, precisions or formats.
+# IPython's and Jupyter's, since a step has a kernel and a profile of its own; pytest's, under which ipykernel shows
+# less. Matplotlib's, since they change figures. The numeric libraries', since they choose other kernels, precisions
+# or formats.
 DROPPED = (
-    "PYTHON", "IPYTHON", "JUPYTER", "JPY_", "MPLBACKEND", "MATPLOTLIBRC", "POLARS_", "TORCH", "PYTORCH_", "ATEN_",
-    "AOTI_", "TRITON_", "NVIDIA_TF32_OVERRIDE", "CUBLAS", "CUDNN_", "MKL_", "ONEDNN_", "DNNL_", "OPENBLAS_", "BLIS_",
-    "NPY_", "TRANSFORMERS_", "ACCELERATE_", "LMEVAL_", "LM_HARNESS_", "HF_ALLOW_CODE_EVAL",
+    "PYTHON", "PYTEST_", "IPYTHON", "JUPYTER", "JPY_", "MPLBACKEND", "MATPLOTLIBRC", "POLARS_", "TORCH", "PYTORCH_",
+    "ATEN_", "AOTI_", "TRITON_", "NVIDIA_TF32_OVERRIDE", "CUBLAS", "CUDNN_", "MKL_", "ONEDNN_", "DNNL_", "OPENBLAS_",
+    "BLIS_", "NPY_", "TRANSFORMERS_", "ACCELERATE_", "LMEVAL_", "LM_HARNESS_", "HF_ALLOW_CODE_EVAL",
 )  # fmt: skip
 # Some of these change the pace, the memory or the place of a cache, and no number.
 KEPT = (

@@ -103,12 +103,15 @@ def _is_start(error: Exception) -> bool:
 
 def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
     """Run the notebook on a copy in the run folder and return what it cost."""
+    # Of what runs: a long step may outlive it. And git before papermill is there: the memory of a process that starts
+    # another counts for both.
+    commit = records.commit()
+
     import papermill
     from nbclient.exceptions import DeadKernelError
 
     from unicomp_lib.study.kernel import Kernel
 
-    commit = records.commit()  # of what runs: a long step may outlive it
     started, clock, energy = datetime.now(UTC), time.perf_counter(), hardware.joules()
     source = paths.project() / "notebooks" / f"{job['notebook']}.ipynb"
     for attempt in range(1, STARTS + 1):

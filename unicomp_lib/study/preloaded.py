@@ -1,0 +1,122 @@
+"""The process that steps are forked from: ``python -m unicomp_lib.study.preloaded FD PARENT``, see ``preload``.
+
+It imports what nearly every step does, which takes seconds, and then only forks. A step's process and its kernel
+are forked together, the kernel from the step's process, so that they are parent and child as they would be if
+each were started anew.
+"""
+
+import gc
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from unicomp_lib import hardware
+
+# What kernels import, then what their runners do, as far as it starts no thread: pyarrow and polars do, and so does
+# what imports these, such as pyplot's companions and transformers' models. This library is left out too, since its
+# files may change from step to step, and so are pyplot and ``kernelapp``, which look at the kernel they are in.
+KERNEL = (
+    "torch", "scipy.stats", "transformers.modeling_utils", "ipykernel.ipkernel", "ipykernel.zmqshell",
+    "matplotlib.figure",
+)  # fmt: skip
+RUNNER = ("nbformat", "nbclient", "requests")
+
+
+def main() -> None:
+    """Import, say how many threads there are then, and fork a step for each request until there are no more."""
+    connection, own = Connection(int(sys.argv[1])), os.getpid()
+    hardware.end_with_parent(int(sys.argv[2]))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    spent = _imported(KERNEL)
+    _imported(RUNNER)
+    gc.freeze()  # what is here stays: a collection in a child need not look at it, and so copy its pages
+    connection.send_bytes(json.dumps(len(os.listdir("/proc/self/task"))).encode())
+    request = _forked(connection)
+    hardware.end_with_parent(own)
+    _as_new()
+    _step(request, spent)
+
+
+def _imported(names: tuple[str, ...]) -> dict[str, float]:
+    """Import modules; what that took."""
+    clock, processor = time.perf_counter(), time.process_time()
+    for name in names:
+        importlib.import_module(name)
+    return {
+        "seconds": round(time.perf_counter() - clock, 2), "cpu_seconds": round(time.process_time() - processor, 2)
+    }  # fmt: skip
+
+
+def _forked(connection: Connection) -> dict[str, Any]:
+    """Fork a process for each request, answer with its exit code, and return the request in each of them."""
+    while True:
+        try:
+            request: dict[str, Any] = json.loads(connection.recv_bytes())
+        except EOFError:
+            sys.exit()
+        if not os.fork():
+            connection.close()
+            return request
+        code = os.waitstatus_to_exitcode(os.wait()[1])
+        connection.send_bytes(json.dumps(code).encode())
+
+
+def _as_new() -> None:
+    """Make a forked process what one would be that has been started and has imported the same."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Generators are seeded from the system when they are imported: else all would draw the same without a seed.
+    sys.modules["numpy"].random.seed()
+    sys.modules["torch"].default_generator.seed()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "unicomp_lib"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+
+
+def _step(request: dict[str, Any], spent: dict[str, float]) -> None:
+    """Be the process of a step, as ``study.worker`` is; its kernel waits to be told its connection."""
+    run = Path(request["run"])
+    os.chdir(run)
+    sys.path[0] = str(run)
+    log = os.open(request["log"], os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    listener, teller = Pipe(duplex=False)
+    if not (kernel := os.fork()):
+        teller.close()
+        _kernel(listener, spent)
+        return
+    listener.close()
+
+    from unicomp_lib.study import provisioner, worker
+
+    provisioner.Forked.waiting = provisioner.Child(kernel, teller)
+    sys.exit(worker.main(run, forced=request["forced"]))
+
+
+def _kernel(listener: Connection, spent: dict[str, float]) -> None:
+    """Wait for what ``jupyter_client`` would start a process with, and be its kernel."""
+    os.setsid()
+    try:
+        given = json.loads(listener.recv_bytes())
+    except EOFError:  # the step has ended without one
+        return
+    listener.close()
+    os.environ.clear()
+    os.environ.update(given["env"])
+    os.chdir(given["cwd"])
+
+    from unicomp_lib.study import launch
+
+    sys.argv = [launch.__file__, *given["arguments"]]
+    launch.main(given["arguments"], preloaded=spent)
+
+
+if __name__ == "__main__":
+    main()
