@@ -1,0 +1,120 @@
+"""How many items of which task give the narrowest intervals of retention for a given time."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from unicomp_lib.evaluate import forms, statistics
+from unicomp_lib.evaluate.statistics import Part
+
+VERSION = "1"
+
+LEAST = 16  # items of a task, below which hardly an interval is defined
+KEEPS = 0.5  # variants that retain less are settled with any design
+ITEM = ["task", "doc_id", "metric"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a finished run tells of a task.
+
+    ``above``: dense's mean above chance, 0 where it is not clearly above. ``sigma``: standard deviation, an item, of
+    what a variant's value leaves to chance once dense's is known, root mean square over variants. Both in units of
+    1 - chance. ``seconds``: CPU time an item. ``largest``: items that the set has.
+    """
+
+    task: str
+    capability: str
+    above: float
+    sigma: float
+    seconds: float
+    largest: int
+
+
+def known(items: pl.DataFrame, costs: pl.DataFrame, sizes: dict[str, int]) -> list[Known]:
+    """What item rows (of dense and of variants), costs (task, items, seconds) and sizes of sets tell of each task.
+
+    Variants that retain less than ``KEEPS`` of a task do not count for its ``sigma``, unless all do.
+    """
+    probability = pl.col("metric") == forms.PROBABILITY
+    rows = items.filter(pl.when(probability.any().over("task")).then(probability).otherwise("primary"))
+    seconds = dict(costs.group_by("task").agg(pl.col("seconds").sum() / pl.col("items").sum()).iter_rows())
+    found = []
+    for (task, capability), of_task in rows.group_by(["task", "capability"], maintain_order=True):
+        parts = _parts(of_task)
+        if task in seconds and parts:
+            found.append(_known(str(task), str(capability), parts, seconds[task], sizes[str(task)]))
+    return found
+
+
+def _parts(rows: pl.DataFrame) -> list[Part]:
+    """Dense and each variant on the items that both have; calibration seeds are averaged."""
+    dense = rows.filter(variant="dense").select(*ITEM, dense="value")
+    parts = []
+    for (variant,), frame in rows.group_by(["variant"], maintain_order=True):
+        if variant in ("dense", "dense-rerun"):
+            continue
+        pooled = frame.group_by(ITEM, maintain_order=True).agg(
+            pl.col("value").mean(), pl.col("cluster").first(), pl.col("chance").first()
+        )
+        both = pooled.join(dense, on=ITEM, maintain_order="left").drop_nulls()
+        rest = dense.join(pooled, on=ITEM, how="anti").drop_nulls()["dense"].to_numpy()
+        values = (both[name].to_numpy() for name in ("value", "dense"))
+        if len(both) > 2:
+            parts.append(Part(*values, np.arange(len(both)), both["chance"][0], rest, len(both) + np.arange(len(rest))))
+    return parts
+
+
+def _known(task: str, capability: str, parts: list[Part], seconds: float, largest: int) -> Known:
+    scale = 1 - parts[0].chance
+    above = float(parts[0].all_dense.mean()) - parts[0].chance
+    keeping = [part for part in parts if float(part.compressed.mean()) - part.chance > KEEPS * above]
+    left = [np.var(part.compressed - statistics.slope(part) * part.dense, ddof=2) for part in keeping or parts]
+    clear = statistics.above_chance(parts[0])
+    return Known(
+        task, capability, above / scale if clear else 0.0, float(np.mean(left)) ** 0.5 / scale, seconds, largest
+    )
+
+
+def allocate(tasks: list[Known], seconds: float, *, least: int = LEAST) -> dict[str, int]:
+    """Items of each task for ``seconds`` of CPU time a cell, that make the sum of the variances of retention smallest.
+
+    The variance of a capability's retention is the sum of sigma^2 / n over its tasks, by the square of the sum of
+    what dense has above chance. It is smallest for n in proportion to sigma / (above of the capability x sqrt(seconds
+    an item)) (Neyman, 1934, with costs). Every task has ``least`` items, or all if it has fewer; those on which dense
+    is not above chance have no more.
+    """
+    capability: dict[str, float] = {}
+    for one in tasks:
+        capability[one.capability] = capability.get(one.capability, 0.0) + one.above
+    numbers = {one.task: min(least, one.largest) for one in tasks}
+    free = [one for one in tasks if one.above and one.largest > least]
+    while free:
+        fixed = sum(numbers[one.task] * one.seconds for one in tasks if one not in free)
+        shares = {one.task: one.sigma / (capability[one.capability] * one.seconds**0.5) for one in free}
+        budget = max(seconds - fixed, 0.0) / sum(shares[one.task] * one.seconds for one in free)
+        wanted = {one.task: budget * shares[one.task] for one in free}
+        out = [one for one in free if not least <= wanted[one.task] <= one.largest]
+        for one in out or free:
+            numbers[one.task] = int(np.clip(np.floor(wanted[one.task]), min(least, one.largest), one.largest))
+        free = [one for one in free if one in out] and [one for one in free if one not in out]
+    return numbers
+
+
+def half_widths(tasks: Iterable[Known], numbers: dict[str, int]) -> dict[str, float]:
+    """The expected half-width of each capability's retention, and of ``all``; NaN where dense is not above chance."""
+    groups: dict[str, list[Known]] = {}
+    for one in tasks:
+        if one.above:
+            groups.setdefault(one.capability, []).append(one)
+            groups.setdefault("all", []).append(one)
+        else:
+            groups.setdefault(one.capability, [])
+    expected = {}
+    for capability, members in groups.items():
+        variance = sum(one.sigma**2 / numbers[one.task] for one in members)
+        above = sum(one.above for one in members)
+        expected[capability] = statistics.Z * float(np.sqrt(variance)) / above if above else float("nan")
+    return expected
