@@ -150,7 +150,12 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
             "task strongreject_generate are judged in a step of the study",
         ),
         (["{log}", "{log}", "--items", "0"], "--items 0 is not allowed"),
-        (["performance/m/dense", "performence/m/x"], "there are no items of|is not there"),
+        (["performence/m/dense", "performance/m/x"], "there are no items of performence/m/dense in profile embedded"),
+        (
+            ["fidelity/smollm2-135m/dense", "fidelity/smollm2-135m/wanda-50"],
+            "has no score for each item; compare cells",
+        ),
+        (["a/b/c", "a/b/d"], "'a/b/c' is not there"),
         (["{log}", "{log}", "--profile", "../x"], None),
     ],
 )

@@ -150,6 +150,7 @@ def test_old_logs_without_hashes_and_lists_of_metrics_are_read(tmp_path):
     ("break_it", "says"),
     [
         (lambda path: path.write_text(path.read_text() + '{"doc_id": 3, "do'), "line 3 of .* is no JSON"),
+        (lambda path: path.write_bytes(b'{"doc_id": "\xff"}'), "line 1 of .* is no JSON"),
         (lambda path: path.write_text("[1]\n"), "line 1 of .* is no sample of lm-eval"),
         (lambda path: path.write_text('{"a": 1}\n'), "line 1 of .* has no doc_id"),
         (lambda path: path.write_text(""), "has no metric that is a number"),

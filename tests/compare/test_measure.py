@@ -161,12 +161,14 @@ def test_sentences():
     size = measure.number(statistics.detectable(*(np.array([1.0, 0.0] * 100),) * 2, np.arange(200)), over_all[0])
     said = measure.sentence("A", "B", of_tasks, over_all)
     assert said.startswith("No difference between A and B was found on any of 2 tasks; in all, +0.0 points [−")
-    assert said.endswith(f"], where {size} points would have shown.")
+    assert said.endswith(f"], where a true difference of {size} points would have shown in four of five samples.")
     small = [paired(name, [1] * 4 + [0, 1] * 20, [0] * 4 + [0, 1] * 20) for name in ("t", "u")]
     said = measure.sentence("A", "B", *judged(small))
     assert said.startswith("On none of 2 tasks alone was a difference found, but in all B is worse than A: −9.1 points")
     (line,) = measure.lines([paired("t", [1] * 50, [0] * 20 + [1] * 30)])
     assert measure.sentence("A", "B", [line], []).startswith("B is worse than A on t: −40.0 points [−5")
+    (line,) = measure.lines([paired("t", [1], [0])])
+    assert measure.sentence("A", "B", [line], []).endswith("where so few items would have shown no difference.")
     both = [paired("t", [1] * 50, [0] * 20 + [1] * 30), paired("u", [0] * 50, [1] * 20 + [0] * 30)]
     said = measure.sentence("A", "B", *judged(both))
     assert "B is worse than A on 1 of 2 tasks (t −40.0 points" in said

@@ -12,16 +12,17 @@ from unicomp_lib.study.hints import meant
 
 KIND = "cell of the study"
 FIDELITY = "fidelity"
+DIMENSIONS = ("performance", "reliability", "vision", FIDELITY, "efficiency")
 DENSE = "dense"
 SEED = re.compile(r"seed-\d+")
 
 
 def is_cell(given: str, profile: str) -> bool:
-    """Whether the text has the form of a cell, and its first part is a dimension of the profile or was meant as one."""
+    """Whether the text has the form of a cell, and its first part is a dimension or was meant as one."""
     parts = given.split("/")
-    if len(parts) < 3 or "@" in given or not all(parts):
+    if len(parts) not in (3, 4) or "@" in given or not all(parts):
         return False
-    known = {name.rpartition(".")[2] for name in _names(profile)} | _judged(profile)
+    known = {*DIMENSIONS, *(name.rpartition(".")[2] for name in _names(profile))}
     return parts[0] in known or bool(meant(parts[0], known))
 
 
@@ -34,8 +35,8 @@ def read(given: str, profile: str) -> Side:
     rows = _published(dimension, model, variant, seed, profile)
     seeds = rows["seed"].unique().sort().to_list()
     notes = [f"{given}: the mean over seeds {', '.join(map(str, seeds))} of each item"] if len(seeds) > 1 else []
-    if (rows["primary"].any()) is False:
-        raise ValueError(f"the items of {given} are not judged, so they have no scores; run: nox -s reproduce")
+    if not rows["primary"].any():
+        raise ValueError(_without_scores(given, rows, profile))
     facts = None
     if (stem := _stem(FIDELITY, model, variant, seed, profile)) is not None:
         facts = _read(stem, profile).group_by("doc_id", "metric", maintain_order=True).agg(pl.col("value").mean())
@@ -43,6 +44,15 @@ def read(given: str, profile: str) -> Side:
         f"{model}/{variant}" if not seed else f"{model}/{variant}/{seed[0]}", KIND, shared(rows, dimension),
         notes=tuple(notes), facts=facts, is_dense=variant == DENSE,
     )  # fmt: skip
+
+
+def _without_scores(given: str, rows: pl.DataFrame, profile: str) -> str:
+    if (rows["judge"].fill_null("") != "").any() or results.judgements(profile, given.split("/")[0]).is_file():
+        return f"the items of {given} are not judged, so they have no scores; run the study: nox -s reproduce"
+    return (
+        f"{given} has no score for each item; compare cells of performance, reliability or vision, with which fidelity "
+        "is shown"
+    )
 
 
 def rows_of(file: Path, name: str) -> Side:
@@ -69,9 +79,10 @@ def _published(dimension: str, model: str, variant: str, seed: list[str], profil
     wanted = "/".join([dimension, model, variant, *seed])
     cells = sorted({_cell(name) for name in _names(profile) if name.endswith(f".{dimension}")})
     there = f"it has {', '.join(cells)}" if cells else f"{results.folder(profile)} has no items of {dimension}"
+    near = f"; {hint}" if (hint := meant(wanted, cells)) else ""
     raise ValueError(
-        f"there are no items of {wanted} in profile {profile}: {there}; {meant(wanted, cells)} "
-        f"Run the study to have more: nox -s reproduce -- --only 'evaluate/*/{dimension}'".replace(";  ", "; ")
+        f"there are no items of {wanted} in profile {profile}: {there}{near}; to have more, run the study: "
+        f"nox -s reproduce -- --only 'evaluate/*/{dimension}'"
     )
 
 
@@ -95,10 +106,6 @@ def _read(names: list[str], profile: str) -> pl.DataFrame:
 
 def _names(profile: str) -> list[str]:
     return sorted(file.stem for file in (results.folder(profile) / "items").glob("*.parquet"))
-
-
-def _judged(profile: str) -> set[str]:
-    return {file.stem.removeprefix("judged.") for file in results.folder(profile).glob("judged.*.parquet")}
 
 
 def _cell(name: str) -> str:

@@ -49,7 +49,8 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
     of_tasks = measure.lines(pairs)
     over_all, without = measure.whole(pairs, of_tasks)
     answer = measure.sentence(a.name, b.name, of_tasks, over_all)
-    notes = [*a.notes, *b.notes, *notes, *([without] if without else [])]
+    same = ["A and B are the same, so that nothing can differ but by chance"] if options.a == options.b else []
+    notes = [*same, *a.notes, *b.notes, *notes, *([without] if without else [])]
     about = {"A": f"{a.name}, {a.kind}", "B": f"{b.name}, {b.kind}"}
     about |= {"Rerun of A": f"{rest[0].name}, {rest[0].kind}"} if rest else {}
     folder = options.output or paths.project() / "report" / f"compare-{_plain(a.name)}--{_plain(b.name)}"
@@ -85,7 +86,9 @@ def _kind(given: str, profile: str) -> str:
 
 def _names(given: list[str]) -> list[str]:
     """What each is called: the last part of its path that differs, a rerun by its own."""
-    stems = [each.rstrip("/") for each in given]
+    stems = [_without_file(each.rstrip("/")) for each in given]
+    if stems[0] == stems[1]:  # two files of one folder
+        stems = [each.rstrip("/") for each in given]
     if len(set(stems[:2])) == 1:
         return [*(f"{Path(stem).name} ({letter})" for stem, letter in zip(stems, "AB")), *stems[2:]]
     for number in range(1, 8):
@@ -93,6 +96,11 @@ def _names(given: list[str]) -> list[str]:
         if short[0] != short[1]:
             return short
     return stems
+
+
+def _without_file(given: str) -> str:
+    """A log's folder, which is named after the model; its file is named after the task."""
+    return str(Path(given).parent) if lmeval_log.NAME.fullmatch(Path(given).name) else given
 
 
 def _recorded(given: str, kind: str, name: str, options: argparse.Namespace) -> Side:

@@ -66,7 +66,7 @@ def _is_eval_log(file: Path) -> bool:
 
 def _whole(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(file.read_bytes())
     except ValueError as error:
         raise ValueError(f"{file} is no JSON ({error}); is the log whole?") from error
     return content, content.get("samples") or []

@@ -94,12 +94,12 @@ def _task(file: Path, task: str, cluster: str) -> tuple[list[dict[str, Any]], li
 
 
 def _samples(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                sample = json.loads(line)
+                sample = json.loads(line.decode("utf-8"))
             except ValueError as error:
                 raise ValueError(f"line {number} of {file} is no JSON ({error}); is the log whole?") from error
             if not isinstance(sample, dict):

@@ -162,16 +162,13 @@ def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> str:
     head = f"{b} is {' and '.join(said)}" if said else nothing
     tail = f"; in all, {changed(summary)}" if summary is not None else ""
     if summary is not None and not said:
-        tail += f", where {amount(summary.detectable, summary)} would have shown"
+        tail += f", where {shown(summary)}"
     return f"{head}{tail}."
 
 
 def _of_one(a: str, b: str, line: Line) -> str:
     if line.verdict == OPEN:
-        return (
-            f"No difference between {a} and {b} was found on {line.task}: {changed(line)}, where "
-            f"{amount(line.detectable, line)} would have shown."
-        )
+        return f"No difference between {a} and {b} was found on {line.task}: {changed(line)}, where {shown(line)}."
     return f"{b} is {line.verdict} than {a} on {line.task}: {changed(line)}."
 
 
@@ -181,16 +178,19 @@ def changed(line: Line) -> str:
     return f"{signed(line.difference.value, line)}{unit} {bracket(line.difference, line)}"
 
 
-def amount(value: float, line: Line) -> str:
-    """A size without a sign, such as ``2.1 points``."""
-    return f"{number(value, line)}{' points' if line.points else ''}"
+def shown(line: Line) -> str:
+    """Which true difference so many items would have shown."""
+    if line.points and line.detectable > 1:
+        return "so few items would have shown no difference"
+    size = f"{number(line.detectable, line)}{' points' if line.points else ''}"
+    return f"a true difference of {size} would have shown in four of five samples"
 
 
 def number(value: float, line: Line) -> str:
     """A value as the line shows it: shares in points with one decimal, others with three significant digits."""
     if not np.isfinite(value):
         return "–"
-    text = f"{100 * value:z.1f}" if line.points else f"{value:z.3g}"
+    text = f"{100 * value:z.1f}" if line.points else f"{value:z#.3g}".rstrip(".")
     return text.replace("-", "−")
 
 
@@ -198,7 +198,7 @@ def signed(value: float, line: Line) -> str:
     """The same with its sign."""
     if not np.isfinite(value):
         return "–"
-    text = f"{100 * value:+z.1f}" if line.points else f"{value:+z.3g}"
+    text = f"{100 * value:+z.1f}" if line.points else f"{value:+z#.3g}".rstrip(".")
     return text.replace("-", "−")
 
 

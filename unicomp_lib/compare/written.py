@@ -24,9 +24,14 @@ def cells(line: Line) -> list[str]:
     return [
         line.task, line.metric, str(line.n), number(line.a.value, line), number(line.b.value, line),
         signed(line.difference.value, line), bracket(line.difference, line), *flips,
-        probability(line.exact) or (f"t: {probability(line.p)}" if line.test else ""), probability(line.mid),
-        probability(line.holm), number(line.detectable, line) if line.test else "", rerun,
+        probability(line.exact) or (f"t: {probability(line.p)}" if np.isfinite(line.p) else ""), probability(line.mid),
+        probability(line.holm), _detectable(line), rerun,
     ]  # fmt: skip
+
+
+def _detectable(line: Line) -> str:
+    """No share differs by more than 100 points."""
+    return "none" if line.points and line.detectable > 1 else number(line.detectable, line) if line.test else ""
 
 
 def probability(p: float) -> str:
