@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = ("reproduce", "status", "report", "compare", "prefetch", "clean", "label")
+COMMANDS = ("reproduce", "status", "report", "compare", "prefetch", "clean", "label", "design")
 SYSTEMS = ("slurm",)  # of ``study.slurm``
 STOPPED = 130  # as a shell calls a command that Ctrl-C ended
 UNREAD = 141  # the same of one whose output nobody reads any more
@@ -125,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
             "prefetch": "download all that a profile reads",
             "clean": "remove stale runs, scratch files and results of cells that the profile no longer has",
             "label": "draw judged answers for people to label, or score their labels",
+            "design": "from a finished run: how many items of which task give the narrowest intervals",
         }.items()
     }
     for name, command in made.items():
@@ -146,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(made["report"])
     _add_compare(made["compare"])
     _add_label(made["label"])
+    _add_design(made["design"], hardware.workers())
     return parser
 
 
@@ -153,6 +155,12 @@ def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--step-limit", metavar="SECONDS", type=float, help="end a step that runs longer")
+    reproduce.add_argument(
+        "--model",
+        metavar="NAME=FOLDER",
+        default="",
+        help="the same plan on your model: a folder or owner/name@revision",
+    )
     elsewhere = reproduce.add_mutually_exclusive_group()
     elsewhere.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler, tls://host:8786")
     elsewhere.add_argument("--cluster", choices=SYSTEMS, help="submit workers as the profile's section cluster says")
@@ -184,6 +192,13 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
     compare.add_argument("--text", default="held-out", help="text on which models are compared token by token")
     compare.add_argument("--output", metavar="FOLDER", type=Path, help="where the page goes (report/compare-A--B)")
     compare.set_defaults(command=_of("unicomp_lib.compare.command", "compare"))
+
+
+def _add_design(design: argparse.ArgumentParser, workers: int) -> None:
+    design.add_argument("--minutes", type=float, default=30, help="wall time of the dimension's cells (%(default)s)")
+    design.add_argument("--dimension", default="performance", help="performance or reliability (%(default)s)")
+    design.add_argument("--workers", type=int, default=workers, help="steps at once (%(default)s)")
+    design.set_defaults(command=_of("unicomp_lib.study.designing", "show"))
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:

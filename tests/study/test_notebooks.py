@@ -21,6 +21,7 @@ NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.
 # Parameters given in place of a default that computes for minutes.
 QUICK = {
     "compress/awq": {"samples": "4"},
+    "compress/given": {"model": "tiny-random-llama", "dense": "tiny-random-llama"},
     "compress/gptq": {"samples": "4"},
     "compress/sparsegpt": {"samples": "4"},
     "compress/minitron": {"layers": "10", "samples": "4", "training_samples": "4"},

@@ -11,7 +11,18 @@ from multiprocessing import resource_tracker
 from pathlib import Path
 
 from unicomp_lib import paths
-from unicomp_lib.study import params, progress, publish, ready, records, scheduler, sources, status, surroundings
+from unicomp_lib.study import (
+    own_model,
+    params,
+    progress,
+    publish,
+    ready,
+    records,
+    scheduler,
+    sources,
+    status,
+    surroundings,
+)
 from unicomp_lib.study.hints import count
 from unicomp_lib.study.plan import names_of, plan, select
 from unicomp_lib.study.prefetch import prefetch
@@ -22,7 +33,7 @@ from unicomp_lib.study.worker import explanation
 
 def reproduce(options: argparse.Namespace) -> int:
     """Run what is missing, and publish the tables and figures of all that is finished."""
-    profile = params.load(options.profile)
+    profile = _on_model(options.profile, options.model) if options.model else params.load(options.profile)
     ready.check_folders()
     every = plan(profile)
     known = keys(every)
@@ -41,6 +52,15 @@ def reproduce(options: argparse.Namespace) -> int:
     if unpublished:
         print(f"not published: {unpublished}; the runs are kept, correct that and run the same command again")
     return 1 if unpublished else code
+
+
+def _on_model(base: str, given: str) -> params.Profile:
+    """The profile that applies another one's plan to a model of the user's."""
+    path, left_out = own_model.profile(base, given)
+    profile = params.load(path)
+    for note in [*left_out, f"this plan is the profile {path}: other commands take it as --profile {path}"]:
+        print(f"note: {note}")
+    return profile
 
 
 def _published(every: list[Step], known: dict[str, str], profile: params.Profile) -> tuple[list[Path], str]:

@@ -14,6 +14,8 @@ Count = Annotated[int, Field(ge=1)]
 
 # Variants that the study makes itself: the model as it is, the same evaluated a second time, random weights.
 DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
+# Methods of which the study has no part: a checkpoint that others have compressed, in a folder or on the hub.
+GIVEN, PUBLISHED = "given", "published"
 RESERVED = (RERUN, "all")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
 NOT_PROFILES = ("assets", "published", "claims", "hub")  # files of params/ that are no profile
@@ -58,7 +60,9 @@ class Compression(BaseModel):
 
     ``base`` is the entry whose checkpoint it compresses further, such as a pruned one to quantize. ``label`` is
     its name in figures, and ``sibling`` the entry it is compared with: the same method, calibrated otherwise.
-    Both follow from method and parameters where they are not given.
+    Both follow from method and parameters where they are not given. ``checkpoint`` belongs to the methods ``given``
+    and ``published``: the folder, or ``owner/name@revision`` on the hub, of the compressed model, or one for each of
+    the profile's models; a model without one is left out there.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -67,12 +71,27 @@ class Compression(BaseModel):
     base: str = DENSE
     label: str = ""
     sibling: str = ""
+    checkpoint: str | dict[str, str] = ""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the notebook is given beside checkpoint, seed and calibration."""
         return dict(self.model_extra or {})
+
+    @property
+    def is_given(self) -> bool:
+        """Whether others have compressed it."""
+        return self.method in (GIVEN, PUBLISHED)
+
+    @property
+    def notebook(self) -> str:
+        """The notebook of its method."""
+        return f"compress/{GIVEN if self.is_given else self.method}"
+
+    def checkpoint_of(self, model: str) -> str:
+        """The compressed checkpoint of one of the profile's models; empty where it has none."""
+        return self.checkpoint if isinstance(self.checkpoint, str) else self.checkpoint.get(model, "")
 
 
 class Evaluation(BaseModel):

@@ -7,7 +7,7 @@ from typing import Any
 
 from unicomp_lib import hardware
 from unicomp_lib.evaluate import task
-from unicomp_lib.study import notebooks, sources, variants
+from unicomp_lib.study import external, notebooks, sources, variants
 from unicomp_lib.study.hints import meant
 from unicomp_lib.study.params import (
     DENSE,
@@ -37,6 +37,7 @@ def plan(profile: Profile) -> list[Step]:
     figure or parameter, or a value of the wrong type.
     """
     _check_shared(profile)
+    external.check(profile)
     _check_bases(profile)
     compressions = [step for model in profile.models for step in _compress(profile, model)]
     evaluations = [step for dimension in profile.evaluations for step in _evaluate(profile, dimension, compressions)]
@@ -81,7 +82,7 @@ def precision(profile: Profile) -> str:
 
 def _check_shared(profile: Profile) -> None:
     """What a profile gives to many notebooks must be a parameter of one: else it would be dropped unseen."""
-    compressing = [f"compress/{compression.method}" for compression in profile.compressions.values()]
+    compressing = [compression.notebook for compression in profile.compressions.values()]
     _check_section("calibration", profile.calibration, ["compress/wanda", *compressing], profile)
     if profile.vision:
         _check_section("vision.shared", profile.vision.shared, [f"vision/{name}" for name in NETWORKS], profile)
@@ -138,7 +139,9 @@ def _check_names(profile: Profile, steps: list[Step]) -> None:
 def _compress(profile: Profile, model: str) -> list[Step]:
     steps = []
     for variant, compression in profile.compressions.items():
-        allowed = notebooks.defaults(f"compress/{compression.method}")
+        if not external.concerns(profile, variant, model):
+            continue
+        allowed = notebooks.defaults(compression.notebook)
         if compression.seeds and "seed" not in allowed:
             raise ParamsError(
                 f"compressions.{variant} of profile {profile.name} gives seeds, but {compression.method} "
@@ -151,13 +154,16 @@ def _compress(profile: Profile, model: str) -> list[Step]:
 
 def _compress_step(profile: Profile, model: str, variant: str, seed: int | None) -> Step:
     compression = profile.compressions[variant]
-    notebook = f"compress/{compression.method}"
+    notebook = compression.notebook
     allowed = notebooks.defaults(notebook)
     shared: dict[str, Any] = {**profile.calibration, "seed": seed or 0}
     parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters
     reads: Reads = {}
     if compression.method == DENSE:
         parameters["model"] = profile.models[model]
+    elif compression.is_given:
+        parameters["model"] = compression.checkpoint_of(model)
+        reads["dense"] = Output(_dense(model), CHECKPOINT)
     else:
         reads["checkpoint"] = Output(_base(profile, model, compression), CHECKPOINT)
     if "teacher" in allowed:

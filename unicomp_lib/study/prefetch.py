@@ -2,7 +2,7 @@
 
 from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
-from unicomp_lib.study import params, sources
+from unicomp_lib.study import external, params, sources
 from unicomp_lib.study.params import Profile
 from unicomp_lib.study.steps import TEXTS
 
@@ -76,8 +76,9 @@ def _read_folders(profile: Profile) -> None:
 
 
 def _models(profile: Profile) -> list[tuple[str, str]]:
-    """Repository and revision of the models that are on the hub."""
-    sources = [source for source in profile.models.values() if "@" in source]
+    """Repository and revision of the models that are on the hub, those that others have compressed included."""
+    every = [*profile.models.values(), *external.sources(profile)]
+    sources = [source for source in every if "@" in source]
     parts = [source.partition("@") for source in sources if not params.located(source, profile.folder)]
     return [(repository, revision) for repository, _, revision in parts]
 

@@ -132,7 +132,9 @@ def _estimated(step: Step, profile: Profile) -> float:
         return TABLES + (NETWORK if step.topic in ("train", "prune") else 0)
     if step.stage != Stage.COMPRESS or step.cell is None:
         return TABLES
-    size = model_size(profile.models[step.cell.model], profile) or 0.0
+    compression = profile.compressions[step.cell.variant]
+    source = compression.checkpoint_of(step.cell.model) if compression.is_given else profile.models[step.cell.model]
+    size = model_size(source, profile) or 0.0
     given = notebooks.defaults(step.notebook) | step.parameters
     if "bits" in given:
         return TABLES + size * (given["bits"] / 16 + 0.1)
@@ -193,10 +195,13 @@ def _is_of_dense(step: Step, profile: Profile) -> bool:
 
 
 def _widths(source: str, profile: Profile) -> dict[str, int]:
-    for folder in _checkpoints(source, profile):
-        try:
-            config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            return {name: config[name] for name in WIDTHS if isinstance(config.get(name), int)}
-        except (OSError, ValueError, TypeError):
-            continue
-    return {}
+    return next((found for folder in _checkpoints(source, profile) if (found := widths(folder))), {})
+
+
+def widths(folder: Path) -> dict[str, int]:
+    """The inputs of a decoder's matrices, by name, as a checkpoint's configuration gives them; empty without one."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return {name: config[name] for name in WIDTHS if isinstance(config.get(name), int)}
+    except (OSError, ValueError, TypeError):
+        return {}

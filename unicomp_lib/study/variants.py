@@ -13,7 +13,7 @@ from unicomp_lib.study.params import DENSE, RERUN, UNTRAINED, Compression, Param
 Parameters = dict[str, Any]
 
 # Parameters that the study fills in itself, so that they do not distinguish variants.
-WIRED = ("checkpoint", "teacher", "model", "seed", "output")
+WIRED = ("checkpoint", "dense", "teacher", "model", "seed", "output")
 
 
 def facts(profile: Profile) -> dict[str, dict[str, Any]]:
@@ -67,7 +67,7 @@ def _facts(
 
 def _parameters(profile: Profile, compression: Compression) -> Parameters:
     """All parameters that a compression's notebook receives, including its defaults."""
-    allowed = notebooks.defaults(f"compress/{compression.method}")
+    allowed = notebooks.defaults(compression.notebook)
     shared = {name: value for name, value in profile.calibration.items() if name in allowed}
     return _unwired(allowed | shared | compression.parameters)
 
@@ -85,7 +85,7 @@ def _unwired(parameters: Parameters) -> Parameters:
 def _labels(profile: Profile, parameters: dict[str, Parameters]) -> dict[str, str]:
     """Labels of all compressions: as given, otherwise base, method, setting and what tells equal ones apart."""
     entries = profile.compressions
-    derived = {name: _setting(entry.method, parameters[name]) for name, entry in entries.items() if not entry.label}
+    derived = {name: _derived(entry, parameters[name]) for name, entry in entries.items() if not entry.label}
     # Compared within one base: on another base the same setting already has a different label.
     details = _details({name: (entries[name].base, setting) for name, setting in derived.items()}, parameters)
     labels: dict[str, str] = {}
@@ -121,6 +121,14 @@ SETTINGS: dict[str, Callable[[Parameters], str]] = {
     "minitron": _minitron,
     "lrc": lambda parameters: str(parameters["hidden"]),
 }
+
+
+def _derived(entry: Compression, parameters: Parameters) -> str:
+    """A method with its setting; of a checkpoint that was given, its name without owner and revision."""
+    if not entry.is_given:
+        return _setting(entry.method, parameters)
+    source = entry.checkpoint if isinstance(entry.checkpoint, str) else next(iter(entry.checkpoint.values()), "")
+    return f"{palette.method_name(entry.method)} {Path(source.partition('@')[0]).name}"
 
 
 def _setting(method: str, parameters: Parameters) -> str:
@@ -177,7 +185,7 @@ def _in_words(name: str, value: Any) -> str:
 
 def _unusual_calibration(profile: Profile, compression: Compression, parameters: Parameters) -> str:
     """The calibration text if it is not the profile's; for a file, its name without the extension."""
-    default = notebooks.defaults(f"compress/{compression.method}").get("calibration")
+    default = notebooks.defaults(compression.notebook).get("calibration")
     given = parameters.get("calibration")
     if given is None or given == profile.calibration.get("calibration", default):
         return ""

@@ -1,0 +1,129 @@
+"""A checkpoint that others have compressed is taken as it is, or refused where nothing could be compared."""
+
+import json
+import shutil
+
+import pytest
+from safetensors.torch import load_file
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers import models as kinds
+from transformers import PreTrainedTokenizerFast
+
+from unicomp_lib.checkpoints import given, models, packed_integers, saving
+from unicomp_lib.compress import rtn
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """The tiny model as it is, and packed to 4 bits, each in a folder."""
+    root = tmp_path_factory.mktemp("given")
+    model, tokenizer = models.load(models.TINY)
+    saving.save(model, tokenizer, root / "dense")
+    saving.save(rtn.compress(model, group_size=32), tokenizer, root / "packed", write=packed_integers.save)
+    return root
+
+
+@pytest.fixture
+def copy(folders, tmp_path):
+    """A copy of the dense model's folder, to be changed."""
+    return shutil.copytree(folders / "dense", tmp_path / "copy")
+
+
+def test_the_files_stay_as_their_author_saved_them(folders, tmp_path):
+    measures, notes = given.take(str(folders / "packed"), str(folders / "dense"), tmp_path / "taken")
+    assert notes == []
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "taken" / name).read_bytes() == (folders / "packed" / name).read_bytes()
+    assert measures == saving.measure(folders / "packed")
+    assert measures["bits_per_weight"] < 6
+    models.load(str(tmp_path / "taken"))
+
+
+def test_code_and_pickles_are_left_behind(folders, copy, tmp_path):
+    for name in ("modeling_mine.py", "pytorch_model.bin", "training_args.bin"):
+        (copy / name).write_text("x")
+    given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+    assert {path.suffix for path in (tmp_path / "taken").iterdir()} <= {".json", ".safetensors", ".jinja"}
+
+
+def test_without_a_tokenizer_it_is_given_denses(folders, copy, tmp_path):
+    for file in copy.glob("*token*"):
+        file.unlink()
+    _, notes = given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+    assert notes == ["it has no tokenizer of its own, so it reads and writes with dense's"]
+    _, tokenizer = models.load(str(tmp_path / "taken"))
+    assert tokenizer("Hi!")["input_ids"] == models.load_tokenizer(models.TINY)("Hi!")["input_ids"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "says"),
+    [
+        ("", "{{ messages[0].content }}", "dense has no chat template and it has one"),
+        ("{{ messages[0].content }}", "", "it has no chat template and dense has one"),
+        ("{{ messages[0].content }}", "<user>{{ messages[0].content }}", "its chat template is not dense's"),
+        ("{{ messages[0].content }}", "{{ messages[0]['content'] }}", None),
+    ],
+)
+def test_another_chat_template_is_said(folders, copy, tmp_path, theirs, ours, says):
+    dense = shutil.copytree(folders / "dense", tmp_path / "dense")
+    for folder, template in ((dense, theirs), (copy, ours)):
+        if template:
+            (folder / "chat_template.jinja").write_text(template)
+    notes = given.check_tokens(str(copy), str(dense))
+    assert [note[: len(says)] for note in notes] == [says] if says else notes == []
+
+
+def test_more_tokens_are_said(folders, copy):
+    tokenizer = models.load_tokenizer(str(copy))
+    tokenizer.add_tokens(["<tool>"], special_tokens=True)
+    tokenizer.save_pretrained(copy)
+    assert given.check_tokens(str(copy), str(folders / "dense")) == [
+        "its tokenizer has 1 more tokens than dense's, such as '<tool>'"
+    ]
+
+
+@pytest.mark.parametrize("swapped", ["letters", "rare"])
+def test_other_tokens_are_refused(folders, copy, swapped):
+    """Two letters that the probes have, and two signs that they have not, exchange their numbers."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|endoftext|>": 0} | {byte: index for index, byte in enumerate(alphabet, start=1)}
+    one, other = {"letters": ("e", "o"), "rare": ("~", "`")}[swapped]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    tokenizer = Tokenizer(kinds.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(copy)
+    with pytest.raises(ValueError, match=r"has another tokenizer than .*; give a checkpoint of the same model"):
+        given.check_tokens(str(copy), str(folders / "dense"))
+
+
+def test_another_number_of_outputs_is_refused(folders, copy, tmp_path):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"vocab_size": 300}))
+    with pytest.raises(ValueError, match=r"has 300 outputs and .* has 257, so .* cannot be compared"):
+        given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+
+
+@pytest.mark.parametrize("form", ["gptq", "awq", "bitsandbytes"])
+def test_forms_that_the_study_does_not_read_are_refused(folders, copy, tmp_path, form):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": form, "bits": 4}}))
+    with pytest.raises(ValueError, match=f"in the form '{form}', which the study does not read; allowed are plain"):
+        given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
+
+
+def test_weights_that_are_no_safetensors_are_refused(folders, copy, tmp_path):
+    (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
+    with pytest.raises(ValueError, match=r"holds no weights as \.safetensors; save them so"):
+        given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+
+
+def test_a_broken_checkpoint_is_refused_and_not_measured(folders, copy, tmp_path):
+    from safetensors.torch import save_file
+
+    tensors = load_file(copy / "model.safetensors")
+    tensors.popitem()
+    save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lack|missing"):
+        given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
