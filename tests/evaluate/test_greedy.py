@@ -61,7 +61,8 @@ def test_rows_that_have_ended_are_not_computed_further(dense, monkeypatch):
     )
     lm.generate_until(requests(PROMPTS, max_gen_toks=6), True)
     hook.remove()
-    assert widths == [4, 3, 2, 1]
+    assert widths[-4:] == [4, 3, 2, 1]
+    assert len(widths) == 5  # one more to see what the model keeps
     assert sorted(ending.tokens for ending in lm.endings.values()) == [1, 2, 3, 4]
 
 
@@ -132,16 +133,17 @@ def test_batches_of_every_family_answer_as_one_prompt_does(family, start):
     model, tokenizer = families.build(family), models.load_tokenizer(models.TINY)
     lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
     settings = {"until": ["@@@"], "max_gen_toks": 12}
-    prompts = greedy.encoded(lm, [start + prompt for prompt in PROMPTS], settings)
-    for prompt, ending in zip(prompts, greedy.answer(lm, prompts, settings), strict=True):
-        written = by_hand(model, prompt, 12, ends=(0,))
-        assert ending.text == tokenizer.decode(written, skip_special_tokens=True)
-        assert ending.finite
+    given = requests([start + prompt for prompt in PROMPTS], **settings)
+    for request, text in zip(given, lm.generate_until(given, True), strict=True):
+        written = by_hand(model, tokenizer.encode(request.args[0]), 12, ends=(0,))
+        assert text == tokenizer.decode(written, skip_special_tokens=True)
+        assert lm.endings[request.args[0]].finite
 
 
 def test_logits_that_are_not_finite_end_an_answer(tiny):
     model, tokenizer = tiny
     lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=2, max_length=512)
     model.model.layers[0].mlp.up_proj.weight.data[3, 3] = float("nan")
-    (ending,) = greedy.answer(lm, [[5, 6, 7]], {"until": ["@@@"], "max_gen_toks": 9})
+    lm.generate_until(requests(PROMPTS[:1]), True)
+    ending = lm.endings[PROMPTS[0]]
     assert (ending.finite, ending.tokens) == (False, 1)

@@ -1,4 +1,5 @@
 import json
+import math
 
 import lm_eval
 import polars as pl
@@ -9,6 +10,7 @@ from lm_eval.tasks import TaskManager
 
 from unicomp_lib import tables
 from unicomp_lib.evaluate import forms, harness, task
+from unicomp_lib.evaluate.packed_lm import PackedLM
 
 LIMIT = 24
 
@@ -40,11 +42,23 @@ def test_continuous_scores_follow_from_the_log_likelihoods():
         "arguments": [("Q", " ab"), ("Q", " äb")],
         "filtered_resps": [(-3.0, False), (-1.0, True)],
     }
-    scores, output = harness._ranked(sample, forms.Options(2, [1]))
+    scores, output = harness._ranked(sample, forms.Options(2, [1]), "acc_norm")
     assert json.loads(output) == {"options": [[-3.0, False], [-1.0, True]]}
     ln2 = 0.6931471805599453
     assert scores["bits_per_byte"] == pytest.approx(1 / ln2 / 4)  # " äb" has 4 bytes
     assert scores["margin"] == pytest.approx(3 / ln2 / 3 - 1 / ln2 / 4)
+    # Over four bytes: -4 of " ab" and -1 of " äb"; of the whole options: -3 and -1.
+    assert scores["probability"] == pytest.approx(1 / (1 + math.exp(-3)))
+    assert harness._ranked(sample, forms.Options(2, [1]), "acc")[0]["probability"] == pytest.approx(
+        1 / (1 + math.exp(-2))
+    )
+    both = {
+        "arguments": [*sample["arguments"], ("Q", " ab")],
+        "filtered_resps": [*sample["filtered_resps"], (-9e9, False)],
+    }
+    several = harness._ranked(both, forms.Options(3, [0, 1]), "acc")[0]  # the sum over the right ones
+    assert several["probability"] == pytest.approx(1)
+    assert "probability" not in harness._ranked(sample, None, "acc")[0]
 
 
 def test_generated_rows_keep_the_answers_and_judged_ones_wait_for_their_verdict(tiny):
@@ -73,6 +87,44 @@ def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
     clusters = [set(part["cluster"]) for part in rows.partition_by("task")]
     assert clusters[0] == clusters[1] == clusters[2]
     assert len(clusters[0]) == 5
+
+
+FORMATS = {
+    "openbookqa_letter": 5, "piqa_cloze": 3, "openbookqa_generate": 4, "nq_open_generate": 3, "nq_open_cloze": 3,
+    "strongreject_generate": 2,
+}  # fmt: skip
+
+
+def test_formats_that_ask_the_same_prompts_read_them_once_and_score_as_each_alone(tiny, monkeypatch):
+    read, together = PackedLM.read, []
+
+    def noted(lm, requests):
+        together.append(sorted({request.task_name for request in requests if request.task_name}))
+        read(lm, requests)
+
+    monkeypatch.setattr(PackedLM, "read", noted)
+    rows = harness.run(*tiny, FORMATS)
+    assert together == [
+        ["openbookqa_generate", "openbookqa_letter"],
+        ["piqa_cloze"],
+        ["nq_open_cloze", "nq_open_generate"],
+        ["strongreject_generate"],
+    ]
+    monkeypatch.setattr(PackedLM, "read", None)
+    alone = harness.run(*tiny, FORMATS)
+    assert rows.drop("value", "output").equals(alone.drop("value", "output"))
+    assert rows["value"].to_list() == pytest.approx(alone["value"].to_list(), abs=1e-4)
+    for ours, theirs in zip(rows["output"], alone["output"], strict=True):
+        assert json.loads(ours).get("answers") == json.loads(theirs).get("answers")
+
+
+def test_what_cannot_be_asked_of_one_format_leaves_the_other(tiny, tmp_path, capsys):
+    model, tokenizer = tiny
+    model.config.max_position_embeddings = 12  # no room for an answer of 12 tokens
+    with pytest.raises(ValueError, match="task openbookqa_generate failed: answers of up to 12 tokens do not fit"):
+        harness.run(model, tokenizer, {"openbookqa_letter": 2, "openbookqa_generate": 2}, folder=tmp_path)
+    assert "openbookqa_letter, openbookqa_generate: prompts are not read ahead" in capsys.readouterr().out
+    assert [path.name.partition("-")[0] for path in (tmp_path / "tasks").iterdir()] == ["openbookqa_letter"]
 
 
 def test_an_unknown_task_is_told_what_may_have_been_meant_or_all_there_are():

@@ -6,12 +6,11 @@ task's own ``generation_kwargs`` ask for anything else. An answer ends at the en
 generation settings list, at the tokenizer's, and at the task's stop strings.
 """
 
-import inspect
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lm_eval.models.utils import handle_stop_sequences, normalize_gen_kwargs, postprocess_generated_text
@@ -23,7 +22,7 @@ from unicomp_lib.evaluate import prefix
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
 
-VERSION = "2"
+VERSION = "3"
 
 # What of a task's settings leaves greedy answers as they are: limits, and options of sampling only.
 HARMLESS = {"until", "max_gen_toks", "max_new_tokens", "do_sample", "temperature", "top_k", "top_p", "min_p"}
@@ -38,6 +37,23 @@ class Ending:
     tokens: int
     truncated: bool
     finite: bool = True
+
+
+class Asked(NamedTuple):
+    """A tokenized prompt, the strings at which its answer stops, and its most tokens."""
+
+    prompt: tuple[int, ...]
+    stops: tuple[str, ...]
+    limit: int
+
+
+class Read(NamedTuple):
+    """A batch of prompts that a model has read, one a row."""
+
+    logits: torch.Tensor  # (rows, vocabulary), of the first token of each answer
+    mask: torch.Tensor  # (rows, columns) of the cache: 1 for what an answer attends to, 0 for padding and the like
+    positions: torch.Tensor  # (rows, 1), of the first token of each answer
+    cache: Cache
 
 
 def applies(model: Any, settings: dict[str, Any]) -> bool:
@@ -63,62 +79,70 @@ def plainly(model: Any) -> Iterator[None]:
         model.generation_config = own
 
 
-def encoded(lm: "HFLM", prompts: list[str], settings: dict[str, Any]) -> list[list[int]]:
-    """Tokens of prompts, truncated on the left where the model's context would leave no room for an answer.
+def asked(lm: "HFLM", text: str, settings: dict[str, Any]) -> Asked:
+    """A prompt as asked by a task's ``generation_kwargs``, of which ``until`` and ``max_gen_toks`` count.
 
-    A ``ValueError`` says where the longest answer alone fills that context.
+    It is truncated on the left where the model's context would leave no room for the answer. A ``ValueError`` says
+    where the longest answer alone fills that context.
     """
-    longest = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)["max_gen_toks"]
-    room = lm.max_length - longest
+    kwargs = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)
+    limit = int(kwargs["max_gen_toks"])
+    room = lm.max_length - limit
     if room < 1:
         raise ValueError(
-            f"answers of up to {longest} tokens do not fit this model's context of {lm.max_length}; take a model with "
+            f"answers of up to {limit} tokens do not fit this model's context of {lm.max_length}; take a model with "
             "a longer one, or leave out the task"
         )
-    return [lm.tok_batch_encode([prompt], left_truncate_len=room)[0][0].tolist() for prompt in prompts]
+    eos = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
+    stops = handle_stop_sequences(list(kwargs["until"]), eos=eos)
+    tokens = lm.tok_batch_encode([text], left_truncate_len=room)[0][0].tolist() if text else [lm.prefix_token_id]
+    return Asked(tuple(tokens), tuple(stops), limit)
+
+
+def answer(lm: "HFLM", batch: list[Asked]) -> list[Ending]:
+    """Answers to one batch of prompts, the same as ``HFLM.generate_until`` gives in float32."""
+    return continued(lm, _read(lm, [one.prompt for one in batch]), batch)
 
 
 @torch.no_grad()
-def answer(lm: "HFLM", prompts: list[list[int]], settings: dict[str, Any]) -> list[Ending]:
-    """Answers to one batch of tokenized prompts, the same as ``HFLM.generate_until`` gives in float32.
-
-    ``settings`` are a task's ``generation_kwargs``: ``until``, the strings at which an answer
-    ends, and ``max_gen_toks``.
-    """
-    eos = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
-    kwargs = normalize_gen_kwargs(dict(settings), lm.max_gen_toks)
-    stops, limit = handle_stop_sequences(list(kwargs["until"]), eos=eos), int(kwargs["max_gen_toks"])
-    tokens, mask, cache = _begin(lm, prompts)
+def continued(lm: "HFLM", read: Read, batch: list[Asked]) -> list[Ending]:
+    """Answers to prompts that have been read; ``batch`` says what was asked of each row. The cache is used up."""
+    logits, mask, positions, cache = read
     ends = _ends(lm)
-    written: list[list[int]] = [[] for _ in prompts]
-    ended, finite = [False] * len(prompts), [True] * len(prompts)
-    running = list(range(len(prompts)))
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -tokens.shape[1] :]
-    for _ in range(limit):
+    written: list[list[int]] = [[] for _ in batch]
+    ended, finite = [False] * len(batch), [True] * len(batch)
+    running = list(range(len(batch)))
+    while True:
+        tokens = logits.argmax(-1, keepdim=True)
+        highest = logits.gather(-1, tokens)[:, 0].tolist()  # NaN where any logit is
+        for row, token, logit in zip(running, tokens[:, 0].tolist(), highest, strict=True):
+            if not ended[row] and len(written[row]) < batch[row].limit:
+                written[row].append(token)
+                finite[row] = math.isfinite(logit)
+                ended[row] = token in ends or not finite[row] or _stopped(lm, written[row], batch[row].stops)
+        unfinished = [
+            index for index, row in enumerate(running) if not ended[row] and len(written[row]) < batch[row].limit
+        ]
+        if not unfinished:
+            break
+        if len(unfinished) <= 0.75 * len(running):  # shrinking copies the keys and values of the remaining rows
+            prefix.select(cache, unfinished)
+            tokens, positions, mask = tokens[unfinished], positions[unfinished], mask[unfinished]
+            running = [running[index] for index in unfinished]
+        mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         logits = lm.model(
             input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
-        ).logits  # fmt: skip
-        tokens = logits[:, -1].argmax(-1, keepdim=True)
-        highest = logits[:, -1].gather(-1, tokens)[:, 0].tolist()  # NaN where any logit is
-        for row, token, logit in zip(running, tokens[:, 0].tolist(), highest, strict=True):
-            if not ended[row]:
-                written[row].append(token)
-                finite[row] = math.isfinite(logit)
-                ended[row] = token in ends or not finite[row] or _stopped(lm, written[row], stops)
-        unfinished = [index for index, row in enumerate(running) if not ended[row]]
-        if not unfinished:
-            break
-        positions, mask = positions[:, -1:] + 1, torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        if len(unfinished) <= 0.75 * len(running):  # shrinking copies the keys and values of the remaining rows
-            keep = torch.tensor(unfinished, device=lm.device)
-            cache.batch_select_indices(keep)
-            tokens, positions, mask = tokens[keep], positions[keep], mask[keep]
-            running = [running[index] for index in unfinished]
-    texts = [postprocess_generated_text(lm.tok_decode(row), stops, None) for row in written]
+        ).logits[:, -1]  # fmt: skip
+        positions = positions + 1
     return [
-        Ending(text, len(row), truncated=not end, finite=number)
-        for text, row, end, number in zip(texts, written, ended, finite, strict=True)
+        Ending(
+            postprocess_generated_text(lm.tok_decode(tokens), list(one.stops), None),
+            len(tokens),
+            truncated=not end,
+            finite=number,
+        )
+        for one, tokens, end, number in zip(batch, written, ended, finite, strict=True)
     ]
 
 
@@ -128,24 +152,24 @@ def _ends(lm: "HFLM") -> set[int]:
     return {lm.eot_token_id, *(known if isinstance(known, list) else [] if known is None else [known])}
 
 
-def _begin(lm: "HFLM", prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, Cache]:
-    """Tokens still to be read, padded on the left; the mask of whole rows; keys and values of the tokens read."""
-    # Padding stands between the prefix and the rest, which a model that counts positions itself would count.
-    start = prefix.shared(prompts) if "position_ids" in inspect.signature(lm.model.forward).parameters else 0
-    cache = prefix.repeated(prefix.read(lm.model, prompts[0][:start]), len(prompts)) if start else None
-    start = start if cache is not None else 0
-    width = max(map(len, prompts)) - start
+@torch.no_grad()
+def _read(lm: "HFLM", prompts: list[tuple[int, ...]]) -> Read:
+    width = max(map(len, prompts))
     tokens = torch.zeros(len(prompts), width, dtype=torch.long)
-    mask = torch.ones(len(prompts), start + width, dtype=torch.long)
+    mask = torch.zeros(len(prompts), width, dtype=torch.long)
     for row, prompt in enumerate(prompts):
-        padding = width - (len(prompt) - start)
-        tokens[row, padding:] = torch.tensor(prompt[start:])
-        mask[row, start : start + padding] = 0
-    cache = DynamicCache(config=lm.model.config) if cache is None else cache
-    return tokens.to(lm.device), mask.to(lm.device), cache
+        tokens[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    tokens, mask, cache = tokens.to(lm.device), mask.to(lm.device), DynamicCache(config=lm.model.config)
+    positions = mask.cumsum(-1) - 1
+    logits = lm.model(
+        input_ids=tokens, attention_mask=mask, position_ids=positions.clamp(min=0), past_key_values=cache,
+        use_cache=True, logits_to_keep=1,
+    ).logits[:, -1]  # fmt: skip
+    return Read(logits, mask, positions[:, -1:] + 1, cache)
 
 
-def _stopped(lm: "HFLM", tokens: list[int], stops: list[str]) -> bool:
+def _stopped(lm: "HFLM", tokens: list[int], stops: tuple[str, ...]) -> bool:
     # Only the end is decoded: a stop string spans no more tokens than it has letters.
     end = lm.tok_decode(tokens[-max(map(len, stops)) - 1 :], skip_special_tokens=False)
     return any(stop in end for stop in stops)

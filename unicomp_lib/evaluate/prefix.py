@@ -1,36 +1,95 @@
-"""The prefix that prompts share, such as worked examples: computed once, its keys and values used by all."""
+"""The beginnings that prompts share, such as worked examples: read once, their keys and values used by all."""
 
 import copy
-from typing import Any
+import inspect
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
-from transformers.cache_utils import Cache, DynamicCache
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-VERSION = "1"
+VERSION = "2"
 
-SHORTEST = 48  # for a shorter prefix, copying its keys and values costs more than it saves
+SHORTEST = 16  # tokens of a shared beginning
+WORTH = 96  # tokens that reading it once must save: a call of the model costs as much time as about 40 tokens
+DEPTH = 4  # beginnings within beginnings: examples, a passage, a question; the keys and values of each are held
 
 
-def shared(prompts: list[tuple[int, ...]] | list[list[int]]) -> int:
-    """Tokens that all prompts begin with, leaving every prompt at least one more; 0 if fewer than ``SHORTEST``."""
+class Node(NamedTuple):
+    """Prompts that begin with the same tokens: those that share no more, and parts of them that do."""
+
+    beginning: tuple[int, ...]
+    prompts: list[int]  # indices
+    parts: list["Node"]
+
+
+def tree(prompts: Sequence[tuple[int, ...]]) -> Node:
+    """All prompts, by the beginnings that they share; each keeps at least one token of its own."""
+    return _node(prompts, list(range(len(prompts))), 0, DEPTH)
+
+
+def _node(prompts: Sequence[tuple[int, ...]], indices: list[int], start: int, depth: int) -> Node:
+    groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for index in indices:
+        groups[prompts[index][start : start + SHORTEST]].append(index)
+    alone: list[int] = []
+    parts = []
+    for group in groups.values():
+        common = _common([prompts[index] for index in group])
+        if depth and common - start >= SHORTEST and (common - start) * (len(group) - 1) >= WORTH:
+            parts.append(_node(prompts, group, common, depth - 1))
+        else:
+            alone += group
+    return Node(prompts[indices[0]][:start] if start else (), alone, parts)
+
+
+def _common(prompts: list[tuple[int, ...]]) -> int:
+    """Tokens that all prompts begin with, leaving each at least one more."""
     first, last = min(prompts), max(prompts)
     room = min(map(len, prompts)) - 1
-    common = next((index for index in range(room) if first[index] != last[index]), room)
-    return common if len(prompts) > 1 and common >= SHORTEST else 0
+    return next((index for index in range(room) if first[index] != last[index]), room)
 
 
 @torch.no_grad()
-def read(model: Any, tokens: tuple[int, ...] | list[int]) -> Cache | None:
-    """Keys and values of a prefix; None for models that discard some, such as those with sliding windows."""
-    batch = torch.tensor([list(tokens)], device=model.device)
-    cache = model(input_ids=batch, use_cache=True, logits_to_keep=1).past_key_values
-    complete = isinstance(cache, DynamicCache) and not any(getattr(layer, "is_sliding", True) for layer in cache.layers)
-    return cache if complete else None
+def keeps(model: Any) -> bool:
+    """Whether a model holds the keys and values of every token it has read, so that others can be put behind them.
+
+    Models with sliding windows discard some, state-space models hold none, and where positions are no argument they
+    are counted from a row that may be padded.
+    """
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    output = model(input_ids=torch.tensor([[1, 2]], device=model.device), use_cache=True, logits_to_keep=1)
+    cache = getattr(output, "past_key_values", None)
+    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
 
 
-def repeated(cache: Cache | None, rows: int) -> Cache | None:
-    """A copy for every row of a batch."""
-    copied = copy.deepcopy(cache)
-    if copied is not None:
-        copied.batch_repeat_interleave(rows)
+@torch.no_grad()
+def read(model: Any, tokens: Sequence[int], before: Cache | None = None) -> Cache:
+    """Keys and values of a beginning, behind those of one ``before`` it; for models that ``keeps`` is true of."""
+    start = before.get_seq_length() if before is not None else 0
+    cache: Cache = model(
+        input_ids=torch.tensor([list(tokens)], device=model.device),
+        attention_mask=torch.ones(1, start + len(tokens), dtype=torch.long, device=model.device),
+        position_ids=torch.arange(start, start + len(tokens), device=model.device)[None],
+        past_key_values=repeated(before, 1) if before is not None else None,
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    return cache
+
+
+def repeated(cache: Cache, rows: int) -> Cache:
+    """Keys and values for every row of a batch, of which the original is left as it is."""
+    copied = copy.copy(cache)
+    layers: list[Any] = [copy.copy(layer) for layer in cache.layers]
+    for layer in layers:  # views: the batch's own keys and values are put behind a copy
+        layer.keys, layer.values = (part.expand(rows, -1, -1, -1) for part in (layer.keys, layer.values))
+    copied.layers = layers
     return copied
+
+
+def select(cache: Cache, rows: list[int]) -> None:
+    """Keep what a cache holds of these rows. Not ``batch_select_indices``, which layers that hold states lack."""
+    cache.reorder_cache(torch.tensor(rows))  # type: ignore[arg-type]
