@@ -14,17 +14,21 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unicomp_lib import files, paths
-from unicomp_lib.checkpoints import decoder, models, packed_integers, quanto_form, saving
+from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, models, packed_integers, quanto_form, saving
 from unicomp_lib.checkpoints import int8 as int8_form
 from unicomp_lib.compress import (
     awq,
+    fp8,
     gptq,
+    hqq,
     layers,
     lrc,
     magnitude,
     minitron,
+    nvfp4,
     quanto,
     rtn,
+    sinq,
     smoothquant,
     sparsegpt,
     students,
@@ -46,6 +50,10 @@ METHODS: dict[str, tuple[Callable[[PreTrainedModel], PreTrainedModel], Callable[
     "GPTQ": (lambda model: gptq.compress(model, TOKENS, group_size=32), packed_integers.save),
     "AWQ": (lambda model: awq.compress(model, TOKENS, group_size=32), packed_integers.save),
     "SmoothQuant": (lambda model: smoothquant.compress(model, TOKENS), int8_form.save),
+    "FP8": (lambda model: fp8.compress(model), float8.save),
+    "NVFP4": (lambda model: nvfp4.compress(model), float4.save),
+    "HQQ": (lambda model: hqq.compress(model, group_size=32), float_zeros.save),
+    "SINQ": (lambda model: sinq.compress(model, group_size=32), packed_integers.save),
     "quanto int8": (lambda model: quanto.compress(model, weights="int8"), quanto_form.save),
     "depth": (lambda model: minitron.depth(model, TOKENS, keep=3), PLAIN),
     "width": (lambda model: minitron.width(model, TOKENS, neurons=96), PLAIN),

@@ -7,14 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib.checkpoints import decoder, int8, models, packed_integers, quanto_form, saving
-from unicomp_lib.compress import quanto, rtn
+from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, int8, models, packed_integers, quanto_form, saving
+from unicomp_lib.compress import fp8, hqq, nvfp4, quanto, rtn
 from unicomp_lib.evaluate import fidelity, harness
 
 FORMS = {
     "plain": (lambda model: model, saving.plain),
     "packed": (lambda model: rtn.compress(model, group_size=32), packed_integers.save),
     "int8": (int8.replace, int8.save),
+    "fp8": (fp8.compress, float8.save),
+    "nvfp4": (nvfp4.compress, float4.save),
+    "float zeros": (lambda model: hqq.compress(model, group_size=32), float_zeros.save),
     "quanto": (quanto.compress, quanto_form.save),
 }
 NAN, INFINITE = float("nan"), float("inf")

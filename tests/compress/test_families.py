@@ -6,13 +6,31 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unicomp_lib import hardware
-from unicomp_lib.checkpoints import decoder, int8, models, packed_integers, quanto_form, saving
-from unicomp_lib.compress import awq, gptq, magnitude, quanto, rtn, smoothquant, sparsegpt, students, wanda
+from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, int8, models, packed_integers, quanto_form, saving
+from unicomp_lib.compress import (
+    awq,
+    fp8,
+    gptq,
+    hqq,
+    magnitude,
+    mxfp4,
+    nvfp4,
+    quanto,
+    rtn,
+    sinq,
+    smoothquant,
+    sparsegpt,
+    students,
+    wanda,
+)
 
 FORMS = {
     "plain": (magnitude.compress, saving.plain),
     "packed": (lambda model: rtn.compress(model, group_size=32), packed_integers.save),
     "int8": (int8.replace, int8.save),
+    "fp8": (fp8.compress, float8.save),
+    "nvfp4": (nvfp4.compress, float4.save),
+    "float zeros": (lambda model: hqq.compress(model, group_size=32), float_zeros.save),
     "quanto": (lambda model: quanto.compress(model, weights="int8"), quanto_form.save),
 }
 SCALES = {"float16": 4.6, "float32": 5.1}  # bits of a weight in groups of 32
@@ -46,7 +64,7 @@ def test_reload_equals_memory(family, form, tokenizer, tmp_path):
             reload(model, tokenizer, form, tmp_path)
         return
     _, saved = reload(model, tokenizer, form, tmp_path)
-    bits = {"plain": 16, "packed": 4.6, "int8": 8.3, "quanto": 8.3}[form]
+    bits = {"plain": 16, "packed": 4.6, "int8": 8.3, "fp8": 8.3, "nvfp4": 4.6, "float zeros": 5.1, "quanto": 8.3}[form]
     assert bits - 0.2 <= saved["bits_per_weight"] <= bits
     if form == "plain":
         assert saved["sparsity"] == pytest.approx(0.5, abs=2e-3)
@@ -95,6 +113,11 @@ METHODS = {
     "magnitude": lambda model, tokens: magnitude.compress(model),
     "rtn": lambda model, tokens: rtn.compress(model, group_size=32),
     "int8": lambda model, tokens: int8.replace(model),
+    "fp8": lambda model, tokens: fp8.compress(model),
+    "nvfp4": lambda model, tokens: nvfp4.compress(model),
+    "mxfp4": lambda model, tokens: mxfp4.compress(model),
+    "hqq": lambda model, tokens: hqq.compress(model, group_size=32),
+    "sinq": lambda model, tokens: sinq.compress(model, group_size=32),
     "quanto": lambda model, tokens: quanto.compress(model),
     "wanda": wanda.compress,
     "sparsegpt": sparsegpt.compress,

@@ -34,6 +34,14 @@ def save_generation(model: PreTrainedModel, folder: Path) -> None:
         model.generation_config.to_json_file(folder / GENERATION, use_diff=True, keys_to_pop=["compile_config"])
 
 
+def quantization(folder: Path) -> dict[str, Any]:
+    """The ``quantization_config`` of a checkpoint; empty where there is none, or no configuration."""
+    if not (folder / "config.json").is_file():
+        return {}
+    found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
+    return found or {}
+
+
 def load_generation(model: PreTrainedModel, folder: Path) -> None:
     """Give a model the generation settings of a checkpoint; one without the file keeps its own."""
     if (folder / GENERATION).is_file():

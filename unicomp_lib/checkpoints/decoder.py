@@ -33,6 +33,11 @@ def linears(module: nn.Module) -> dict[str, nn.Linear]:
     return {name: part for name, part in module.named_modules() if isinstance(part, nn.Linear)}
 
 
+def linear(inputs: int, outputs: int, bias: bool, dtype: torch.dtype) -> nn.Linear:
+    """A linear map that a checkpoint's expanded weights are read into."""
+    return nn.Linear(inputs, outputs, bias, dtype=dtype)
+
+
 def weights(model: PreTrainedModel) -> dict[str, nn.Parameter]:
     """All weights of the decoder layers by their names in the model: parameters of two dimensions or more."""
     inside = {id(parameter) for parameter in layers(model).parameters()}

@@ -61,17 +61,23 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
     read from safetensors only, and code from a repository is never run. A ``ValueError`` names a tensor
     that a checkpoint lacks, that its model has no place for, or that is not finite.
     """
-    from unicomp_lib.checkpoints import int8
-
     source, revision = checkpoint(model)
-    if (Path(source) / quanto_form.MAP).is_file():
-        network = quanto_form.load(Path(source), hardware.dtype(precision))
-    elif int8.is_saved(Path(source)):
-        network = int8.load(Path(source), hardware.dtype(precision))
+    reader = own_reader(Path(source))
+    if reader is not None:
+        network = reader(Path(source), hardware.dtype(precision))
     else:
         network = _read(source, revision, hardware.dtype(precision))
     decoder.check_finite(network.state_dict().items(), source)
     return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+
+
+def own_reader(folder: Path) -> Callable[[Path, torch.dtype], PreTrainedModel] | None:
+    """The function that reads a folder in a form of this study's own; None where transformers reads it."""
+    from unicomp_lib.checkpoints import float4, float8, float_zeros, int8
+
+    if (folder / quanto_form.MAP).is_file():
+        return quanto_form.load
+    return next((form.load for form in (int8, float8, float4, float_zeros) if form.is_saved(folder)), None)
 
 
 def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:

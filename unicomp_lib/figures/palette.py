@@ -18,6 +18,11 @@ METHODS = {
     "awq": ("AWQ", "#882255", "p"),
     "smoothquant": ("SmoothQuant", "#44AA99", "h"),
     "quanto": ("quanto", "#009E73", "s"),
+    "hqq": ("HQQ", "#DDCC77", "H"),
+    "sinq": ("SINQ", "#661100", "d"),
+    "fp8": ("FP8", "#117733", "X"),
+    "nvfp4": ("NVFP4", "#CC6677", "8"),
+    "mxfp4": ("MXFP4", "#AA4499", "$\\spadesuit$"),
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
@@ -31,8 +36,8 @@ NETWORKS = {
 }
 # Colours and markers for methods in neither table.
 SPARE = (
-    ("#666666", "X"), ("#117733", "d"), ("#AA4499", "8"), ("#B8860B", "H"), ("#661100", "1"), ("#6699CC", "2"),
-    ("#AA4466", "3"),
+    ("#666666", "1"), ("#77AADD", "2"), ("#EE8866", "3"), ("#B8860B", "4"), ("#BBCC33", "+"), ("#6699CC", "|"),
+    ("#AA4466", "_"),
 )  # fmt: skip
 
 

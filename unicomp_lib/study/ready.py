@@ -18,7 +18,7 @@ from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.steps import Stage, Step
 
 # A checkpoint's size beside that of the dense one in bfloat16, by method; quantized ones keep embeddings and scales.
-FORMS = {"smoothquant": 0.55, "int8": 0.55, "float8": 0.55, "int4": 0.35, "int2": 0.2}
+FORMS = {"smoothquant": 0.55, "fp8": 0.55, "nvfp4": 0.38, "mxfp4": 0.37, "int8": 0.55, "float8": 0.55, "int4": 0.35, "int2": 0.2}
 NETWORK, TABLES = 45e6, 3e6  # bytes of a saved GoogLeNet, and of the notebook and tables of any step
 WIDTHS = ("hidden_size", "intermediate_size")  # inputs of a decoder's matrices
 
