@@ -82,6 +82,14 @@ def test_a_generated_answers_reference_is_scored_behind_its_prompt(dense):
         assert value == pytest.approx(-loglikelihood / 0.6931471805599453 / len(reference.encode()), abs=1e-4)
 
 
+def test_a_reference_is_scored_alike_with_and_without_a_generated_answer(dense):
+    rows = harness.run(*dense, {"gsm8k_generate": 2, "gsm8k_reference": 2})
+    by_task = rows.filter(metric="bits_per_byte").partition_by("task", maintain_order=True)
+    generated, reference = (part.sort("doc_id")["value"].to_list() for part in by_task)
+    assert reference == pytest.approx(generated, rel=1e-4)
+    assert set(rows.filter(task="gsm8k_reference")["metric"]) == {"acc", "bits_per_byte"}
+
+
 def test_the_formats_ask_the_same_items_and_share_their_clusters(tiny):
     rows = harness.run(*tiny, {"openbookqa_cloze": 5, "openbookqa_letter": 5, "openbookqa_generate": 5})
     clusters = [set(part["cluster"]) for part in rows.partition_by("task")]
