@@ -61,8 +61,7 @@ def test_rows_that_have_ended_are_not_computed_further(dense, monkeypatch):
     )
     lm.generate_until(requests(PROMPTS, max_gen_toks=6), True)
     hook.remove()
-    assert widths[-4:] == [4, 3, 2, 1]
-    assert len(widths) == 5  # one more to see what the model keeps
+    assert widths == [1, 2, 2, 3, 2, 1]  # one to see what the model keeps, prompts by two, then what is being written
     assert sorted(ending.tokens for ending in lm.endings.values()) == [1, 2, 3, 4]
 
 
@@ -147,3 +146,22 @@ def test_logits_that_are_not_finite_end_an_answer(tiny):
     lm.generate_until(requests(PROMPTS[:1]), True)
     ending = lm.endings[PROMPTS[0]]
     assert (ending.finite, ending.tokens) == (False, 1)
+
+
+def test_answers_join_others_that_are_being_written(tiny, monkeypatch):
+    model, tokenizer = tiny
+    lm = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=4, max_length=512)
+    prompts = ["word " * count for count in (2, 9, 4, 30, 6, 1, 12, 5, 3, 20, 8)]
+    limits = {prompt: 3 + 7 * (index % 4) for index, prompt in enumerate(prompts)}
+    given = [one for prompt in prompts for one in requests([prompt], until=["@@@"], max_gen_toks=limits[prompt])]
+    rows = []
+    step = greedy.Decoding.step
+    monkeypatch.setattr(greedy.Decoding, "step", lambda self: rows.append(len(self.rows)) or step(self))
+    texts = lm.generate_until(given, True)
+    for prompt, text in zip(prompts, texts, strict=True):
+        written = by_hand(model, tokenizer.encode(prompt), limits[prompt], ends=(lm.eot_token_id,))
+        assert text == tokenizer.decode(written, skip_special_tokens=True)
+        assert lm.endings[prompt].tokens == len(written)
+    assert max(rows) <= 4
+    tokens = sum(ending.tokens for ending in lm.endings.values())
+    assert len(rows) < 0.6 * tokens  # more than one row is written at a time, nearly to the end

@@ -99,51 +99,96 @@ def asked(lm: "HFLM", text: str, settings: dict[str, Any]) -> Asked:
     return Asked(tuple(tokens), tuple(stops), limit)
 
 
-def answer(lm: "HFLM", batch: list[Asked]) -> list[Ending]:
-    """Answers to one batch of prompts, the same as ``HFLM.generate_until`` gives in float32."""
-    return continued(lm, _read(lm, [one.prompt for one in batch]), batch)
+class Decoding:
+    """Answers being written, one a row: rows join when their prompt has been read and leave when they end.
 
+    On a CPU a step costs 59 ms with one row, 76 ms with 8 and 102 ms with 16 (135 million weights in bfloat16, one
+    core), so that others join those that go on.
+    """
 
-@torch.no_grad()
-def continued(lm: "HFLM", read: Read, batch: list[Asked]) -> list[Ending]:
-    """Answers to prompts that have been read; ``batch`` says what was asked of each row. The cache is used up."""
-    logits, mask, positions, cache = read
-    ends = _ends(lm)
-    written: list[list[int]] = [[] for _ in batch]
-    ended, finite = [False] * len(batch), [True] * len(batch)
-    running = list(range(len(batch)))
-    while True:
+    def __init__(self, lm: "HFLM") -> None:
+        self.lm = lm
+        self.rows: list[_Row] = []
+        self._read: Read | None = None
+        self._ends = _ends(lm)
+
+    def add(self, read: Read, asked: dict[int, Asked]) -> None:
+        """Let the rows of ``read`` join, with what was asked of each by an index that ``step`` gives back.
+
+        Behind others only for models of which ``prefix.keeps`` is true. The cache is used up.
+        """
+        if self._read is not None:
+            self._keep([index for index, row in enumerate(self.rows) if not row.done])
+        self._read = read if self._read is None else _joined(self._read, read)
+        self.rows += [_Row(index, one, []) for index, one in asked.items()]
+
+    @torch.no_grad()
+    def step(self) -> dict[int, Ending]:
+        """Write a token of every answer, and return those that end with it."""
+        assert self._read is not None
+        logits, mask, positions, cache = self._read
         tokens = logits.argmax(-1, keepdim=True)
         highest = logits.gather(-1, tokens)[:, 0].tolist()  # NaN where any logit is
-        for row, token, logit in zip(running, tokens[:, 0].tolist(), highest, strict=True):
-            if not ended[row] and len(written[row]) < batch[row].limit:
-                written[row].append(token)
-                finite[row] = math.isfinite(logit)
-                ended[row] = token in ends or not finite[row] or _stopped(lm, written[row], batch[row].stops)
-        unfinished = [
-            index for index, row in enumerate(running) if not ended[row] and len(written[row]) < batch[row].limit
-        ]
-        if not unfinished:
-            break
-        if len(unfinished) <= 0.75 * len(running):  # shrinking copies the keys and values of the remaining rows
-            prefix.select(cache, unfinished)
-            tokens, positions, mask = tokens[unfinished], positions[unfinished], mask[unfinished]
-            running = [running[index] for index in unfinished]
+        endings = {}
+        for row, token, logit in zip(self.rows, tokens[:, 0].tolist(), highest, strict=True):
+            if not row.done:
+                row.written.append(token)
+                finite = math.isfinite(logit)
+                end = token in self._ends or not finite or _stopped(self.lm, row.written, row.asked.stops)
+                row.done = end or len(row.written) >= row.asked.limit
+                if row.done:
+                    text = postprocess_generated_text(self.lm.tok_decode(row.written), list(row.asked.stops), None)
+                    endings[row.index] = Ending(text, len(row.written), truncated=not end, finite=finite)
+        live = [index for index, row in enumerate(self.rows) if not row.done]
+        if not live:
+            self.rows, self._read = [], None
+            return endings
+        if len(live) <= 0.75 * len(self.rows):  # to leave copies the keys and values of the rows that stay
+            self._keep(live)
+            tokens, mask, positions = tokens[live], self._read.mask, self._read.positions
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        logits = lm.model(
+        logits = self.lm.model(
             input_ids=tokens, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]  # fmt: skip
-        positions = positions + 1
-    return [
-        Ending(
-            postprocess_generated_text(lm.tok_decode(tokens), list(one.stops), None),
-            len(tokens),
-            truncated=not end,
-            finite=number,
-        )
-        for one, tokens, end, number in zip(batch, written, ended, finite, strict=True)
-    ]
+        self._read = Read(logits, mask, positions + 1, cache)
+        return endings
+
+    def _keep(self, rows: list[int]) -> None:
+        if self._read is None or len(rows) == len(self.rows):
+            return
+        logits, mask, positions, cache = self._read
+        prefix.select(cache, rows)
+        self._read = Read(logits[rows], mask[rows], positions[rows], cache)
+        self.rows = [self.rows[index] for index in rows]
+
+
+@dataclass
+class _Row:
+    index: int
+    asked: Asked
+    written: list[int]
+    done: bool = False
+
+
+def answer(lm: "HFLM", asked: dict[int, Asked]) -> dict[int, Ending]:
+    """Answers to one batch of prompts, the same as ``HFLM.generate_until`` gives in float32."""
+    decoding = Decoding(lm)
+    decoding.add(_read(lm, [one.prompt for one in asked.values()]), asked)
+    endings: dict[int, Ending] = {}
+    while decoding.rows:
+        endings |= decoding.step()
+    return endings
+
+
+def _joined(one: Read, other: Read) -> Read:
+    """The rows of both, the shorter ones padded on the left."""
+    columns = max(one.mask.shape[1], other.mask.shape[1])
+    masks = [torch.nn.functional.pad(read.mask, (columns - read.mask.shape[1], 0)) for read in (one, other)]
+    prefix.join(one.cache, other.cache)
+    return Read(
+        torch.cat([one.logits, other.logits]), torch.cat(masks), torch.cat([one.positions, other.positions]), one.cache
+    )
 
 
 def _ends(lm: "HFLM") -> set[int]:

@@ -117,25 +117,38 @@ class PackedLM(HFLM):
         """Log-likelihoods of ``ranked`` options and the answers ``asked`` for, in their order."""
         likelihoods: dict[int, Likelihood] = {}
         endings: dict[int, greedy.Ending] = {}
+        decoding = greedy.Decoding(self)
         keeps = self._keeps_all()
         rows, plain = self._rows(ranked, asked if keeps else [])
         if plain:
             found = super()._loglikelihood_tokens([ranked[index] for index in plain], quiet, size)
             likelihoods |= zip(plain, found, strict=True)
-        apart = [] if keeps else sorted(range(len(asked)), key=lambda index: -len(asked[index].prompt))
         kind = "reading" if ranked and asked else "ranking" if ranked else "generating"
-        with tqdm(total=len(rows) + len(apart), disable=quiet, desc=kind, unit="prompt", mininterval=5) as bar:
+        with tqdm(total=len(rows), disable=quiet or not rows, desc=kind, unit="prompt", mininterval=5) as bar:
             for batch, shared in self._planned(rows, size):
-                wanted = [index for row in batch for index in row.answers]
+                wanted = {index: asked[index] for row in batch for index in row.answers}
+                while wanted and decoding.rows and len(decoding.rows) + len(wanted) > (size or int(self.batch_size)):
+                    endings |= decoding.step()
                 scored, read = self._read(batch, shared)
                 likelihoods |= scored
                 if read is not None:
-                    endings |= zip(wanted, greedy.continued(self, read, [asked[i] for i in wanted]), strict=True)
+                    decoding.add(read, wanted)
                 bar.update(len(batch))
-            for part in self._batches([len(asked[index].prompt) for index in apart], size):
-                endings |= zip(apart[part], greedy.answer(self, [asked[i] for i in apart[part]]), strict=True)
-                bar.update(part.stop - part.start)
+            while decoding.rows:
+                endings |= decoding.step()
+        if not keeps:
+            endings |= self._apart(asked, quiet)
         return [likelihoods[index] for index in range(len(ranked))], [endings[index] for index in range(len(asked))]
+
+    def _apart(self, asked: list[greedy.Asked], quiet: bool) -> dict[int, greedy.Ending]:
+        """Answers of a model that shares nothing between prompts."""
+        order = sorted(range(len(asked)), key=lambda index: -len(asked[index].prompt))
+        endings: dict[int, greedy.Ending] = {}
+        with tqdm(total=len(order), disable=quiet or not order, desc="generating", unit="prompt", mininterval=5) as bar:
+            for part in self._batches([len(asked[index].prompt) for index in order]):
+                endings |= greedy.answer(self, {index: asked[index] for index in order[part]})
+                bar.update(part.stop - part.start)
+        return endings
 
     def _rows(self, ranked: list[Request], asked: list[greedy.Asked]) -> tuple[list[Row], list[int]]:
         """What is asked of each prompt, and the indices of options that are ranked as ``HFLM`` does."""
@@ -179,7 +192,10 @@ class PackedLM(HFLM):
             if end:
                 shared = prefix.read(self.model, node.beginning[start:], shared)
             part = sorted((rows[index] for index in node.prompts), key=_length, reverse=True)
-            for batch in self._batches([_length(row) - end for row in part], size):
+            most = size or int(self.batch_size)
+            if any(row.answers for row in part):  # half of them, so that some join while others are being answered
+                most = max(1, most // 2)
+            for batch in self._batches([_length(row) - end for row in part], most):
                 yield part[batch], shared
             waiting += [(child, end, shared) for child in node.parts]
 

@@ -93,3 +93,18 @@ def repeated(cache: Cache, rows: int) -> Cache:
 def select(cache: Cache, rows: list[int]) -> None:
     """Keep what a cache holds of these rows. Not ``batch_select_indices``, which layers that hold states lack."""
     cache.reorder_cache(torch.tensor(rows))  # type: ignore[arg-type]
+
+
+def join(cache: Cache, other: Cache) -> None:
+    """Put the rows of another cache behind those of ``cache``; of the two, the shorter is padded on the left."""
+    pairs: list[tuple[Any, Any]] = list(zip(cache.layers, other.layers, strict=True))
+    for ours, theirs in pairs:
+        ours.keys, ours.values = (
+            torch.cat([_widened(part, columns) for part in parts])
+            for parts in ((ours.keys, theirs.keys), (ours.values, theirs.values))
+            for columns in [max(part.shape[2] for part in parts)]
+        )
+
+
+def _widened(part: torch.Tensor, columns: int) -> torch.Tensor:
+    return torch.nn.functional.pad(part, (0, 0, columns - part.shape[2], 0))
