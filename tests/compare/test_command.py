@@ -108,6 +108,7 @@ def test_cells_of_the_study_are_compared_with_their_fidelity(tmp_path, capsys, m
     assert main(["compare", "performance/m.1/dense", "performance/m.1/wanda-50", "--output", out]) == 0
     said = capsys.readouterr().out
     assert said.startswith("m.1/wanda-50 is worse than m.1/dense on arc_cloze: −27.5 points [")
+    assert re.search(r"^reference answers +bits_per_byte +40 +1\.50 +1\.50 +\+0\.00", said, flags=re.MULTILINE)
     assert "performance/m.1/wanda-50: the mean over seeds 0, 1 of each item" in said
     assert "put the same token first at 80.0 [" in said
     assert main(["compare", "performance/m.1/dense", "performance/m.1/wanda-50/seed-1", "--output", out]) == 0
@@ -133,7 +134,8 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
     assert "KL(A ‖ B) is" in said
     assert "Rerun of A: mine again, checkpoint" in said
     table = pl.read_csv(tmp_path / "out" / "tasks.csv")
-    assert table.filter(pl.col("task") != "mean of tasks")["items"].to_list() == [8, 8, 16]
+    assert table["task"].to_list() == ["piqa_cloze", "asdiv_cloze", "all items", "mean of tasks", "reference answers"]
+    assert table["items"].to_list() == [8, 8, 16, 16, 16]
     assert (tmp_path / "out" / "index.html").stat().st_size > 10_000
 
 

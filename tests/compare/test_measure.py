@@ -1,5 +1,6 @@
 """What is said of two models: nothing where only chance is at work, and damage where there is some."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,8 @@ def test_values_that_are_no_shares_are_left_out_of_all_items():
     assert said == "bits left out of all items, since their values are no shares"
     assert (of_tasks[0].test, of_tasks[0].verdict) == (measure.STUDENT, measure.WORSE)  # more bits are worse
     assert of_tasks[0].lost > of_tasks[0].gained
+    error = (bits.items["b"] - bits.items["a"]).std() / np.sqrt(50)
+    assert of_tasks[0].detectable == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error)
     assert measure.number(of_tasks[0].a.value, of_tasks[0]) == f"{of_tasks[0].a.value:.3g}"
 
 
@@ -173,3 +176,18 @@ def test_sentences():
     said = measure.sentence("A", "B", *judged(both))
     assert "B is worse than A on 1 of 2 tasks (t −40.0 points" in said
     assert " and better than A on 1 of 2 tasks (u +40.0 points" in said
+
+
+def test_damage_that_no_answer_shows_is_said_of_the_reference_answers():
+    chance = np.random.default_rng(0)
+    scores = [paired(task, [1, 0] * 30, [1, 0] * 30) for task in ("t", "u")]
+    before = chance.normal(2, 0.5, 60)
+    bits = [paired(task, before, before + chance.normal(0.2, 0.2, 60), higher=False) for task in ("t", "u")]
+    likely = measure.likelihood(bits)
+    assert (likely.task, likely.n, likely.verdict, likely.points) == (measure.REFERENCES, 120, measure.WORSE, False)
+    said = measure.sentence("A", "B", *judged(scores), likely)
+    assert re.search(
+        r"^No difference .* samples; but B finds the reference answers less likely, \+0\.2\d+ bits per byte", said
+    )
+    same = measure.likelihood([replace(pair, items=pair.items.with_columns(b="a")) for pair in bits])
+    assert measure.sentence("A", "B", *judged(scores), same) == measure.sentence("A", "B", *judged(scores))

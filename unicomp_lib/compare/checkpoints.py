@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from unicomp_lib import hardware, paths
+from unicomp_lib import hardware, paths, quiet
 from unicomp_lib.compare import cells
 from unicomp_lib.compare.side import Side
 from unicomp_lib.evaluate.statistics import Estimate, bootstrap
@@ -59,6 +59,7 @@ def read(given: str, name: str, tasks: dict[str, int], *, batch_size: int = BATC
     from unicomp_lib.checkpoints import models
     from unicomp_lib.evaluate import harness
 
+    quiet.known()
     model, tokenizer = models.load(given, precision=hardware.native_precision())
     rows = harness.run(model, tokenizer, tasks, batch_size=batch_size, data_dir=data_dir)
     templates = {"chat template": "yes" if tokenizer.chat_template else "no"}

@@ -5,11 +5,15 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
+
 from unicomp_lib import files, paths
 from unicomp_lib.compare import cells, checkpoints, inspect_log, lmeval_log, measure, page, written
-from unicomp_lib.compare.pair import pair
+from unicomp_lib.compare.measure import Line
+from unicomp_lib.compare.pair import Pair, pair
 from unicomp_lib.compare.side import Side
 from unicomp_lib.evaluate.statistics import Estimate
+from unicomp_lib.study import params
 
 FORMS = (
     "the folder of a checkpoint, owner/name@revision on the hub, a log of lm-eval (--log_samples) or inspect_ai, or a "
@@ -21,6 +25,8 @@ def compare(options: argparse.Namespace) -> int:
     """Compare two models, print the answer and write the page, its tables and the items that flipped."""
     if options.items is not None and options.items < 1:
         raise ValueError(f"--items {options.items} is not allowed; give a whole number above 0")
+    if options.profile.endswith((".yaml", ".yml")):  # results are called by the profile's name
+        options.profile = params.load(options.profile).name
     given = [options.a, options.b, *([options.rerun] if options.rerun else [])]
     kinds = [_kind(each, options.profile) for each in given]
     if len({kind == checkpoints.KIND for kind in kinds}) > 1:
@@ -48,7 +54,9 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
     )  # fmt: skip
     of_tasks = measure.lines(pairs)
     over_all, without = measure.whole(pairs, of_tasks)
-    answer = measure.sentence(a.name, b.name, of_tasks, over_all)
+    likely = _likelihood(sides, pairs) if not options.metric else None
+    answer = measure.sentence(a.name, b.name, of_tasks, over_all, likely)
+    over_all += [likely] if likely is not None else []
     same = ["A and B are the same, so that nothing can differ but by chance"] if options.a == options.b else []
     notes = [*same, *a.notes, *b.notes, *notes, *([without] if without else [])]
     about = {"A": f"{a.name}, {a.kind}", "B": f"{b.name}, {b.kind}"}
@@ -63,6 +71,21 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
     print(*(f"note: {note}" for note in notes), *(page.fidelity_lines(fidelity) if fidelity else []), sep="\n")
     print(f"page: {folder / 'index.html'}; beside it tasks.csv, items.csv and table.tex")
     return 0
+
+
+def _likelihood(sides: list[Side], pairs: list[Pair]) -> Line | None:
+    """The line of the reference answers' likelihoods, where both have them for the same tasks."""
+    both = [
+        each.task for each in pairs if each.metric != measure.BITS and all(map(_has_bits, sides[:2], [each.task] * 2))
+    ]
+    if not both:
+        return None
+    found, _ = pair(*sides, tasks=tuple(both), metric=measure.BITS)
+    return measure.likelihood(found)
+
+
+def _has_bits(side: Side, task: str) -> bool:
+    return measure.BITS in side.rows.filter(pl.col("task") == task)["metric"]
 
 
 def _kind(given: str, profile: str) -> str:

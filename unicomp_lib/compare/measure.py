@@ -10,7 +10,8 @@ from unicomp_lib.compare.pair import Pair
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-ALL, MEAN = "all items", "mean of tasks"
+ALL, MEAN, REFERENCES = "all items", "mean of tasks", "reference answers"
+BITS = "bits_per_byte"
 EXACT, STUDENT = "McNemar", "Student's t"
 WORSE, BETTER, OPEN = "worse", "better", "no difference found"
 NAN = float("nan")
@@ -93,7 +94,7 @@ def _line(items: pl.DataFrame, pair: Pair) -> Line:
         pair.task, pair.metric, len(items), pair.left_out, statistics.mean(a, clusters), statistics.mean(b, clusters),
         statistics.difference(b, a, clusters), lost, gained,
         exact if tested else NAN, mid if tested else NAN, exact if tested else student(b - a, clusters),
-        EXACT if tested else STUDENT, statistics.detectable(b, a, clusters),
+        EXACT if tested else STUDENT, detectable(a, b, clusters),
         points=bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1), higher=pair.higher,
     )  # fmt: skip
     return _with_rerun(line, items)
@@ -126,23 +127,61 @@ def _mean_of_tasks(pairs: list[Pair], every: Pair) -> Line:
 def student(differences: np.ndarray, clusters: np.ndarray) -> float:
     """Two-sided p-value that the mean of paired differences is 0, by Student's t over clusters.
 
-    The mean is a ratio estimator, and its variance that of the sums of clusters, linearised (Korn and Graubard, 1999,
-    section 2.4). 1 where no item differs; NaN where that variance is 0 otherwise, or with one cluster.
+    1 where no item differs; NaN where the standard error is 0 otherwise, or with one cluster.
     """
     if not np.any(differences):
         return 1.0
+    error, count = _error(differences, clusters)
+    return float(2 * special.stdtr(count - 1, -abs(differences.mean()) / error)) if error > 1e-12 else NAN
+
+
+def detectable(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
+    """The true difference that so many items would show in 80 % of samples; NaN where their spread is not known.
+
+    Of right and wrong answers as ``statistics.detectable`` has it, which adds one changed item; a change has no such
+    unit for other values.
+    """
+    if statistics.outcomes(np.concatenate([a, b])):
+        return statistics.detectable(b, a, clusters)
+    error, _ = _error(b - a, clusters)
+    return float((statistics.Z + special.ndtri(statistics.POWER)) * error) if error > 1e-12 else NAN
+
+
+def _error(differences: np.ndarray, clusters: np.ndarray) -> tuple[float, int]:
+    """Standard error of the mean over clusters, and their number; 0 for one cluster.
+
+    The mean is a ratio estimator, and its variance that of the sums of clusters, linearised (Korn and Graubard, 1999,
+    section 2.4).
+    """
     names, index = np.unique(clusters, return_inverse=True)
     sums, sizes = np.bincount(index, differences), np.bincount(index)
-    mean, count = float(differences.mean()), len(names)
-    rest = sums - sizes * mean
+    rest, count = sums - sizes * differences.mean(), len(names)
     variance = float(np.square(rest).sum()) / len(differences) ** 2 * count / max(count - 1, 1)
-    if count < 2 or variance <= 1e-24:
-        return NAN
-    return float(2 * special.stdtr(count - 1, -abs(mean) / np.sqrt(variance)))
+    return float(np.sqrt(variance)), count
 
 
-def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> str:
-    """The answer in one plain sentence."""
+def likelihood(pairs: list[Pair]) -> Line:
+    """Over all items whose reference answer has a likelihood: bits per byte, which show damage where answers do not.
+
+    One test, so it is not adjusted. A model near chance has no right answers to lose, but can find them less likely.
+    """
+    every = replace(pairs[0], task=REFERENCES, left_out=sum(pair.left_out for pair in pairs))
+    line = _line(pl.concat(pair.items for pair in pairs), every)
+    return replace(line, holm=line.p, points=False)
+
+
+def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line], likely: Line | None = None) -> str:
+    """The answer in one plain sentence; ``likely`` is the line of ``likelihood``."""
+    answer = _of_scores(a, b, of_tasks, over_all)
+    if likely is None or likely.verdict == OPEN:
+        return answer
+    sign = "less" if likely.verdict == WORSE else "more"
+    link = "but" if answer.startswith("No difference") else "and"
+    change = f"{signed(likely.difference.value, likely)} bits per byte {bracket(likely.difference, likely)}"
+    return f"{answer[:-1]}; {link} {b} finds the reference answers {sign} likely, {change}."
+
+
+def _of_scores(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> str:
     summary = over_all[0] if over_all else None
     if len(of_tasks) == 1:
         return _of_one(a, b, of_tasks[0])
@@ -180,7 +219,7 @@ def changed(line: Line) -> str:
 
 def shown(line: Line) -> str:
     """Which true difference so many items would have shown."""
-    if line.points and line.detectable > 1:
+    if not line.detectable <= 1 and (line.points or np.isnan(line.detectable)):
         return "so few items would have shown no difference"
     size = f"{number(line.detectable, line)}{' points' if line.points else ''}"
     return f"a true difference of {size} would have shown in four of five samples"

@@ -29,9 +29,10 @@ article { max-width: 70em; margin: 0 auto; padding: 1.5em; }
 article .answer { font-size: 1.3em; }
 article small, article caption { color: var(--pst-color-text-muted); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 8px; border-bottom: 1px solid var(--pst-color-border); text-align: right; vertical-align: top; }
+th, td { padding: 3px 6px; border-bottom: 1px solid var(--pst-color-border); text-align: right; vertical-align: top; }
 th { background: var(--pst-color-surface); }
 th.text, td.text { text-align: left; overflow-wrap: anywhere; }
+.scores, .items { font-size: 0.85em; }
 .scores td { white-space: nowrap; }
 .whole td { border-top: 2px solid var(--pst-color-border); font-weight: bold; }
 figure { margin: 1em 0; background: #ffffff; color: #222832; border-radius: 4px; }
@@ -73,7 +74,7 @@ def _drawn(of_tasks: list[Line], over_all: list[Line]) -> str:
     style.use()
     groups = [
         ("Difference B − A, points", [line for line in [*of_tasks, *over_all] if line.points]),
-        ("Difference B − A, in the metric's own unit", [line for line in of_tasks if not line.points]),
+        ("Difference B − A, in the metric's own unit", [line for line in [*of_tasks, *over_all] if not line.points]),
     ]
     groups = [(label, rows) for label, rows in groups if rows]
     heights = [len(rows) + 1.5 for _, rows in groups]
@@ -133,6 +134,7 @@ def _legend(of_tasks: list[Line]) -> str:
         "Detectable: the true difference that so many items would show in 80 % of samples.",
         "Rerun: how far A, evaluated again, moved, and how many of its items changed: no smaller difference is called "
         "one. It is a faint mark in the picture." if rerun else "",
+        "Reference answers: how likely each model finds the right answers, in bits per byte; fewer are better.",
         "The mean of tasks counts each task the same, all items each item.",
     ]  # fmt: skip
     return f"<p><small>{escape(' '.join(part for part in sentences if part))}</small></p>"
