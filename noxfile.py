@@ -18,7 +18,7 @@ nox.options.default_venv_backend = "none"
 
 ENVIRONMENT = Path(__file__).parent / ".nox" / "unicomp"
 BIN = ENVIRONMENT / "bin"
-BENCHES = ("compression", "evaluation", "vision", "engine", "clone", "coverage")
+BENCHES = ("compression", "evaluation", "vision", "engine", "clone", "coverage", "design")
 LAB = (
     "--notebook-dir=notebooks", "--LabApp.default_url=/lab/tree/learn",
     "--FileContentsManager.pre_save_hook=unicomp_lib.explore.lab.strip",
@@ -129,9 +129,21 @@ def compare(session: nox.Session) -> None:
 
 
 @nox.session
+def publish(session: nox.Session) -> None:
+    """Write a profile's results in the forms that others read, uploading nothing: nox -s publish -- FOLDER."""
+    command(session, "publish")
+
+
+@nox.session
 def label(session: nox.Session) -> None:
     """Draw judged answers for people to label, or score their labels: nox -s label -- draw|score FILE [--help]."""
     command(session, "label")
+
+
+@nox.session
+def design(session: nox.Session) -> None:
+    """Say how many items of which task give the narrowest intervals: nox -s design -- --minutes 30."""
+    command(session, "design")
 
 
 @nox.session

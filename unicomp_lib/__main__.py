@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = ("reproduce", "status", "report", "compare", "prefetch", "clean", "label", "design")
+COMMANDS = ("reproduce", "status", "report", "compare", "publish", "prefetch", "clean", "label", "design")
 SYSTEMS = ("slurm",)  # of ``study.slurm``
 STOPPED = 130  # as a shell calls a command that Ctrl-C ended
 UNREAD = 141  # the same of one whose output nobody reads any more
@@ -122,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
             "status": "list what is done, stale, failed and missing",
             "report": "build a site of static pages from a profile's results",
             "compare": "say whether model B is worse than A, where, and how sure that is",
+            "publish": "write a profile's results in the forms that others read",
             "prefetch": "download all that a profile reads",
             "clean": "remove stale runs, scratch files and results of cells that the profile no longer has",
             "label": "draw judged answers for people to label, or score their labels",
@@ -146,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_reproduce(made["reproduce"])
     _add_report(made["report"])
     _add_compare(made["compare"])
+    _add_publish(made["publish"])
     _add_label(made["label"])
     _add_design(made["design"], hardware.workers())
     return parser
@@ -199,6 +201,12 @@ def _add_design(design: argparse.ArgumentParser, workers: int) -> None:
     design.add_argument("--dimension", default="performance", help="performance or reliability (%(default)s)")
     design.add_argument("--workers", type=int, default=workers, help="steps at once (%(default)s)")
     design.set_defaults(command=_of("unicomp_lib.study.designing", "show"))
+
+
+def _add_publish(publish: argparse.ArgumentParser) -> None:
+    publish.add_argument("folder", metavar="FOLDER", type=Path, help="where the files are written; nothing is uploaded")
+    publish.add_argument("--by", default="unknown", help="who evaluated the models, for the records (%(default)s)")
+    publish.set_defaults(command=_of("unicomp_lib.exchange.command", "publish"))
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:

@@ -1,0 +1,29 @@
+"""The command ``publish``: a finished profile's results in the forms that others read."""
+
+import argparse
+import time
+
+from unicomp_lib import results, tables
+from unicomp_lib.exchange import data_set, every_eval_ever, model_cards, paper_tables
+from unicomp_lib.study import params
+from unicomp_lib.study.hints import count
+
+
+def publish(options: argparse.Namespace) -> int:
+    """Write the data set, the records of Every Eval Ever, the model cards' results and the tables; upload nothing."""
+    profile = params.load(options.profile)
+    scores = tables.read(results.folder(profile.name) / "scores.parquet")
+    rows = data_set.items(profile.name)
+    data_set.write(rows, options.folder / "data_set", profile.name)
+    number = every_eval_ever.write(
+        scores, options.folder / "every_eval_ever", sources=profile.models, by=options.by, moment=int(time.time())
+    )
+    cards = model_cards.write(scores, options.folder / "model_cards")
+    written = paper_tables.write(scores, options.folder / "tables")
+    print(f"data_set: {count(sum(map(len, rows.values())), 'row')} of {', '.join(rows)}")
+    print(f"every_eval_ever: {count(number, 'record')} of schema {every_eval_ever.SCHEMA}")
+    hint = "compare task_id with the data set's eval.yaml" if cards else "none of the tasks is a data set of the hub"
+    print(f"model_cards: {count(cards, 'file')} for .eval_results; {hint}")
+    print(f"tables: {', '.join(written)}")
+    print(f"written to {options.folder}; nothing was uploaded")
+    return 0
