@@ -50,6 +50,31 @@ def test_every_group_has_the_shrink_of_least_output_error():
         assert clipped.scale[row, group].item() == min(trials)[1]
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("scales", grid.SCALES)
+@pytest.mark.parametrize("bits", grid.BITS)
+def test_rounding_is_that_of_the_grid(bits, scales, symmetric, monkeypatch):
+    monkeypatch.setattr(awq, "CACHED", 200)  # so that outputs are rounded in several parts
+    weight, _ = problem(rows=7)
+    fitted = grid.fit(weight, bits=bits, group_size=16, symmetric=symmetric, scales=scales)
+    weight *= 1.5  # beyond the ends of the grid
+    assert torch.equal(awq.rounded(weight, fitted), grid.values(grid.codes(weight, fitted), fitted).float())
+
+
+@torch.no_grad()
+def test_scales_are_searched_on_the_inputs_of_the_unquantized_model(tiny):
+    model, tokenizer = tiny
+    tokens = calibration.blocks(tokenizer, samples=9, length=32)
+    layer = model.model.layers[1]
+    x = layer.input_layernorm(model(tokens, output_hidden_states=True).hidden_states[1]).flatten(0, 1)
+    weights = [part.weight.clone() for part in (layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj)]
+    norm = layer.input_layernorm.weight.clone()
+    options = {"bits": 3, "group_size": 32, "symmetric": False}
+    scale = awq.search(weights, x.T @ x / len(x), x.abs().mean(0), **options)
+    awq.compress(model, tokens, **options)
+    assert torch.allclose(norm / layer.input_layernorm.weight, scale, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_a_model_is_nearer_to_dense_than_with_rounding_alone(tiny):
     dense, tokenizer = tiny

@@ -57,6 +57,27 @@ def test_one_matrix_equals_a_float64_reference(ordered, scales):
     assert (single == expected).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("size", [8, 48, 96, 192])
+def test_groups_that_cross_blocks_are_fitted_to_weights_that_are_up_to_date(size):
+    weight, hessian = problem(rows=4)
+    first = grid.fit(weight, bits=4, group_size=size, symmetric=True)
+    codes, _ = gptq.quantize(weight, hessian, first)
+    assert torch.equal(codes, reference(weight, hessian, size, None, "bfloat16"))
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_matrices_that_share_their_inputs_are_stacked_without_a_trace(ordered):
+    weight, statistics = problem(rows=24)
+    order = statistics.diagonal().argsort(descending=True) if ordered else None
+    fit = partial(grid.fit, bits=4, group_size=64, symmetric=False)
+    codes, used = gptq.quantize(weight, statistics, fit(weight), order=order)
+    stacked = zip(*(each.split([13, 7, 4]) for each in (weight, codes, used.scale)), strict=True)
+    for part, own, scale in stacked:
+        alone, grids = gptq.quantize(part, statistics, fit(part), order=order)
+        assert torch.equal(own, alone)
+        assert torch.equal(scale, grids.scale)
+
+
 def test_the_output_is_nearer_than_with_rounding_alone():
     weight, hessian = problem()
     first = grid.fit(weight, bits=3, group_size=64, symmetric=True)

@@ -109,6 +109,15 @@ def test_a_model_that_changes_the_states_between_its_layers_is_refused(tiny):
 
 
 @torch.no_grad()
+def test_a_model_that_calls_its_layers_more_than_once_is_refused(tiny):
+    model, _ = tiny
+    plain = model.model.forward
+    model.model.forward = lambda *args, **kwargs: (plain(*args, **kwargs), plain(*args, **kwargs))[1]
+    with pytest.raises(ValueError, match="LlamaForCausalLM does not call its layers once each, one after another"):
+        next(layers.walk(model, torch.randint(1, 200, (2, 8))))
+
+
+@torch.no_grad()
 def test_layers_that_are_given_something_of_the_text_are_refused(tiny):
     model, _ = tiny
     layer = model.model.layers[1]

@@ -40,7 +40,7 @@ def reference(weight, x, sparsity, pattern, percdamp=0.01):
     return weight * keep
 
 
-@pytest.mark.parametrize(("sparsity", "pattern"), [(0.5, ""), (0.3, ""), (0.5, "2:4"), (0.5, "4:8")])
+@pytest.mark.parametrize(("sparsity", "pattern"), [(0.5, ""), (0.3, ""), (0.5, "2:4"), (0.5, "4:8"), (0.5, "16:32")])
 def test_one_matrix_equals_a_float64_reference(sparsity, pattern):
     weight, x = problem()
     expected = reference(weight, x, sparsity, pattern)
@@ -50,6 +50,18 @@ def test_one_matrix_equals_a_float64_reference(sparsity, pattern):
     assert (pruned - expected).norm() / expected.norm() < 1e-9
     single = sparsegpt.prune(weight.float(), factor.float(), sparsity=sparsity, pattern=pattern)
     assert ((single == 0) == (expected == 0)).float().mean() > 0.999
+
+
+@pytest.mark.parametrize(("sparsity", "pattern"), [(0.5, ""), (0.5, "2:4"), (0.5, "32:64")])
+def test_matrices_that_share_their_inputs_are_stacked_without_a_trace(sparsity, pattern):
+    weight, x = problem(rows=24, inputs=192)
+    weight[:13] *= 10  # compared with the others, all of these would stay
+    factor = hessian.inverse_factor(x.T @ x / len(x))
+    stacked = sparsegpt.prune(weight, factor, sparsity=sparsity, pattern=pattern, rows=[13, 7, 4])
+    for part, own in zip(weight.split([13, 7, 4]), stacked.split([13, 7, 4]), strict=True):
+        alone = sparsegpt.prune(part, factor, sparsity=sparsity, pattern=pattern)
+        assert torch.equal(own == 0, alone == 0)
+        assert torch.allclose(own, alone, rtol=1e-9, atol=1e-12)
 
 
 def test_the_update_beats_the_same_mask_without_it():
@@ -80,6 +92,25 @@ def test_a_pattern_that_crosses_blocks_is_one_clear_sentence():
         sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x), sparsity=0.6, pattern="2:5")
     with pytest.raises(ValueError, match=r"pattern 32:64 needs inputs divisible by 64, this matrix has 160"):
         sparsegpt.prune(weight, hessian.inverse_factor(x.T @ x), sparsity=0.5, pattern="32:64")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("tokens", "inputs"), [(1, 5), (700, 33), (300, 64)])
+def test_products_of_inputs_are_those_in_float64(tokens, inputs, dtype):
+    x = (torch.randn(inputs, tokens, generator=torch.Generator().manual_seed(0)) * 100).to(dtype).T  # not contiguous
+    expected = x.double().T @ x.double()
+    for given, wanted in ((hessian.gram(x), expected), (hessian.lower_gram(x), expected.tril())):
+        assert given.dtype == torch.float32
+        assert (given.double() - wanted).norm() < 1e-6 * expected.norm()
+
+
+def test_the_factor_is_that_of_the_inverse():
+    _, x = problem()
+    statistics = x.T @ x / len(x)
+    factor = hessian.inverse_factor(statistics)
+    damped = statistics + 0.01 * statistics.diagonal().mean() * torch.eye(160, dtype=torch.float64)
+    assert torch.equal(factor, factor.triu())
+    assert torch.allclose(factor, torch.linalg.cholesky(torch.linalg.inv(damped), upper=True), rtol=1e-6)
 
 
 @torch.no_grad()

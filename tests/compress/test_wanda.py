@@ -19,7 +19,7 @@ def inputs_of(parts, model, tokens):
 
 
 def closed_form(model, tokens, share):
-    """Wanda by its definition in float64: whole forward passes, one layer pruned after another."""
+    """Wanda as in its authors' code, in float64: whole forward passes, one layer pruned after another."""
     for layer in decoder.layers(model):
         seen = inputs_of(decoder.linears(layer).values(), model, tokens)
         for part in decoder.linears(layer).values():
@@ -35,7 +35,7 @@ def test_masks_equal_the_closed_form(tiny):
     model, tokenizer = tiny
     tokens = calibration.blocks(tokenizer, samples=12, length=32)  # more than one batch of the walk
     expected = closed_form(copy.deepcopy(model), tokens, 0.5)
-    wanda.compress(model, tokens, sparsity=0.5)
+    wanda.compress(model, tokens, sparsity=0.5, true_sequential=False)
     for name, part in decoder.linears(model).items():
         assert torch.equal(part.weight, decoder.linears(expected)[name].weight), name
 

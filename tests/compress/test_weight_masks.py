@@ -42,3 +42,24 @@ def test_a_pattern_holds_in_every_group_and_keeps_the_best(n, m):
 def test_bad_input_is_one_clear_sentence(arguments, says):
     with pytest.raises(ValueError, match=says):
         weight_masks.mask(torch.rand(2, 8), **arguments)
+
+
+@pytest.mark.parametrize("per_row", [True, False])
+@pytest.mark.parametrize("sparsity", [0.0, 0.1, 0.5, 0.77])
+def test_of_equal_scores_the_first_go(sparsity, per_row):
+    score = torch.randint(0, 4, (6, 40), generator=torch.Generator().manual_seed(0)).float()
+    keep = weight_masks.mask(score, sparsity=sparsity, per_row=per_row)
+    compared = (6, 40) if per_row else (1, 240)
+    for row, mask in zip(score.view(compared).tolist(), keep.view(compared).tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda index: row[index])  # stable
+        gone = set(order[: round(sparsity * len(row))])
+        assert mask == [index not in gone for index in range(len(row))]
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 2), (2, 4), (3, 8), (5, 8), (8, 16)])
+def test_of_equal_scores_in_a_group_the_first_remain(n, m):
+    score = torch.randint(0, 3, (6, 4 * m), generator=torch.Generator().manual_seed(0)).float()
+    keep = weight_masks.mask(score, sparsity=1 - n / m, pattern=f"{n}:{m}")
+    for group, mask in zip(score.view(-1, m).tolist(), keep.view(-1, m).tolist(), strict=True):
+        kept = set(sorted(range(m), key=lambda index: -group[index])[:n])
+        assert mask == [index in kept for index in range(m)]

@@ -3,17 +3,17 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder, grid, packed_integers
 from unicomp_lib.checkpoints.grid import Grid
-from unicomp_lib.compress import folds, hessian, layers
+from unicomp_lib.compress import folds, hessian, input_statistics, layers
 
-VERSION = "2"
+VERSION = "3"
 
 STEPS = 20  # exponents tried, as in the authors' code
 SHRINKS = [1 - step / 20 for step in range(10)]  # shares of a group's range that are tried, also as in that code
+CACHED = 2**16  # weights that are rounded at once on a CPU, few enough to stay in its cache
 
 
 @torch.no_grad()
@@ -31,28 +31,28 @@ def compress(
     ``tokens`` (samples, length) is the calibration text. Where a layer allows it (``folds``),
     inputs are divided by s = m^a and weights multiplied by it before they are rounded, where m is the
     mean magnitude of each input and a the exponent with the least error (equations 4 and 5); then
-    each group's range is shrunk where that lowers the error. Layers are quantized in order, each
-    on the outputs of the quantized ones before it. ``scales`` is the type in which groups' scales are
-    saved, see ``grid.SCALES``. A ``ValueError`` names bits, a group size or ``scales`` that are not
+    each group's range is shrunk where that lowers the error. Layers are quantized in order, and all inputs are
+    those of the unquantized model, as in the authors' code: one pass. ``scales`` is the type in which groups'
+    scales are saved, see ``grid.SCALES``. A ``ValueError`` names bits, a group size or ``scales`` that are not
     allowed, a linear map whose inputs are not finite, a model without foldable norms, or what of it
     cannot be compressed (``decoder.compressible``).
 
     Deviations: all maps are clipped, queries and keys too, which the authors spare since their error
-    shows in the attention: here it is measured for each map. Inputs are those that the quantized
-    layers before give. To choose the exponents the authors measure the error of a whole attention or
-    MLP block on a subset of the text; here it is the linear maps' own output error over all the text,
-    exact from their Hessian: tr(E H E^T) for an error E of the weights.
+    shows in the attention: here it is measured for each map. To choose the exponents the authors measure the
+    error of a whole attention or MLP block on a subset of the text; here it is the linear maps' own output error
+    over all the text, exact from their Hessian: tr(E H E^T) for an error E of the weights.
     """
     known = decoder.linears(decoder.compressible(model))
     grid.check({name: linear.in_features for name, linear in known.items()}, bits, group_size, scales)
     find = folds.Finder()
-    for index, layer, feed in layers.walk(model, tokens):
+    for index, layer, feed in layers.walk(model, tokens, changes=False):
         layer_folds = find(layer, feed)
-        magnitudes = _Magnitudes()
-        statistics = hessian.hessians(feed, magnitudes)
-        hessian.check(statistics, decoder.linears(layer), index)
+        measured = input_statistics.gather(feed, _measure)
+        means = {name: value / count for name, (value, count) in measured.items()}
+        hessian.check(means, decoder.linears(layer), index)
+        statistics = {name: mean[:-1] for name, mean in means.items()}
         for fold in layer_folds:
-            shared, magnitude = statistics[fold.readers[0]], magnitudes.mean(fold.readers[0])
+            shared, magnitude = statistics[fold.readers[0]], means[fold.readers[0]][-1]
             scale = search(
                 folds.weights(layer, fold), shared, magnitude, bits=bits, group_size=group_size, symmetric=symmetric,
                 scales=scales,
@@ -67,6 +67,11 @@ def compress(
     return model
 
 
+def _measure(inputs: torch.Tensor) -> torch.Tensor:
+    """X^T X of inputs X (tokens, inputs), and in a last row the sums of their magnitudes."""
+    return torch.cat([hessian.gram(inputs), inputs.float().abs().sum(0, keepdim=True)])
+
+
 def search(
     weights: list[torch.Tensor], shared: torch.Tensor, magnitude: torch.Tensor, *, bits: int, group_size: int,
     symmetric: bool, scales: str = "bfloat16",
@@ -78,17 +83,37 @@ def search(
     first exponent is 0, plain rounding, so the error never exceeds that of plain rounding.
     """
     weight = torch.cat(weights)
+    # tr(E H E^T) is the sum of H * E^T E, which are both symmetric: of one triangle, times two beside the diagonal.
+    triangle = 2 * shared.tril() - shared.diagonal().diag()
     best, least = torch.ones_like(magnitude), float("inf")
     for step in range(STEPS):
         scale = magnitude.clamp(min=1e-4) ** (step / STEPS)
         scale = scale / (scale.max() * scale.min()).sqrt()
         scaled = weight * scale
         fitted = grid.fit(scaled, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
-        error = grid.values(grid.codes(scaled, fitted), fitted).float() / scale - weight
-        loss = float((error @ shared * error).sum())
+        error = rounded(scaled, fitted).div_(scale).sub_(weight)
+        loss = float((hessian.lower_gram(error) * triangle).sum())
         if loss < least:
             best, least = scale, loss
     return best
+
+
+def rounded(weight: torch.Tensor, fitted: Grid) -> torch.Tensor:
+    """What weights (outputs, inputs) become on a grid, in float32: ``grid.values`` of ``grid.codes``.
+
+    Computed in place, some outputs at a time. The product of an integer and a scale of any type is exact
+    in float32.
+    """
+    outputs, groups = fitted.scale.shape
+    low, high = -(2 ** (fitted.bits - 1)), 2 ** (fitted.bits - 1) - 1
+    at_once = max(1, CACHED // weight.shape[1]) if weight.device.type == "cpu" else outputs
+    values = torch.empty(weight.shape, device=weight.device)
+    parts = (weight.float(), values, fitted.scale[..., None], fitted.zero[..., None])
+    for own, out, scale, zero in zip(*(part.split(at_once) for part in parts), strict=True):
+        own, out = (part.view(len(part), groups, -1) for part in (own, out))
+        torch.div(own, scale, out=out).add_(zero).round_().clamp_(low, high).sub_(zero).mul_(scale)
+        out.copy_(out.to(grid.SCALES[fitted.scales]))
+    return values
 
 
 def clip(
@@ -100,35 +125,18 @@ def clip(
     The error of a group is the error of its own contribution to the output, e H_gg e^T.
     """
     outputs, inputs = weight.shape
-    first = grid.fit(weight, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
     groups = inputs // group_size
     blocks = statistics.view(groups, group_size, groups, group_size).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
     grouped = weight.view(outputs, groups, group_size)
-    scale, zero = first.scale.clone(), first.zero.clone()
-    least = torch.full_like(scale, float("inf"))
+    ends = torch.stack([grouped.amin(-1), grouped.amax(-1)], dim=-1).view(outputs, 2 * groups)
+    best = grid.fit(weight, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
+    least = torch.full_like(best.scale, float("inf"))
     for share in SHRINKS:
-        low, high = grouped.amin(-1, keepdim=True) * share, grouped.amax(-1, keepdim=True) * share
-        clipped = grouped.clamp(low, high).view(outputs, inputs)
-        fitted = grid.fit(clipped, bits=bits, group_size=group_size, symmetric=symmetric, scales=scales)
-        error = (grid.values(grid.codes(weight, fitted), fitted).float() - weight).view(outputs, groups, group_size)
-        loss = (torch.einsum("ogi,gij->ogj", error, blocks) * error).sum(-1)
+        # The grid of a clipped group is that of its two ends.
+        fitted = grid.fit(ends * share, bits=bits, group_size=2, symmetric=symmetric, scales=scales)
+        error = rounded(weight, fitted).sub_(weight).view(outputs, groups, group_size)
+        loss = torch.linalg.vecdot(torch.einsum("ogi,gij->ogj", error, blocks), error)
         better = loss < least
-        scale, zero = torch.where(better, fitted.scale, scale), torch.where(better, fitted.zero, zero)
-        least = torch.minimum(loss, least)
-    return replace(first, scale=scale, zero=zero)
-
-
-class _Magnitudes:
-    """Mean absolute input of every linear map, accumulated over the calibration text."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, torch.Tensor] = {}
-        self.tokens: dict[str, int] = {}
-
-    def __call__(self, name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-        rows = inputs.reshape(-1, inputs.shape[-1]).float()
-        self.sums[name] = self.sums.get(name, 0) + rows.abs().sum(0)
-        self.tokens[name] = self.tokens.get(name, 0) + len(rows)
-
-    def mean(self, name: str) -> torch.Tensor:
-        return self.sums[name] / self.tokens[name]
+        scale, zero = torch.where(better, fitted.scale, best.scale), torch.where(better, fitted.zero, best.zero)
+        best, least = replace(best, scale=scale, zero=zero), torch.minimum(loss, least)
+    return best

@@ -2,8 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,10 +13,9 @@ from transformers import PreTrainedModel
 from unicomp_lib import hardware
 from unicomp_lib.checkpoints import decoder
 
-VERSION = "3"
+VERSION = "4"
 
 Observe = Callable[[str, nn.Linear, torch.Tensor], None]
-Feed = Callable[..., torch.Tensor]  # (observe, samples=None) -> the layer's outputs
 BATCH = 8  # calibration samples in one forward pass of a layer
 REFUSED = "its layers cannot be compressed one by one here; choose another model"
 
@@ -24,41 +23,70 @@ REFUSED = "its layers cannot be compressed one by one here; choose another model
 @torch.no_grad()
 def walk(
     model: PreTrainedModel, tokens: torch.Tensor, *, changes: bool = True
-) -> Iterator[tuple[int, nn.Module, Feed]]:
+) -> Iterator[tuple[int, nn.Module, "Feed"]]:
     """Yield (index, layer, feed) for each decoder layer in order.
 
-    ``feed(observe)`` runs the calibration ``tokens`` (samples, length) through the layer, calls
-    ``observe(name, linear, inputs)`` with each linear map's inputs of shape (samples, length,
-    inputs) and returns the layer's outputs; ``feed(observe, n)`` takes the first n samples. The
+    ``feed`` runs the calibration ``tokens`` (samples, length) through the layer, see ``Feed``. The
     caller compresses the layer in place before asking for the next, whose inputs are then
     computed from the compressed layers, as SparseGPT and Wanda do. Each layer is on the
     accelerator only while it is yielded, so a model that does not fit there can be compressed.
-    A caller that leaves each layer's outputs as they are says so by ``changes=False``, and the
-    outputs of its last full ``feed`` serve as the next inputs: half the work.
+    With ``changes=False`` the outputs of the caller's last full ``feed`` serve as the next inputs, which
+    saves a pass: for a caller that leaves a layer's outputs as they are, wants those of the uncompressed
+    layer, or compresses the layer during that ``feed``.
     """
     stack = decoder.layers(model)
+    _check_own_weights(model, stack)
     home, accelerator = model.device, hardware.device()
-    given = _arguments(model, stack, tokens)
+    given, reads = _arguments(model, stack, tokens)
     hidden = _first_inputs(model, stack[0], tokens).to(accelerator)
     for index, layer in enumerate(stack):
         layer.to(accelerator)
-        arguments = given[index].to(accelerator)
-        outputs: list[torch.Tensor] = []
-
-        def feed(
-            observe: Observe, samples: int | None = None, layer: nn.Module = layer, hidden: torch.Tensor = hidden,
-            arguments: Arguments = arguments, outputs: list[torch.Tensor] = outputs,
-        ) -> torch.Tensor:  # fmt: skip
-            with _observing(layer, observe):
-                out = torch.cat([_run(layer, batch, arguments) for batch in hidden[:samples].split(BATCH)])
-            if samples is None and not changes:
-                outputs[:] = [out]
-            return out
-
+        feed = Feed(layer, hidden, given[index].to(accelerator), reads[index])
         yield index, layer, feed
         if index + 1 < len(stack):
-            hidden = outputs[0] if outputs else feed(nothing)
+            hidden = feed(nothing) if changes or feed.outputs is None else feed.outputs
         layer.to(home)
+
+
+def _check_own_weights(model: PreTrainedModel, stack: nn.ModuleList) -> None:
+    owners: dict[int, str] = {}
+    for name, linear in decoder.linears(stack).items():
+        first = owners.setdefault(id(linear.weight), name)
+        if first != name:
+            raise ValueError(f"{first} and {name} of {type(model).__name__} are one weight; {REFUSED}")
+
+
+@dataclass
+class Feed:
+    """Runs the calibration text through one layer.
+
+    ``feed(observe)`` calls ``observe(name, linear, inputs)`` before each linear map computes, with its
+    inputs of shape (samples, length, inputs), for ``batch`` samples at a time, and returns the layer's
+    outputs; ``feed(observe, n)`` takes the first n samples. A map that ``observe`` changes computes, and
+    feeds the maps after it, as changed. ``outputs`` are those of the last full run.
+
+    ``reads`` are the names of the linear maps in the order in which one sample calls them, those
+    that are given the very same tensor together: query, key and value, or gate and up.
+    """
+
+    layer: nn.Module
+    hidden: torch.Tensor
+    arguments: "Arguments"
+    reads: tuple[tuple[str, ...], ...]
+    outputs: torch.Tensor | None = None
+
+    def __call__(self, observe: Observe, samples: int | None = None, *, batch: int = BATCH) -> torch.Tensor:
+        """The layer's outputs, observed."""
+        with _observing(self.layer, observe):
+            parts = [_run(self.layer, part, self.arguments) for part in self.hidden[:samples].split(batch)]
+        outputs = parts[0] if len(parts) == 1 else torch.cat(parts)
+        if samples is None:
+            self.outputs = outputs
+        return outputs
+
+    def split(self) -> "list[Feed]":
+        """Feeds of ``BATCH`` samples each."""
+        return [replace(self, hidden=part, outputs=None) for part in self.hidden.split(BATCH)]
 
 
 @dataclass(frozen=True)
@@ -96,8 +124,10 @@ def _run(layer: nn.Module, batch: torch.Tensor, arguments: Arguments) -> torch.T
 
 
 @torch.no_grad()
-def _arguments(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tensor) -> list[Arguments]:
-    """The arguments of every layer, seen in forward passes of one sample and of two.
+def _arguments(
+    model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tensor
+) -> tuple[list[Arguments], list[tuple[tuple[str, ...], ...]]]:
+    """The arguments of every layer and its maps' ``reads``, seen in forward passes of one sample and of two.
 
     What is the same in both is no matter of the batch, and what two samples have twice is repeated. Raises a
     ``ValueError`` where a layer is given something of the text itself, or where something happens to the hidden
@@ -106,6 +136,8 @@ def _arguments(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tenso
     single = _calls(model, stack, tokens[:1])
     double = _calls(model, stack, torch.cat([tokens[:1], tokens[:1].flip(-1)]))  # two texts of one sample
     family = type(model).__name__
+    if [call.layer for call in single] != list(stack):
+        raise ValueError(f"{family} does not call its layers once each, one after another; {REFUSED}")
     for index, call in enumerate(single):
         if not torch.isfinite(call.outputs).all():
             raise ValueError(f"layer {index} of {family} gives numbers that are not finite; the model is damaged")
@@ -120,32 +152,68 @@ def _arguments(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tenso
         if len(constant) + len(repeated) < len(pairs):
             raise ValueError(f"{family} gives its layers something that depends on the text; {REFUSED}")
         arguments.append(Arguments(*one.rest, frozenset(repeated)))
-    return arguments
+    return arguments, [call.reads for call in single]
 
 
 class _Call(NamedTuple):
-    """One call of a layer: its hidden states, its other arguments, and what came out."""
+    """One call of a layer: its hidden states, its other arguments, what came out, and who read what on the way."""
 
+    layer: nn.Module
     inputs: torch.Tensor
     rest: tuple[tuple[Any, ...], dict[str, Any]]
     outputs: torch.Tensor
+    reads: tuple[tuple[str, ...], ...]
 
 
 def _calls(model: PreTrainedModel, stack: nn.ModuleList, tokens: torch.Tensor) -> list[_Call]:
-    """What each layer is given and gives in one forward pass of the whole model."""
+    """What each layer is given and gives in one forward pass of the model, up to its head."""
     calls: list[_Call] = []
+    reads: list[tuple[Read, list[str]]] = []
 
-    def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def read(name: str, _: nn.Linear, inputs: torch.Tensor) -> None:
+        same = [names for earlier, names in reads if earlier.is_of(inputs)]
+        if same:
+            same[0].append(name)
+        else:
+            reads.append((Read.of(inputs), [name]))
+
+    def see(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         inputs, rest, named = _split(args, kwargs)
-        calls.append(_Call(inputs, (rest, named), _hidden_states(output)))
+        names = tuple(tuple(names) for _, names in reads)
+        calls.append(_Call(layer, inputs, (rest, named), _hidden_states(output), names))
+        reads.clear()
+
+    def stop(_: nn.Module, __: Any) -> None:
+        raise _Enough
 
     handles = [layer.register_forward_hook(see, with_kwargs=True) for layer in stack]
+    if head := model.get_output_embeddings():
+        handles.append(head.register_forward_pre_hook(stop))
     try:
-        model(input_ids=tokens.to(model.device), use_cache=False)
+        with ExitStack() as observed, suppress(_Enough):
+            for layer in stack:
+                observed.enter_context(_observing(layer, read))
+            model(input_ids=tokens.to(model.device), use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
     return calls
+
+
+class Read(NamedTuple):
+    """A tensor as it was read: the same one is other inputs after a change in place."""
+
+    tensor: torch.Tensor
+    version: int
+
+    @classmethod
+    def of(cls, inputs: torch.Tensor) -> "Read":
+        """What is read now."""
+        return cls(inputs, inputs._version)
+
+    def is_of(self, inputs: torch.Tensor) -> bool:
+        """Whether ``inputs`` are this very tensor, unchanged."""
+        return self.tensor is inputs and self.version == inputs._version
 
 
 def _split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[torch.Tensor, tuple[Any, ...], dict[str, Any]]:
@@ -182,8 +250,8 @@ def _map(change: Callable[[torch.Tensor, int], Any], value: Any) -> Any:
     return walk(value)
 
 
-class _InputsCaught(Exception):
-    """Stops a forward pass once the inputs of the first decoder layer are known."""
+class _Enough(Exception):
+    """Stops a forward pass once what it was for is known."""
 
 
 def _first_inputs(model: PreTrainedModel, first: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
@@ -191,15 +259,13 @@ def _first_inputs(model: PreTrainedModel, first: nn.Module, tokens: torch.Tensor
 
     def catch(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         caught.append(_split(args, kwargs)[0])
-        raise _InputsCaught
+        raise _Enough
 
     handle = first.register_forward_pre_hook(catch, with_kwargs=True)
     try:
         for batch in tokens.to(model.device).split(BATCH):
-            try:
+            with suppress(_Enough):
                 model(input_ids=batch, use_cache=False)
-            except _InputsCaught:
-                pass
     finally:
         handle.remove()
     return torch.cat(caught)
@@ -215,13 +281,16 @@ def _hidden_states(output: Any) -> torch.Tensor:
 
 @contextmanager
 def _observing(layer: nn.Module, observe: Observe) -> Iterator[None]:
-    def hook(name: str) -> Callable[[nn.Linear, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        def forward(linear: nn.Linear, inputs: tuple[torch.Tensor, ...], _: torch.Tensor) -> None:
-            observe(name, linear, inputs[0])  # what a hook returns would replace the output
+    def hook(name: str) -> Callable[[nn.Linear, tuple[torch.Tensor, ...], dict[str, torch.Tensor]], None]:
+        def before(linear: nn.Linear, args: tuple[torch.Tensor, ...], kwargs: dict[str, torch.Tensor]) -> None:
+            observe(name, linear, args[0] if args else kwargs["input"])  # what a hook returns would replace the inputs
 
-        return forward
+        return before
 
-    handles = [linear.register_forward_hook(hook(name)) for name, linear in decoder.linears(layer).items()]
+    handles = [
+        linear.register_forward_pre_hook(hook(name), with_kwargs=True)
+        for name, linear in decoder.linears(layer).items()
+    ]
     try:
         yield
     finally:

@@ -5,9 +5,9 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder, int8
-from unicomp_lib.compress import folds, hessian, layers
+from unicomp_lib.compress import folds, hessian, input_statistics, layers
 
-VERSION = "3"
+VERSION = "4"
 
 
 @torch.no_grad()
@@ -52,11 +52,5 @@ def scale(largest: torch.Tensor, weights: list[torch.Tensor], alpha: float) -> t
 
 
 def _largest_inputs(feed: layers.Feed) -> dict[str, torch.Tensor]:
-    largest: dict[str, torch.Tensor] = {}
-
-    def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-        peaks = inputs.float().abs().amax(dim=(0, 1))
-        largest[name] = torch.maximum(largest[name], peaks) if name in largest else peaks
-
-    feed(observe)
-    return largest
+    known = input_statistics.gather(feed, lambda inputs: inputs.abs().amax(0), torch.maximum)
+    return {name: largest.float() for name, (largest, _) in known.items()}

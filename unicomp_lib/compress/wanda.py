@@ -5,9 +5,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
-from unicomp_lib.compress import hessian, layers, weight_masks
+from unicomp_lib.compress import sequential, weight_masks
+from unicomp_lib.compress.input_statistics import Statistic
 
-VERSION = "1"
+VERSION = "2"
 
 
 def score(weight: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
@@ -20,33 +21,35 @@ def score(weight: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def compress(
-    model: PreTrainedModel, tokens: torch.Tensor, *, sparsity: float = 0.5, pattern: str = ""
+    model: PreTrainedModel,
+    tokens: torch.Tensor,
+    *,
+    sparsity: float = 0.5,
+    pattern: str = "",
+    true_sequential: bool = True,
 ) -> PreTrainedModel:
     """Prune every linear map of the decoder layers in place and return the model.
 
     ``tokens`` (samples, length) is the calibration text. In each output row the lowest
     ``sparsity`` share of scores is removed, or all but n of every m inputs with ``pattern="n:m"``;
     the remaining weights are not changed. Layers are pruned in order, each on the outputs of the
-    pruned ones before it. A ``ValueError`` names a sparsity or pattern out of range, a linear map
-    whose inputs are not finite, or what of the model cannot be compressed (``decoder.compressible``).
+    pruned ones before it, and with ``true_sequential`` so are the maps within a layer (``sequential``). That
+    is the default, since it takes one pass; without it the maps of a layer are scored by the inputs they have in
+    the unpruned layer, in two passes, as in the authors' code. A ``ValueError`` names a sparsity or
+    pattern out of range, a linear map whose inputs are not finite, or what of the model cannot be compressed
+    (``decoder.compressible``).
     """
     decoder.compressible(model)
-    for index, layer, feed in layers.walk(model, tokens):
-        squares = _input_squares(feed)
-        hessian.check(squares, decoder.linears(layer), index)
-        for name, linear in decoder.linears(layer).items():
-            keep = weight_masks.mask(score(linear.weight, squares[name]), sparsity=sparsity, pattern=pattern)
+
+    def change(maps: dict[str, nn.Linear], statistic: Statistic) -> None:
+        for linear in maps.values():
+            keep = weight_masks.mask(score(linear.weight, statistic.value), sparsity=sparsity, pattern=pattern)
             linear.weight.mul_(keep.to(linear.weight))
+
+    sequential.compress(model, tokens, squares, change, true_sequential=true_sequential)
     return model
 
 
-def _input_squares(feed: layers.Feed) -> dict[str, torch.Tensor]:
-    """Sum of squares of every linear map's inputs over all calibration tokens."""
-    sums: dict[str, torch.Tensor] = {}
-
-    def observe(name: str, linear: nn.Linear, inputs: torch.Tensor) -> None:
-        squares = inputs.float().square().sum(dim=(0, 1))
-        sums[name] = sums[name] + squares if name in sums else squares
-
-    feed(observe)
-    return sums
+def squares(inputs: torch.Tensor) -> torch.Tensor:
+    """Sum of squares of every input (inputs,) over tokens (tokens, inputs)."""
+    return inputs.float().square().sum(0)
