@@ -35,17 +35,18 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS, metavar="METHOD")
     parser.add_argument("--samples", type=int, default=32, help="calibration samples (%(default)s)")
     parser.add_argument("--length", type=int, default=256, help="tokens per sample (%(default)s)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="draws of the calibration text (%(default)s)")
     parser.add_argument("--blocks", type=int, default=24, help="held-out blocks of 256 tokens (%(default)s)")
     options = parser.parse_args()
+    tokenizer = models.load_tokenizer(options.model)
+    evaluation = calibration.blocks(tokenizer, "held-out", samples=options.blocks, length=256)
+    rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        tokens = Path(temporary) / "tokens.safetensors"
-        tokenizer = models.load_tokenizer(options.model)
-        text = {
-            "calibration": calibration.blocks(tokenizer, samples=options.samples, length=options.length),
-            "evaluation": calibration.blocks(tokenizer, "held-out", samples=options.blocks, length=256),
-        }
-        save_file(text, tokens)
-        rows = [_row(method, options, tokens) for method in options.methods]
+        for seed in options.seeds:
+            tokens = Path(temporary) / f"{seed}.safetensors"
+            text = calibration.blocks(tokenizer, samples=options.samples, length=options.length, seed=seed)
+            save_file({"calibration": text, "evaluation": evaluation}, tokens)
+            rows += [{"seed": seed, **_row(method, options, tokens)} for method in options.methods]
     table = pl.DataFrame(rows)
     target = paths.project() / "results" / "bench" / "compression.csv"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +65,9 @@ def _row(method: str, options: argparse.Namespace, tokens: Path) -> dict[str, ob
         for side, costs in (("study", ours), ("peer", peer))
     }
     ratios = {f"{name}_ratio": ours[name] / peer[name] for name in ours if method != "dense" or name == "perplexity"}
-    print(f"{method}: perplexity {ours['perplexity']:.2f} | {peer['perplexity']:.2f}, "
-          f"CPU {ours['cpu']:.0f} | {peer['cpu']:.0f} s", flush=True)  # fmt: skip
+    times = f", CPU {ours['cpu']:.0f} | {peer['cpu']:.0f} s: {ratios['cpu_ratio']:.2f}" if "cpu_ratio" in ratios else ""
+    print(f"{method}: perplexity {ours['perplexity']:.2f} | {peer['perplexity']:.2f}: "
+          f"{ratios['perplexity_ratio']:.3f}{times}", flush=True)  # fmt: skip
     return {"method": method, **values, **ratios}
 
 
