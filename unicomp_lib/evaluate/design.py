@@ -98,7 +98,7 @@ def allocate(tasks: list[Known], seconds: float, *, least: int = LEAST) -> dict[
         wanted = {one.task: budget * shares[one.task] for one in free}
         out = [one for one in free if not least <= wanted[one.task] <= one.largest]
         for one in out or free:
-            numbers[one.task] = int(np.clip(np.floor(wanted[one.task]), min(least, one.largest), one.largest))
+            numbers[one.task] = int(np.clip(np.floor(wanted[one.task] + 1e-6), min(least, one.largest), one.largest))
         free = [one for one in free if one in out] and [one for one in free if one not in out]
     return numbers
 
