@@ -12,7 +12,7 @@ import torch
 from unicomp_lib import paths
 from unicomp_lib.checkpoints import grid
 from unicomp_lib.compress import awq, distill, gptq, hessian, magnitude, minitron, sparsegpt, wanda, weight_masks
-from unicomp_lib.evaluate import agreement, statistics
+from unicomp_lib.evaluate import agreement, design, statistics
 from unicomp_lib.learn import one_layer
 from unicomp_lib.vision import exemplars, googlenet, images, mis, network
 from unicomp_lib.vision import masks as vision_masks
@@ -20,6 +20,7 @@ from unicomp_lib.vision import masks as vision_masks
 CHAPTERS = (
     "1_what_a_weight_is_worth", "2_rounding_well", "3_less_model_same_teacher", "4_measuring_damage",
     "5_judging_refusals", "6_why_not_smaller_or_faster", "7_what_pruning_does_to_a_neuron",
+    "8_how_many_items",
 )  # fmt: skip
 FOLDER = paths.project() / "notebooks" / "learn"
 
@@ -162,3 +163,21 @@ def test_one_layer_gives_what_the_map_was_given(tiny):
         one_layer.weight_and_inputs(model, tokens, 0, "mlp")
     with pytest.raises(ValueError, match="layer=2 is not allowed; give a number from 0 to 1"):
         one_layer.weight_and_inputs(model, tokens, 2, "mlp.up_proj")
+
+
+def test_the_plan_of_items_is_the_librarys():
+    own = by_hand("8_how_many_items")
+    rng = np.random.default_rng(0)
+    above, sigma, seconds = rng.uniform(0.05, 0.3, 4), rng.uniform(0.2, 1, 4), rng.uniform(0.01, 0.5, 4)
+    known = [
+        design.Known(str(task), "a", *facts, 10**9)
+        for task, facts in enumerate(zip(above, sigma, seconds, strict=True))
+    ]
+    numbers = own["neyman"](sigma, seconds, 1e5)
+    theirs = design.allocate(known, 1e5)
+    assert [theirs[str(task)] for task in range(4)] == pytest.approx(numbers, abs=1)
+    width = design.half_widths(known, dict(zip("0123", numbers, strict=True)))["a"]
+    assert own["half_width"](above, sigma, numbers) == pytest.approx(width, rel=1e-4)
+    dense, ours = rng.random(50), rng.random(20)
+    part = statistics.Part(ours, dense[:20], np.arange(20), 0.0, dense[20:], np.arange(20, 50))
+    assert own["regression"](ours, dense[:20], dense) == pytest.approx(statistics.supported(part).value)
