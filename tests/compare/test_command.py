@@ -113,6 +113,13 @@ def test_cells_of_the_study_are_compared_with_their_fidelity(tmp_path, capsys, m
     assert "put the same token first at 80.0 [" in said
     assert main(["compare", "performance/m.1/dense", "performance/m.1/wanda-50/seed-1", "--output", out]) == 0
     assert "p exact" in capsys.readouterr().out
+    for file in (tmp_path / "embedded" / "items").glob(
+        "*dense*"
+    ):  # the fidelity of another model is not that of this one
+        rows_ = pl.read_parquet(file).with_columns(model=pl.lit("other"))
+        tables.write(rows_, file.with_name(file.name.replace("m.1.", "other.")))
+    assert main(["compare", "performance/other/dense", "performance/m.1/wanda-50", "--output", out]) == 0
+    assert "the same token first" not in capsys.readouterr().out
     missing = refused(capsys, "performance/m.1/dense", "performance/m.1/wanda-51")
     assert "it has performance/m.1/dense, performance/m.1/wanda-50/seed-0" in missing
     assert "did you mean 'performance/m.1/wanda-50" in missing
@@ -122,21 +129,27 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
     """The walk of docs/your_model.md, with a model of two layers and a few items."""
     model, tokenizer = models.load(models.TINY)
     saving.save(model, tokenizer, tmp_path / "mine")
+    torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.model.layers.parameters():
-            parameter.mul_(torch.rand(parameter.shape) < 0.5)
-    saving.save(model, tokenizer, tmp_path / "smaller")
-    folders = [str(tmp_path / name) for name in ("mine", "smaller")]
+            parameter.copy_(0.1 * torch.randn(parameter.shape))
+    saving.save(model, tokenizer, tmp_path / "damaged")
+    folders = [str(tmp_path / name) for name in ("mine", "damaged")]
     arguments = ["--rerun", folders[0], "--tasks", "piqa_cloze", "asdiv_cloze", "--items", "8"]
     assert main(["compare", *folders, *arguments, "--output", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert re.search(r"^(No difference between mine and smaller was found|smaller is)", said, flags=re.MULTILINE)
+    assert re.search(r"^(No difference between mine and damaged was found|damaged is)", said, flags=re.MULTILINE)
     assert "KL(A ‖ B) is" in said
     assert "Rerun of A: mine again, checkpoint" in said
     table = pl.read_csv(tmp_path / "out" / "tasks.csv")
     assert table["task"].to_list() == ["piqa_cloze", "asdiv_cloze", "all items", "mean of tasks", "reference answers"]
     assert table["items"].to_list() == [8, 8, 16, 16, 16]
     assert (tmp_path / "out" / "index.html").stat().st_size > 10_000
+    flipped = pl.read_csv(tmp_path / "out" / "items.csv", infer_schema_length=None).filter(task="piqa_cloze")
+    assert len(flipped)
+    for row in flipped.iter_rows(named=True):  # the option shown is the one that counted
+        assert len(row["question"]) > 10
+        assert [row["answer_a"] == row["target"], row["answer_b"] == row["target"]] == [row["a"], row["b"]]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +158,8 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
         (["nowhere", "{log}"], "'nowhere' is not there; give the folder of a checkpoint, owner/name@revision"),
         (["{log}", "{empty}"], "is neither a checkpoint nor a log; give the folder"),
         (["{log}", "tiny-random-llama"], "models and recorded answers cannot be compared: .*checkpoint"),
-        (["owner/name", "owner/name@0123456"], "needs its revision"),
+        (["owner/name", "owner/name@0123456"], "needs its revision: owner/name@<commit>"),
+        (["{log}", "logs/typo"], "'logs/typo' is not there; give the folder"),
         (["tiny-random-llama", "tiny-random-llama", "--tasks", "piqa_close"], "task 'piqa_close' is not known"),
         (
             ["tiny-random-llama", "tiny-random-llama", "--tasks", "strongreject_generate"],

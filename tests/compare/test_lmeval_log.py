@@ -94,7 +94,14 @@ def test_the_items_that_flipped_are_named_with_what_was_answered(real):
     assert len(rows) == sum(a[item] != b[item] for item in a)
     assert rows["flip"].to_list() == sorted(rows["flip"], reverse=True)  # lost before gained
     assert all(rows["question"].str.len_chars() > 10)
-    assert all(rows["answer_a"].str.len_chars() > 0)
+    # The option shown is the one that counted: the target where the value is 1, another where it is 0.
+    (path,) = real[0].rglob("samples_piqa_cloze_*.jsonl")
+    documents = {str(line["doc_id"]): line for line in map(json.loads, path.read_text().splitlines())}
+    for row in rows.iter_rows(named=True):
+        document = documents[row["doc_id"]]["doc"]
+        right = document["choices"][document["gold"]]
+        for value, answer in ((row["a"], row["answer_a"]), (row["b"], row["answer_b"])):
+            assert (answer == " ".join(right.split())) == bool(value)
 
 
 def test_settings_and_directions_come_from_the_results(tmp_path):

@@ -111,6 +111,13 @@ def test_values_that_are_no_shares_are_left_out_of_all_items():
     assert measure.number(of_tasks[0].a.value, of_tasks[0]) == f"{of_tasks[0].a.value:.3g}"
 
 
+def test_few_bits_are_not_points():
+    bits = paired("bits", [0.5, 0.6, 0.7, 0.8], [0.6, 0.7, 0.8, 0.95], higher=False)
+    (line,) = measure.lines([bits])
+    assert not line.points
+    assert measure.changed(line).startswith("+0.112 (acc) [")
+
+
 def test_students_t_is_scipys_where_items_are_independent_and_that_of_clusters_where_not():
     chance = np.random.default_rng(1)
     a, b = chance.normal(size=40), chance.normal(0.3, size=40)

@@ -7,7 +7,8 @@ from pathlib import Path
 import polars as pl
 
 from unicomp_lib import results, tables
-from unicomp_lib.compare.side import Side, short, table
+from unicomp_lib.compare import questions
+from unicomp_lib.compare.side import LIKELIHOODS, Side, short, table
 from unicomp_lib.study.hints import meant
 
 KIND = "cell of the study"
@@ -41,8 +42,10 @@ def read(given: str, profile: str) -> Side:
     if (stem := _stem(FIDELITY, model, variant, seed, profile)) is not None:
         facts = _read(stem, profile).group_by("doc_id", "metric", maintain_order=True).agg(pl.col("value").mean())
     return Side(
-        f"{model}/{variant}" if not seed else f"{model}/{variant}/{seed[0]}", KIND, shared(rows, dimension),
-        notes=tuple(notes), facts=facts, is_dense=variant == DENSE,
+        f"{model}/{variant}" if not seed else f"{model}/{variant}/{seed[0]}", KIND,
+        questions.filled(shared(rows, dimension)),
+        notes=tuple(notes), facts=facts, family=model,
+        dense_of=model if variant == DENSE else "",
     )  # fmt: skip
 
 
@@ -138,5 +141,5 @@ def _answer(output: str | None) -> str:
         return ""
     if "answers" in content:
         return short(content["answers"][0] if content["answers"] else "")
-    likelihoods = [round(float(option[0]), 2) for option in content.get("options", [])]
-    return f"option {likelihoods.index(max(likelihoods)) + 1} is the likeliest" if likelihoods else ""
+    options = content.get("options", [])
+    return LIKELIHOODS + ", ".join(f"{float(option[0]):.2f}" for option in options) if options else ""

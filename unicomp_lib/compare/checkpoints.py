@@ -1,16 +1,17 @@
 """Two models at hand: asked the study's tasks now, on this machine, and compared token by token."""
 
 import gc
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import polars as pl
 
 from unicomp_lib import hardware, paths, quiet
-from unicomp_lib.compare import cells
+from unicomp_lib.compare import cells, questions
 from unicomp_lib.compare.side import Side
 from unicomp_lib.evaluate.statistics import Estimate, bootstrap
-from unicomp_lib.study import sources
+from unicomp_lib.study import external, sources
 
 KIND = "checkpoint"
 TASKS = ("piqa_cloze", "openbookqa_cloze", "siqa_cloze", "commonsenseqa_cloze", "asdiv_cloze")
@@ -38,9 +39,7 @@ def is_checkpoint(given: str) -> bool:
     folder = Path(given).expanduser()
     if folder.exists():
         return folder.is_dir() and (folder / "config.json").is_file()
-    return given in sources.made() or (
-        given.partition("@")[0].count("/") == 1 and not given.startswith((".", "/", "~"))
-    )
+    return given in sources.made() or bool(external.ON_HUB.fullmatch(given))
 
 
 def described(tasks: dict[str, int]) -> None:
@@ -66,11 +65,11 @@ def read(given: str, name: str, tasks: dict[str, int], *, batch_size: int = BATC
     del model
     gc.collect()
     settings = dict.fromkeys(tasks, templates)
-    return Side(name, KIND, cells.shared(rows, name), settings, model=given)
+    return Side(name, KIND, questions.filled(cells.shared(rows, name), data_dir), settings, model=given)
 
 
 def fidelity(a: str, b: str, text: str = "held-out") -> dict[str, Estimate]:
-    """KL(A || B) in nats a token, the share of positions where both put the same token first, and log perplexities.
+    """KL(A || B) in nats a token, and the share of positions where both put the same token first, on held-out text.
 
     Raises a ``ValueError`` where the two do not have the same tokens, so that no position compares.
     """
@@ -87,8 +86,10 @@ def fidelity(a: str, b: str, text: str = "held-out") -> dict[str, Estimate]:
 
 def estimates(blocks: pl.DataFrame) -> dict[str, Estimate]:
     """Means over blocks of the rows of ``evaluate.fidelity.compare`` (doc_id, metric, value), with their intervals."""
-    found: dict[str, Any] = {}
-    for metric in ("kl", "agreement"):
+    found: dict[str, Estimate] = {}
+    for metric, most in (("kl", np.inf), ("agreement", 1.0)):
         rows = blocks.filter(pl.col("metric") == metric)
-        found[metric] = bootstrap(rows["value"].to_numpy(), rows["doc_id"].to_numpy())
+        mean = bootstrap(rows["value"].to_numpy(), rows["doc_id"].to_numpy())
+        # The stretched bootstrap knows no bounds; NaN stays NaN.
+        found[metric] = replace(mean, low=float(np.maximum(mean.low, 0)), high=float(np.minimum(mean.high, most)))
     return found

@@ -104,7 +104,8 @@ def _kind(given: str, profile: str) -> str:
         return cells.KIND
     if checkpoints.is_checkpoint(given):
         return checkpoints.KIND
-    raise ValueError(f"{given!r} is not there; give {FORMS}")
+    hub = f"; a model of the hub needs its revision: {given}@<commit>" if given.count("/") == 1 else ""
+    raise ValueError(f"{given!r} is not there; give {FORMS}{hub}")
 
 
 def _names(given: list[str]) -> list[str]:
@@ -157,8 +158,8 @@ def _models(given: list[str], names: list[str], options: argparse.Namespace) -> 
 
 
 def _stored(a: Side, b: Side) -> dict[str, Estimate]:
-    """Fidelity of two cells: it is stored against dense alone."""
-    return checkpoints.estimates(b.facts) if a.is_dense and b.facts is not None else {}
+    """Fidelity of two cells: it is stored against the dense one of the same model alone."""
+    return checkpoints.estimates(b.facts) if a.dense_of and a.dense_of == b.family and b.facts is not None else {}
 
 
 def _plain(name: str) -> str:

@@ -5,11 +5,11 @@ lm-eval writes them in ``loggers/evaluation_tracker.py``, with ``results_<date>.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib.compare.side import Side, digest, short, table
+from unicomp_lib.compare.side import Side, digest, likeliest, short, table
 
 KIND = "log of lm-eval"
 NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d{2}-\d{2}T[\d.-]+)\.jsonl")
@@ -82,12 +82,14 @@ def _task(file: Path, task: str, cluster: str) -> tuple[list[dict[str, Any]], li
         if "doc_id" not in sample:
             raise ValueError(f"line {number} of {file} has no doc_id, so it is no sample of lm-eval; give another file")
         shared = _shared(sample, task, cluster, f"line {number} of {file}")
+        chosen = _answers(sample)
         names = sample.get("metrics") or [key for key in sample if key not in FIELDS]
         for metric in names:
             value = sample.get(metric)
             key = metric if sample.get("filter", NO_FILTER) == NO_FILTER else f"{metric},{sample['filter']}"
             if value is None or isinstance(value, bool | int | float):
-                rows.append({**shared, "metric": key, "value": float("nan") if value is None else float(value)})
+                score = float("nan") if value is None else float(value)
+                rows.append({**shared, "metric": key, "value": score, "answer": short(chosen(metric))})
             else:
                 without[metric] = None
     return [row for row in rows if row["metric"].partition(",")[0] not in without], [*without]
@@ -113,7 +115,7 @@ def _shared(sample: dict[str, Any], task: str, cluster: str, where: str) -> dict
         raise ValueError(f"{where}: the item has no field {cluster!r}; it has {', '.join(doc) or 'none'}")
     group = doc.get(cluster or "cluster")
     whole = sample.get("doc_hash")  # old logs have none
-    prompt, continuations = _arguments(sample.get("arguments"))
+    prompt, _ = _arguments(sample.get("arguments"))
     return {
         "task": task,
         "doc_id": str(sample["doc_id"]),
@@ -123,7 +125,6 @@ def _shared(sample: dict[str, Any], task: str, cluster: str, where: str) -> dict
         "cluster": digest(group) if group is not None else whole or f"{task}/{sample['doc_id']}",
         "question": short(prompt, end=True),
         "target": short(sample.get("target", "")),
-        "answer": short(_answer(sample.get("filtered_resps") or sample.get("resps") or [], continuations)),
     }
 
 
@@ -135,16 +136,20 @@ def _arguments(arguments: Any) -> tuple[str, list[str]]:
     return str(pairs[0][0]) if pairs else "", [str(pair[1]) if len(pair) > 1 else "" for pair in pairs]
 
 
-def _answer(answers: list[Any], continuations: list[str]) -> str:
-    """The text that was written, or of ranked continuations the likeliest."""
+def _answers(sample: dict[str, Any]) -> Callable[[str], str]:
+    """What was answered, by metric: the text that was written, or of ranked continuations the one that was chosen."""
+    answers: list[Any] = sample.get("filtered_resps") or sample.get("resps") or []
+    _, continuations = _arguments(sample.get("arguments"))
     try:
         likelihoods = [float(answer[0]) for answer in answers if isinstance(answer, list | tuple)]
     except (TypeError, ValueError, IndexError):
         likelihoods = []
     if likelihoods and len(likelihoods) == len(answers) == len(continuations):
-        return continuations[likelihoods.index(max(likelihoods))]
+        options = [continuation.lstrip() for continuation in continuations]
+        return lambda metric: likeliest(likelihoods, options, metric)
     first = answers[0] if answers else ""
-    return str(first[0] if isinstance(first, list | tuple) and first else first)
+    text = str(first[0] if isinstance(first, list | tuple) and first else first)
+    return lambda _: text
 
 
 def _results(

@@ -24,8 +24,8 @@ class Line:
     ``lost`` items are worse by B than by A, ``gained`` ones better. ``p`` is the tested p-value, by ``test``: exact
     McNemar of independent right and wrong answers, else Student's t of the paired differences of clusters; ``holm``
     is ``p`` adjusted for the number of tasks. ``detectable`` is the true difference that so many items would show in
-    80 % of samples. ``points``: values are shares, shown in points. ``noise`` is the difference of a rerun of A from
-    A, and ``rerun_flips`` how many items it changed, of ``rerun_n``.
+    80 % of samples. ``points``: values are shares of which more is better, shown in points. ``noise`` is the difference
+    of a rerun of A from A, and ``rerun_flips`` how many items it changed, of ``rerun_n``.
     """
 
     task: str
@@ -71,8 +71,8 @@ def whole(pairs: list[Pair], of_tasks: list[Line]) -> tuple[list[Line], str]:
 
     No line where there is one such task or none. Accuracy and bits per byte have no common mean.
     """
-    shares = [pair for pair, line in zip(pairs, of_tasks, strict=True) if line.points and line.higher]
-    others = [line.task for line in of_tasks if not (line.points and line.higher)]
+    shares = [pair for pair, line in zip(pairs, of_tasks, strict=True) if line.points]
+    others = [line.task for line in of_tasks if not line.points]
     said = f"{', '.join(others)} left out of all items, since their values are no shares" if others and shares else ""
     if len(shares) < 2:
         return [], ""
@@ -95,7 +95,7 @@ def _line(items: pl.DataFrame, pair: Pair) -> Line:
         statistics.difference(b, a, clusters), lost, gained,
         exact if tested else NAN, mid if tested else NAN, exact if tested else student(b - a, clusters),
         EXACT if tested else STUDENT, detectable(a, b, clusters),
-        points=bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1), higher=pair.higher,
+        points=pair.higher and bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1), higher=pair.higher,
     )  # fmt: skip
     return _with_rerun(line, items)
 
@@ -167,7 +167,7 @@ def likelihood(pairs: list[Pair]) -> Line:
     """
     every = replace(pairs[0], task=REFERENCES, left_out=sum(pair.left_out for pair in pairs))
     line = _line(pl.concat(pair.items for pair in pairs), every)
-    return replace(line, holm=line.p, points=False)
+    return replace(line, holm=line.p)
 
 
 def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line], likely: Line | None = None) -> str:

@@ -13,6 +13,8 @@ SCHEMA = {
     "prompt_hash": pl.String, "cluster": pl.String, "value": pl.Float64, "question": pl.String, "target": pl.String,
     "answer": pl.String,
 }  # fmt: skip
+LIKELIHOODS = "log-likelihoods "  # before those of the options, where an answer is the likeliest of them
+NORMALISED = "acc_norm"  # the metric whose answer is the likeliest by letter
 SHOWN = 300  # letters of a question or an answer that a page shows
 
 # Metrics of which less is better, where no log says so.
@@ -29,7 +31,8 @@ class Side:
     ``settings`` are facts by task that should be equal on both sides, such as its version and its shots. ``higher``
     says of (task, metric) whether more is better, as far as a log tells. ``notes`` are sentences for the page.
     ``model`` is what ``checkpoints.models.load`` takes, where the model itself is at hand; ``facts`` are stored
-    measures by block of text against dense (columns doc_id, metric, value), where only these are.
+    measures by block of text (columns doc_id, metric, value) against the dense model of a cell's ``family``; the dense
+    cell is ``dense_of`` that family.
     """
 
     name: str
@@ -40,7 +43,8 @@ class Side:
     notes: tuple[str, ...] = ()
     model: str = ""
     facts: pl.DataFrame | None = None
-    is_dense: bool = False
+    family: str = ""
+    dense_of: str = ""
 
 
 def table(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -59,6 +63,13 @@ def short(text: Any, *, end: bool = False) -> str:
     if len(line) <= SHOWN:
         return line
     return f"…{line[-SHOWN:]}" if end else f"{line[:SHOWN]}…"
+
+
+def likeliest(likelihoods: list[float], options: list[str], metric: str) -> str:
+    """The option that a model chose: of all, or under ``NORMALISED`` by letter, the likeliest."""
+    lengths = [max(len(option), 1) if metric.partition(",")[0] == NORMALISED else 1 for option in options]
+    scores = [value / length for value, length in zip(likelihoods, lengths, strict=True)]
+    return options[scores.index(max(scores))]
 
 
 def higher_is_better(metric: str, *sides: Side, task: str = "") -> bool:

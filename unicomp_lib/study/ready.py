@@ -11,6 +11,7 @@ import psutil
 
 from unicomp_lib import paths
 from unicomp_lib.evaluate import task
+from unicomp_lib.evaluate.tasks import folder as benchmarks
 from unicomp_lib.evaluate.tasks import paper
 from unicomp_lib.inputs import assets, hub
 from unicomp_lib.study import notebooks, params, records, sources
@@ -18,7 +19,16 @@ from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.steps import Stage, Step
 
 # A checkpoint's size beside that of the dense one in bfloat16, by method; quantized ones keep embeddings and scales.
-FORMS = {"smoothquant": 0.55, "fp8": 0.55, "nvfp4": 0.38, "mxfp4": 0.37, "int8": 0.55, "float8": 0.55, "int4": 0.35, "int2": 0.2}
+FORMS = {
+    "smoothquant": 0.55,
+    "fp8": 0.55,
+    "nvfp4": 0.38,
+    "mxfp4": 0.37,
+    "int8": 0.55,
+    "float8": 0.55,
+    "int4": 0.35,
+    "int2": 0.2,
+}
 NETWORK, TABLES = 45e6, 3e6  # bytes of a saved GoogLeNet, and of the notebook and tables of any step
 WIDTHS = ("hidden_size", "intermediate_size")  # inputs of a decoder's matrices
 
@@ -150,7 +160,7 @@ def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
             asked[key] = max(number, asked.get(key, 0))
     found = []
     for (name, data_dir), number in asked.items():
-        if number and task.is_own(name) and (fetched or _is_here(name)):
+        if number and task.is_own(name) and (fetched or _is_fetched(name)):
             from unicomp_lib.evaluate.tasks import items
 
             there = len(items.items(task.source(name), data_dir))
@@ -161,7 +171,14 @@ def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
     return found
 
 
-def _is_here(name: str) -> bool:
+def is_here(name: str, data_dir: str = "") -> bool:
+    """Whether the items of one of the study's tasks can be read without a download: in the cache, or a folder."""
+    if not task.is_own(name):
+        return False
+    return _is_fetched(name) or (bool(data_dir) and benchmarks.file(task.source(name), data_dir) is not None)
+
+
+def _is_fetched(name: str) -> bool:
     """Whether the files of a task's items are in the cache, as far as their names say."""
     asset = task.described(name)["asset"]
     if asset == task.HUB:
