@@ -1,7 +1,8 @@
-"""The study's evaluation compared with lm-eval's plain HFLM: items per second, and whether the answers agree.
+"""The study's evaluation compared with lm-eval's plain HFLM, and a prompt read once with one read for each question.
 
-Same model, same items, one thread, one process, the two sides in turn. HFLM runs at the batch size
-that is fastest for it on the first items.
+Same model, same items, one thread, one process, the two sides in turn. HFLM runs at the batch size that is fastest for
+it on the first items. Of the second comparison, both sides are the study's: one plans the formats of a set together,
+the other evaluates each alone and asks for its likelihoods and its answers one after the other.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from lm_eval.tasks import TaskManager
 
 from unicomp_lib import files, hardware, paths
 from unicomp_lib.checkpoints import models
-from unicomp_lib.evaluate import attention, task
+from unicomp_lib.evaluate import attention, harness, task
 from unicomp_lib.evaluate.packed_lm import PackedLM
 from unicomp_lib.evaluate.tasks import items
 
@@ -31,7 +32,14 @@ CASES = {
     "letters ranked, 5-shot": ("mmlu_letter", SHOTS),
     "texts ranked, 0-shot": ("mmlu_cloze", 0),
     "letters ranked, 0-shot": ("mmlu_letter", 0),
+    "statements ranked behind one prompt": ("facts_cloze", 0),
     "generated": ("asdiv_generate", 0),
+}
+# Formats that ask the same prompts.
+TOGETHER = {
+    "multiple choice: letters, answers": ("mmlu_letter", "mmlu_generate"),
+    "commonsense: letters, answers": ("siqa_letter", "siqa_generate"),
+    "open questions: options, answers": ("nq_open_cloze", "nq_open_generate"),
 }
 
 
@@ -42,6 +50,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto", choices=("auto", "bfloat16", "float32"))
     parser.add_argument("--items", type=int, default=200, help="ranked items per case (%(default)s)")
     parser.add_argument("--generated", type=int, default=20, help="generated answers (%(default)s)")
+    parser.add_argument("--once", type=int, default=32, help="items whose formats are asked together (%(default)s)")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16], help="batch sizes tried for HFLM")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -57,15 +66,57 @@ def main() -> None:
         packed = PackedLM(pretrained=ours, tokenizer=tokenizer, batch_size=16, max_length=2048)
         rows.append({"case": name, "items": count, **_compared(packed, peer, source, shots, count)})
         print(pl.DataFrame(rows[-1:]), flush=True)
+    _say(rows, "evaluation.csv", f"{precision}; speed-up is study / HFLM in items per second, above 1 in its favour")
+    rows = [{"case": name, **_once(ours, tokenizer, tasks, options.once)} for name, tasks in TOGETHER.items()]
+    note = f"{precision}; tokens read and CPU seconds when each question reads its prompt / when it is read once"
+    _say(rows, "evaluation-once.csv", note)
+
+
+def _say(rows: list[dict[str, Any]], name: str, note: str) -> None:
     table = pl.DataFrame(rows)
-    target = paths.project() / "results" / "bench" / "evaluation.csv"
+    target = paths.project() / "results" / "bench" / name
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write_whole(target, table.write_csv)
-    with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=160, float_precision=3):
+    with pl.Config(tbl_cols=-1, tbl_rows=-1, tbl_width_chars=180, float_precision=3, fmt_str_lengths=50):
         print(table)
-    print(
-        f"{precision}; written to {target}; speed-up is study / HFLM in items per second, above 1 in the study's favour"
+    print(f"{note}; written to {target}")
+
+
+def _once(model: Any, tokenizer: Any, tasks: tuple[str, ...], count: int) -> dict[str, Any]:
+    """Tokens read and CPU seconds of formats when each question reads its prompt and when it is read once.
+
+    ``same_score``: the share of items and formats of which both say right, or both wrong.
+    """
+    each, tokens_each, seconds_each = _cost(_Each, model, tokenizer, tasks, count)
+    once, tokens_once, seconds_once = _cost(PackedLM, model, tokenizer, tasks, count)
+    return {
+        "items": count, "tokens_each": tokens_each, "tokens_once": tokens_once, "tokens": tokens_each / tokens_once,
+        "seconds_each": seconds_each, "seconds_once": seconds_once, "seconds": seconds_each / seconds_once,
+        "same_score": (each.filter("primary")["value"] == once.filter("primary")["value"]).mean(),
+    }  # fmt: skip
+
+
+class _Each(PackedLM):
+    """Reads nothing ahead: every call of lm-eval reads the prompts that it asks about."""
+
+    read = None
+
+
+def _cost(
+    kind: type[PackedLM], model: Any, tokenizer: Any, tasks: tuple[str, ...], count: int
+) -> tuple[Any, int, float]:
+    """Item rows, tokens given to the model before the first token of an answer, padding included, and CPU seconds."""
+    read = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, given: read.append(given["input_ids"].numel() if given["input_ids"].shape[1] > 1 else 0),
+        with_kwargs=True,
     )
+    lm = kind(pretrained=model, tokenizer=tokenizer, batch_size=16)
+    start = time.process_time()
+    rows = harness.rows(lm, dict.fromkeys(tasks, count))
+    seconds = time.process_time() - start
+    hook.remove()
+    return rows, sum(read), seconds
 
 
 def _best(model: Any, tokenizer: Any, sizes: list[int], source: str, shots: int) -> HFLM:
