@@ -79,11 +79,11 @@ def gather(feed: layers.Feed, measure: Measure, combine: Combine = torch.add) ->
 
     Calibration tokens are measured some at a time, and what is measured is put together by ``combine``.
     """
-    for shared in (groups(feed), ()):
-        gathered = Gathered(measure, shared, combine)
-        try:
-            feed(gathered.add)
-            return gathered.all()
-        except Unforeseen:
-            continue  # with every map by itself, where nothing is unforeseen
-    raise AssertionError
+    gathered = Gathered(measure, groups(feed), combine)
+    try:
+        feed(gathered.add)
+        return gathered.all()
+    except Unforeseen:
+        gathered = Gathered(measure, (), combine)  # every map by itself
+        feed(gathered.add)
+        return gathered.all()
