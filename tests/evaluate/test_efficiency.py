@@ -147,9 +147,19 @@ def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):
     pruned = step("minitron", 30, checkpoint=dense, samples=4, length=10, training_samples=6)
     both = step("magnitude", 20, checkpoint=pruned)
     costs = dict(efficiency.cost(both).select("metric", "value").iter_rows())
-    assert costs == {
+    expected = {
         "cost_seconds": 50, "cost_cpu_seconds": 25, "cost_peak_memory": 300, "cost_tokens": 100, "cost_joules": 350
     }  # fmt: skip
+    assert costs == expected
+    # Of a step that was forked, with what was imported before.
+    file = tmp_path / "magnitude" / "record.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | {"preloaded": {"seconds": 4, "cpu_seconds": 3}}))
+    costs = dict(efficiency.cost(both).select("metric", "value").iter_rows())
+    assert costs == expected | {"cost_seconds": 54, "cost_cpu_seconds": 28}
+    for damaged in ({"seconds": "4"}, [4], 4):
+        file.write_text(json.dumps(record | {"preloaded": damaged}))
+        assert efficiency.cost(both).is_empty()
     assert efficiency.cost(dense).is_empty()
     assert efficiency.cost(str(tmp_path / "elsewhere" / "checkpoint")).is_empty()
 

@@ -18,7 +18,8 @@ import polars as pl
 
 from unicomp_lib import hardware
 
-VERSION = "3"
+VERSION = "4"
+WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -64,9 +65,10 @@ def compare(
             for role, name in {"": checkpoint, "_dense": dense}.items()
         }
         for repeat in range(-1, repeats):  # -1 warms up
+            tokens = generate if repeat >= 0 else min(WARM, generate)
             for role, pipe in roles.items():
-                alone = _ask(pipe, (1, prompt, generate))
-                together = _ask(pipe, (batch, max(prompt // batch, 1), generate))
+                alone = _ask(pipe, (1, prompt, tokens))
+                together = _ask(pipe, (batch, max(prompt // batch, 1), tokens))
                 if repeat >= 0:
                     rows += _rows(alone, repeat, generate, role)
                     batched = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
@@ -107,7 +109,8 @@ def cost(checkpoint: str) -> pl.DataFrame:
 
     Nor are there any where a record is damaged, since a part of the cost would be taken for all of it.
     ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, including everything a step
-    does: loading the model, drawing the notebook's figures, saving. ``cost_tokens`` counts the tokens of
+    does: importing the libraries, loading the model, drawing the notebook's figures, saving. Where a step was
+    forked from a process that had imported them, what that took is added. ``cost_tokens`` counts the tokens of
     text they read, ``cost_peak_memory`` is the highest of their peaks, in bytes, and ``cost_joules`` the
     energy that the whole CPU used meanwhile, where every step's machine reports it.
     """
@@ -123,8 +126,10 @@ def cost(checkpoint: str) -> pl.DataFrame:
     if not records:
         return pl.DataFrame(schema=SCHEMA)
     values = {
-        "cost_seconds": sum(step["seconds"] for step in records),
-        "cost_cpu_seconds": sum(step["cpu_seconds"] for step in records),
+        **{
+            f"cost_{name}": sum(step[name] + step.get("preloaded", {}).get(name, 0) for step in records)
+            for name in ("seconds", "cpu_seconds")
+        },
         "cost_tokens": float(sum(map(_tokens, records))),
         "cost_peak_memory": float(max(step["peak_memory"] for step in records)),
     }
@@ -140,7 +145,7 @@ def _record(path: Path) -> dict[str, Any] | None:
     try:
         step = json.loads(path.read_text(encoding="utf-8"))
         numbers = [step[name] for name in ("seconds", "cpu_seconds", "peak_memory")]
-        numbers += [step.get("joules") or 0, _tokens(step)]
+        numbers += [step.get("joules") or 0, _tokens(step), *step.get("preloaded", {}).values()]
         named = step["parameters"].get("checkpoint", "")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
