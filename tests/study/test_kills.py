@@ -152,7 +152,7 @@ def test_a_kernel_that_holds_pythons_lock_ends_with_each_process_above_it(study)
     process = start(study, "--only", "compress/tiny/dense", "--workers", "1")
     left = []
     try:
-        for kind in ("step", "preloaded", "worker", "main"):
+        for kind in ("step", "worker", "preloaded", "main"):  # a worker tries a step twice
             wait_for(lambda: asleep(study))
             (kernel,) = asleep(study)
             victim = psutil.Process(process.pid) if kind == "main" else find(study, kind)[0]
