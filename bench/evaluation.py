@@ -64,7 +64,7 @@ def main() -> None:
         count = options.generated if "generate" in source else options.items
         peer = _best(plain, tokenizer, options.batches, source, shots)
         packed = PackedLM(pretrained=ours, tokenizer=tokenizer, batch_size=16, max_length=2048)
-        rows.append({"case": name, "items": count, **_compared(packed, peer, source, shots, count)})
+        rows.append({"case": name, **_compared(packed, peer, source, shots, count)})
         print(pl.DataFrame(rows[-1:]), flush=True)
     _say(rows, "evaluation.csv", f"{precision}; speed-up is study / HFLM in items per second, above 1 in its favour")
     rows = [{"case": name, **_once(ours, tokenizer, tasks, options.once)} for name, tasks in TOGETHER.items()]
@@ -129,6 +129,7 @@ def _best(model: Any, tokenizer: Any, sizes: list[int], source: str, shots: int)
 def _compared(packed: PackedLM, peer: HFLM, source: str, shots: int, count: int) -> dict[str, float]:
     seconds, answers, metric = _run(packed, source, shots, count)
     peer_seconds, peer_answers, peer_metric = _run(peer, source, shots, count)
+    count = len(answers)  # a set may have fewer items
     if isinstance(answers[0], str):
         same = [ours == theirs for ours, theirs in zip(answers, peer_answers, strict=True)]
     else:
@@ -137,7 +138,7 @@ def _compared(packed: PackedLM, peer: HFLM, source: str, shots: int, count: int)
             for ours, theirs in zip(answers, peer_answers, strict=True)
         ]
     return {
-        "study": count / seconds, "hflm": count / peer_seconds, "speed_up": peer_seconds / seconds,
+        "items": count, "study": count / seconds, "hflm": count / peer_seconds, "speed_up": peer_seconds / seconds,
         "hflm_batch": peer.batch_size, "same_answer": sum(same) / count,
         "accuracy_study": metric, "accuracy_hflm": peer_metric,
     }  # fmt: skip
