@@ -8,11 +8,12 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 from checkout import copied, environment
 
 from unicomp_lib import paths
 from unicomp_lib.figures import answers
-from unicomp_lib.study import notebooks
+from unicomp_lib.study import notebooks, records, scheduler
 
 FOLDER = paths.project() / "notebooks"
 NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.ipynb"))
@@ -40,8 +41,18 @@ QUICK = {
 }
 
 
+# One of each folder, run as a reader would: without the runner, in the kernel that Jupyter has. The others are run as
+# steps, whose kernels have their imports done.
+BY_HAND = (
+    "compress/magnitude", "evaluate/fidelity", "explore/chat", "explore/results", "figures/fidelity",
+    "learn/2_rounding_well", "vision/prune",
+)  # fmt: skip
+
+
 def test_what_is_made_quick_is_there():
     assert set(QUICK) <= set(NAMES)
+    assert set(BY_HAND) <= set(NAMES)
+    assert {name.partition("/")[0] for name in BY_HAND} == {name.partition("/")[0] for name in NAMES}
 
 
 def cells(name, kind):
@@ -81,11 +92,41 @@ def network(tmp_path_factory):
 LENGTHS = (("reasoning", "performance"), ("instruction following", "performance"), ("reliability", "reliability"))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
+def given(name, network):
+    """The parameters to run a notebook with, as texts."""
     quick = QUICK.get(name, {})
     if name.startswith("vision/") and "checkpoint" in notebooks.defaults(name):
         quick = quick | dict.fromkeys({"checkpoint", "dense"} & set(notebooks.defaults(name)), str(network))
+    return quick
+
+
+def shown(executed):
+    """What an executed notebook prints; nothing of it in red."""
+    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
+    assert [output.text for output in outputs if output.get("name") == "stderr"] == [], "it shows something in red"
+    return "".join(output.text for output in outputs if output.get("name") == "stdout")
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(BY_HAND)))
+def test_it_runs_as_a_step_with_its_defaults(name, tmp_path, network):
+    run = tmp_path / "runs" / "step"
+    run.mkdir(parents=True)
+    parameters = {key: yaml.safe_load(value) for key, value in given(name, network).items()} | {"output": str(run)}
+    job = {
+        "name": name, "notebook": name, "key": "k", "forced": False, "limit": None, "parameters": parameters,
+        "run": str(run),
+    }  # fmt: skip
+    done = scheduler.run_job(job)
+    assert done.state == scheduler.DONE, (run / records.LOG).read_text()[-2000:]
+    said = shown(nbformat.read(run / records.NOTEBOOK, as_version=4))
+    # A table of scores without lengths, such as an older one, gives no picture but a sentence for each.
+    nothing = [answers.NOTHING.format(*kind) in said for kind in LENGTHS] if name == "figures/length" else [False]
+    assert set(records.finished(run)["files"]) > {records.NOTEBOOK} or all(nothing)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
+    quick = given(name, network)
     # What makes missing cells of the study does so in a copy.
     where = environment(copied(tmp_path / "study")) if name == "explore/chat" else {**os.environ}
     command = [sys.executable, "-m", "papermill", "-k", "python3", "--cwd", str((FOLDER / name).parent)]
@@ -106,12 +147,8 @@ def test_it_runs_with_its_defaults_and_no_runner(name, tmp_path, network):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
-    outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
-    said = "".join(output.text for output in outputs if output.get("name") == "stdout")
-    # A table of scores without lengths, such as an older one, gives no picture but a sentence for each.
-    nothing = [answers.NOTHING.format(*kind) in said for kind in LENGTHS] if name == "figures/length" else [False]
-    assert any((tmp_path / "output").iterdir()) or all(nothing)
-    assert [output.text for output in outputs if output.get("name") == "stderr"] == [], "it shows something in red"
+    shown(executed)
+    assert any((tmp_path / "output").iterdir())
 
 
 def test_a_notebook_without_parameters_or_with_code_in_them_is_refused(copy, monkeypatch):

@@ -24,6 +24,7 @@ OTHERS = {
     "PYTHONHOME": "/nowhere", "IPYTHONDIR": "/i", "JUPYTER_PATH": "/j", "MPLBACKEND": "Qt5Agg", "POLARS_VERBOSE": "1",
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE": "1", "ONEDNN_DEFAULT_FPMATH_MODE": "BF16", "TRANSFORMERS_VERBOSITY": "debug",
     "MKL_CBWR": "SSE2", "NVIDIA_TF32_OVERRIDE": "1", "LM_HARNESS_CACHE_PATH": "/c",
+    "PYTEST_CURRENT_TEST": "a",
 }  # fmt: skip
 HARMLESS = {
     "PATH": "/bin", "HOME": "/h", "HF_HOME": "/hf", "HF_TOKEN": "secret", "CUDA_VISIBLE_DEVICES": "1",
@@ -44,7 +45,7 @@ def test_a_step_sees_no_variable_that_changes_what_is_computed():
 def test_the_user_is_told_which_and_a_record_lists_what_is_left():
     (note,) = surroundings.notes(OTHERS | HARMLESS)
     for name in OTHERS:
-        assert (f" {name}" in note) == (not name.startswith(("IPYTHON", "JUPYTER")))
+        assert (f" {name}" in note) == (not name.startswith(("IPYTHON", "JUPYTER", "PYTEST")))
     assert surroundings.notes(surroundings.of_step(HARMLESS)) == []
     listed = surroundings.recorded(surroundings.of_step(OTHERS | HARMLESS))
     assert {"OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "PYTORCH_ALLOC_CONF"} <= set(listed)

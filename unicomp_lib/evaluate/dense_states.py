@@ -130,7 +130,7 @@ def _head(folder: Path, dtype: torch.dtype) -> PreTrainedModel | None:
     """A folder's model without its layers: what stands beside them is read, under the name it is tied to if it is."""
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
-    where = {}
+    where: dict[str, Any] = {}
     for shard in folder.glob("*.safetensors"):
         tensors = safe_open(shard, framework="pt")
         where |= dict.fromkeys(tensors.keys(), tensors)

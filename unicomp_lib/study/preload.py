@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import sysconfig
 import threading
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -50,7 +49,8 @@ def step(run: Path, *, forced: bool, env: dict[str, str]) -> int | None:
     if sys.platform != "linux" or hardware.devices():
         return None
     (run / records.LOG).touch()
-    packages = Path(sysconfig.get_path("purelib")).stat().st_mtime_ns  # another when one is installed or removed
+    # The time of the folder of all packages is another when one is installed or removed.
+    packages = Path(surroundings.matplotlibrc()).parents[2].stat().st_mtime_ns
     dead = _own.process is not None and _own.process.process.poll() is not None
     if dead or _own.identity != (env, packages):
         if _own.process:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unicomp_lib import hardware
+from unicomp_lib.study import surroundings
 
 # What kernels import, then what their runners do, as far as it starts no thread: pyarrow and polars do, and so does
 # what imports these, such as pyplot's companions and transformers' models. This library is left out too, since its
@@ -32,9 +33,11 @@ def main() -> None:
     """Import, say how many threads there are then, and fork a step for each request until there are no more."""
     connection, own = Connection(int(sys.argv[1])), os.getpid()
     hardware.end_with_parent(int(sys.argv[2]))
+    surroundings.raise_limits()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     spent = _imported(KERNEL)
     _imported(RUNNER)
+    sys.stdout.flush()  # else every child would write what is left
     gc.freeze()  # what is here stays: a collection in a child need not look at it, and so copy its pages
     connection.send_bytes(json.dumps(len(os.listdir("/proc/self/task"))).encode())
     request = _forked(connection)
@@ -60,10 +63,10 @@ def _forked(connection: Connection) -> dict[str, Any]:
             request: dict[str, Any] = json.loads(connection.recv_bytes())
         except EOFError:
             sys.exit()
-        if not os.fork():
+        if not (pid := os.fork()):
             connection.close()
             return request
-        code = os.waitstatus_to_exitcode(os.wait()[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         connection.send_bytes(json.dumps(code).encode())
 
 

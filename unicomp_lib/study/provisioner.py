@@ -8,7 +8,8 @@ from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 NAME = "unicomp-forked"
 
@@ -73,7 +74,7 @@ class Forked(LocalProvisioner):
             return await super().launch_kernel(cmd, **options)
         env = {**options["env"], "JPY_PARENT_PID": str(os.getpid())}  # as jupyter_client's launcher does
         child.tell({"arguments": cmd[3:], "env": env, "cwd": str(options.get("cwd") or os.getcwd())})
-        self.process = child
+        self.process = child  # type: ignore[assignment]
         self.pid = self.pgid = child.pid  # it leads a session of its own
         self.cwd = options.get("cwd")
         return self.connection_info

@@ -55,10 +55,10 @@ def of_step(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def notes(given: Mapping[str, str]) -> list[str]:
-    """A sentence on the variables that steps do not see as they are set, Jupyter's apart; where there are any."""
+    """A sentence on the variables that steps do not see as they are set; none for Jupyter's and pytest's."""
     seen = of_step(given)
     others = [name for name, value in given.items() if seen.get(name) != value]
-    names = sorted(name for name in others if not name.startswith(("IPYTHON", "JUPYTER", "JPY_")))
+    names = sorted(name for name in others if not name.startswith(("PYTEST_", "IPYTHON", "JUPYTER", "JPY_")))
     return [f"steps do not see {', '.join(names)}, which could change what they import or compute"] if names else []
 
 
