@@ -7,7 +7,17 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, int8, models, packed_integers, quanto_form, saving
+from unicomp_lib.checkpoints import (
+    decoder,
+    float4,
+    float8,
+    float_zeros,
+    int8,
+    models,
+    packed_integers,
+    quanto_form,
+    saving,
+)
 from unicomp_lib.compress import fp8, hqq, nvfp4, quanto, rtn
 from unicomp_lib.evaluate import fidelity, harness
 

@@ -6,7 +6,17 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from unicomp_lib import hardware
-from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, int8, models, packed_integers, quanto_form, saving
+from unicomp_lib.checkpoints import (
+    decoder,
+    float4,
+    float8,
+    float_zeros,
+    int8,
+    models,
+    packed_integers,
+    quanto_form,
+    saving,
+)
 from unicomp_lib.compress import (
     awq,
     fp8,

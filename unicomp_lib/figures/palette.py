@@ -23,6 +23,7 @@ METHODS = {
     "fp8": ("FP8", "#117733", "X"),
     "nvfp4": ("NVFP4", "#CC6677", "8"),
     "mxfp4": ("MXFP4", "#AA4499", "$\\spadesuit$"),
+    "rotate": ("Rotation", "#6699CC", "$\\clubsuit$"),
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),
 }
@@ -36,7 +37,7 @@ NETWORKS = {
 }
 # Colours and markers for methods in neither table.
 SPARE = (
-    ("#666666", "1"), ("#77AADD", "2"), ("#EE8866", "3"), ("#B8860B", "4"), ("#BBCC33", "+"), ("#6699CC", "|"),
+    ("#666666", "1"), ("#77AADD", "2"), ("#EE8866", "3"), ("#B8860B", "4"), ("#BBCC33", "+"), ("#BBAA00", "|"),
     ("#AA4466", "_"),
 )  # fmt: skip
 
