@@ -172,6 +172,7 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
             "has no score for each item; compare cells",
         ),
         (["a/b/c", "a/b/d"], "'a/b/c' is not there"),
+        (["reliability/smollm2-135m/dense/0", "reliability/smollm2-135m/dense"], "there are no items of .*dense/0"),
         (["{log}", "{log}", "--profile", "../x"], None),
     ],
 )

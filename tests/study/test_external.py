@@ -179,7 +179,11 @@ def test_a_wrong_model_is_one_sentence(checkout, base, given, says):
         own_model.profile(base, given)
 
 
-def test_one_name_is_of_one_model(checkout, checkpoint):
+def test_results_under_one_name_are_of_one_model(checkout, checkpoint):
+    own_model.profile("tiny", f"mine={checkpoint}")
+    own_model.profile("tiny", "mine=owner/name@1")  # nothing has been run yet
+    own_model.profile("tiny", f"mine={checkpoint}")
+    (checkout / "results" / "tiny-mine" / "scores.parquet").write_text("")
     own_model.profile("tiny", f"mine={checkpoint}")
     with pytest.raises(ParamsError, match=r"results of tiny-mine are of the model .*; give owner/name@1 another name"):
         own_model.profile("tiny", "mine=owner/name@1")
@@ -188,3 +192,4 @@ def test_one_name_is_of_one_model(checkout, checkpoint):
 def test_a_model_that_is_not_there_is_refused(checkout, capsys):
     assert main(["reproduce", "--model", "mine=nowhere", "--dry-run"]) == 2
     assert "model 'nowhere' is not known" in capsys.readouterr().err
+    assert not (checkout / "results").exists()

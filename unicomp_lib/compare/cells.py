@@ -72,12 +72,12 @@ def rows_of(file: Path, name: str) -> Side:
 
 def _published(dimension: str, model: str, variant: str, seed: list[str], profile: str) -> pl.DataFrame:
     judged = results.judgements(profile, dimension)
-    if judged.is_file():
+    if judged.is_file() and all(map(SEED.fullmatch, seed)):
         rows = tables.read(judged).filter(model=model, variant=variant)
         rows = rows.filter(pl.col("seed") == int(seed[0].removeprefix("seed-"))) if seed else rows
         if len(rows):
             return rows
-    elif (stem := _stem(dimension, model, variant, seed, profile)) is not None:
+    if not judged.is_file() and (stem := _stem(dimension, model, variant, seed, profile)) is not None:
         return _read(stem, profile)
     wanted = "/".join([dimension, model, variant, *seed])
     cells = sorted({_cell(name) for name in _names(profile) if name.endswith(f".{dimension}")})

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from unicomp_lib import files, paths
-from unicomp_lib.study import notebooks, params, ready, strict_yaml
+from unicomp_lib.study import notebooks, params, ready, sources, strict_yaml
 from unicomp_lib.study.params import DENSE, NAME, ParamsError
 
 FILE = "profile.yaml"
@@ -28,13 +28,15 @@ def profile(base: str, given: str) -> tuple[str, list[str]]:
             f"--model goes with a profile of params/ ({', '.join(params.own_profiles())}); in {base} write the model "
             f"under models: {name}: {source}"
         )
+    sources.model(source, paths.project() / "params")  # what is not there is said before anything is written
     called = f"{base}-{name}"
     path = paths.project() / "results" / called / FILE
     content = strict_yaml.read(params.profile_path(base))
     content, notes = _changed(content, name, source)
     header = f"# Written by: nox -s reproduce -- --profile {base} --model {given}\n"
     text = header + yaml.safe_dump({"name": called, **content}, sort_keys=False, allow_unicode=True)
-    if path.is_file() and (models := strict_yaml.read(path)["models"]) != content["models"]:
+    has_results = path.is_file() and len(list(path.parent.iterdir())) > 1
+    if has_results and (models := strict_yaml.read(path)["models"]) != content["models"]:
         raise ParamsError(
             f"the results of {called} are of the model {models[name]}; give {source} another name, such as "
             f"--model {name}-2={source}"
