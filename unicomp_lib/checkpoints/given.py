@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from unicomp_lib.checkpoints import int8, models, quanto_form, saving
+from unicomp_lib.checkpoints import models, saving
 from unicomp_lib.inputs import hub
 
 VERSION = "1"
@@ -60,7 +60,7 @@ def check_weights(folder: Path) -> None:
             f"{folder} holds no weights as .safetensors; save them so with save_pretrained, since other forms can run "
             "code"
         )
-    if int8.is_saved(folder) or (folder / quanto_form.MAP).is_file():
+    if models.own_reader(folder) is not None:
         return
     config: Any = AutoConfig.from_pretrained(folder)
     quantized = getattr(config, "quantization_config", None) or {}
