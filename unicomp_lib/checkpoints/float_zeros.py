@@ -14,7 +14,7 @@ from unicomp_lib.checkpoints.grid import Grid
 
 VERSION = "1"
 
-ZEROS = torch.float16  # type of saved zero points, which has 1/256 of a step where they are largest
+ZEROS = torch.float16  # type of saved zero points: with 4 bits they are off by 1/256 of a step at most
 METHOD = "unicomp-float-zeros"  # a name of our own, so that no other engine reads these files as something else
 
 

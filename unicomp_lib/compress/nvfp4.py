@@ -35,7 +35,7 @@ def global_scale(weights: Iterable[torch.Tensor], *, four_over_six: bool = False
     """The global scale (1,), float32, with which the scale of the block of the largest weight is the largest E4M3.
 
     A block that is mapped to 4 has a scale 1.5 times as large, and E4M3 has no value between 1.5 times 256 and 448
-    that is 1.5 times another: the paper takes 256 for 448 (section 3).
+    that is 1.5 times another: so 256 takes the place of 448.
     """
     peak = torch.stack([weight.float().abs().max() for weight in weights]).max().clamp(min=SMALLEST)
     return (256.0 if four_over_six else float4.E4M3_LARGEST) * float4.LARGEST / peak.view(1)

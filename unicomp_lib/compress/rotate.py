@@ -24,8 +24,8 @@ PROBE = 16  # tokens, of any kind, on which that is measured
 def compress(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
     """Rotate the hidden states of a model by a random orthogonal matrix, in place, and return the model.
 
-    What it computes stays the same: it is no compression by itself, and makes the next one easier, since no channel
-    is an outlier any more. The weights of all norms are folded into the linear maps behind them first, since only
+    What it computes stays the same: it is no compression by itself, but a start for others, without channels that
+    are outliers. The weights of all norms are folded into the linear maps behind them first, since only
     a norm without weights lets a rotation through; so the head cannot share its matrix with the embeddings, and
     gets its own. ``seed`` draws the rotation. A ``ValueError`` names a parameter of a family of another form than
     Llama's, or a model whose outputs a rotation would change; that one is left as it was.
