@@ -70,7 +70,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = paths.home() / "bench" / "design"
     dense = scored("dense", options.model, options.items, folder)
-    print("\n| variant | capability | retention | half-width | coverage | bias | its error |\n|---|---|---|---|---|---|---|")
+    print("\n| variant | capability | retention | half-width | coverage | bias | its error |\n" + "|---" * 7 + "|")
     for variant in VARIANTS:
         rows = scored(variant, options.model, options.items, folder)
         for capability, sets in DESIGN.items():
@@ -87,7 +87,8 @@ def main() -> None:
             covered = 100 * np.mean((low <= truth) & (truth <= high), where=defined)
             half, bias = 50 * np.mean(high - low, where=defined), 100 * (np.mean(value, where=defined) - truth)
             error = 100 * np.std(value, where=defined) / defined.sum() ** 0.5
-            print(f"| {variant} | {capability} | {100 * truth:.0f} | {half:.1f} | {covered:.1f} | {bias:+.2f} | {error:.2f} |")
+            print(f"| {variant} | {capability} | {100 * truth:.0f}", end="")
+            print(f" | {half:.1f} | {covered:.1f} | {bias:+.2f} | {error:.2f} |")
 
 
 if __name__ == "__main__":

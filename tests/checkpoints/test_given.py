@@ -29,6 +29,16 @@ def copy(folders, tmp_path):
     return shutil.copytree(folders / "dense", tmp_path / "copy")
 
 
+def test_inputs_that_another_tool_quantizes_are_refused(folders, tmp_path):
+    folder = shutil.copytree(folders / "packed", tmp_path / "w4a8")
+    config = json.loads((folder / "config.json").read_text())
+    for group in config["quantization_config"]["config_groups"].values():
+        group["input_activations"] = {"num_bits": 8, "type": "int", "strategy": "token", "dynamic": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="w4a8 quantizes the inputs of its linear maps too"):
+        models.load(str(folder))
+
+
 def test_the_files_stay_as_their_author_saved_them(folders, tmp_path):
     measures, notes = given.take(str(folders / "packed"), str(folders / "dense"), tmp_path / "taken")
     assert notes == []

@@ -233,7 +233,7 @@ TABLES = {
 DRAW = {
     "variants": lambda figure, axes, table: panels.variants(axes, table, "retention", label="x", reference=1),
     "scatter": lambda figure, axes, table: panels.scatter(axes, table, "n"),
-    "scatter, apart": lambda figure, axes, table: panels.scatter(axes, table, "value", apart=False),
+    "scatter, by value": lambda figure, axes, table: panels.scatter(axes, table, "value"),
     "plane": lambda figure, axes, table: panels.plane(axes, table, table),
     "heatmap": lambda figure, axes, table: panels.heatmap(
         axes, table, scale=100, decimals=0, cmap="viridis", bounds=(0, 120), title="x"

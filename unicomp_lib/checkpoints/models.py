@@ -147,11 +147,20 @@ def _missing(folder: Path) -> set[str]:
 
 
 def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
-    """Packed integers are expanded once, on load: transformers has no kernel that multiplies them."""
+    """Packed integers are expanded once, on load: transformers has no kernel that multiplies them.
+
+    A ``ValueError`` where inputs are to be quantized too: expanded, the model would be another, and a better one.
+    """
     config = folder / "config.json"
-    if config.is_file() and '"compressed-tensors"' in config.read_text(encoding="utf-8"):
-        return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
-    return {}
+    if not config.is_file() or '"compressed-tensors"' not in (text := config.read_text(encoding="utf-8")):
+        return {}
+    groups = (json.loads(text).get("quantization_config") or {}).get("config_groups") or {}
+    if any(isinstance(group, dict) and group.get("input_activations") for group in groups.values()):
+        raise ValueError(
+            f"{folder} quantizes the inputs of its linear maps too, in a form that this study does not compute; it "
+            "reads weights alone, and of quantized inputs the forms that its own smoothquant and fp8 save"
+        )
+    return {"quantization_config": CompressedTensorsConfig(dequantize=True)}
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:

@@ -61,9 +61,12 @@ def _parts(rows: pl.DataFrame) -> list[Part]:
         )
         both = pooled.join(dense, on=ITEM, maintain_order="left").drop_nulls()
         rest = dense.join(pooled, on=ITEM, how="anti").drop_nulls()["dense"].to_numpy()
-        values = (both[name].to_numpy() for name in ("value", "dense"))
+        value, of_dense = (both[name].to_numpy() for name in ("value", "dense"))
+        names = np.arange(len(both) + len(rest))
         if len(both) > 2:
-            parts.append(Part(*values, np.arange(len(both)), both["chance"][0], rest, len(both) + np.arange(len(rest))))
+            parts.append(
+                Part(value, of_dense, names[: len(both)], both["chance"][0], rest, rest_clusters=names[len(both) :])
+            )
     return parts
 
 

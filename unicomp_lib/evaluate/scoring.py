@@ -247,8 +247,9 @@ def _by_task(frame: pl.DataFrame) -> list[pl.DataFrame]:
 
 
 def _part(frame: pl.DataFrame) -> Part:
-    pairs = _columns(frame.filter("asked"), "value", "dense", "cluster")
-    return Part(*pairs, float(frame["chance"][0] or 0), *_columns(frame.filter(~pl.col("asked")), "dense", "cluster"))
+    values, dense, clusters = _columns(frame.filter("asked"), "value", "dense", "cluster")
+    rest, rest_clusters = _columns(frame.filter(~pl.col("asked")), "dense", "cluster")
+    return Part(values, dense, clusters, float(frame["chance"][0] or 0), rest, rest_clusters)
 
 
 def _paired(items: pl.DataFrame, dense: pl.DataFrame) -> pl.DataFrame:

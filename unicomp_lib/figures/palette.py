@@ -26,6 +26,8 @@ METHODS = {
     "rotate": ("Rotation", "#6699CC", "$\\clubsuit$"),
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),
+    "given": ("Given", "#88CCEE", "$\\diamondsuit$"),
+    "published": ("Published", "#F0E442", "$\\heartsuit$"),
 }
 # The same for the methods that prune GoogLeNet.
 NETWORKS = {

@@ -14,10 +14,11 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import offset_copy
 
 from unicomp_lib.figures import palette
 
-VERSION = "9"
+VERSION = "10"
 
 FILLS: tuple[Any, ...] = ("full", "none", "left", "bottom", "right", "top")
 UNDECIDED = 0.5  # half-width of a retention's interval above which nothing is settled
@@ -135,21 +136,35 @@ def _rows_axis(axes: Axes, labels: list[str]) -> None:
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
 
 
-def scatter(axes: Axes, table: pl.DataFrame, x: str, *, apart: bool = True) -> None:
-    """Value with interval against column ``x``; ``apart`` draws variants with about the same x side by side."""
+def scatter(axes: Axes, table: pl.DataFrame, x: str) -> None:
+    """Value with interval against column ``x``; bars of about the same x stand side by side, the marks at their x."""
     shown = known(table, x, "value")
     _left_out(axes, table, shown)
     if shown.is_empty():
         _note(axes, "nothing to show: no variant has both values")
         return
-    near = 0.045 * float(shown[x].abs().max()) or 1.0  # type: ignore[arg-type]
-    neighbours = ((pl.col(x) / near).round() if apart else pl.int_range(pl.len())).alias("neighbours")
+    near = 0.02 * float(shown[x].abs().max()) or 1.0  # type: ignore[arg-type]
+    neighbours = (pl.col(x) / near).round().alias("neighbours")
     for _, together in shown.with_columns(neighbours).group_by("neighbours", maintain_order=True):
-        width = min(near, 2 * near / len(together))  # all of them close to their true x
         for rank, row in enumerate(together.iter_slices(1)):
-            shifted = row[x][0] + (rank - (len(together) - 1) / 2) * width
             mark = _mark(row["method"][0]) | _fill(row, table)
-            axes.errorbar([shifted], row["value"].to_list(), yerr=errors(row), capsize=2, **mark)
+            axes.plot(row[x].to_list(), row["value"].to_list(), **mark)
+            aside = offset_copy(
+                axes.transData, axes.get_figure(root=True), x=2.5 * (rank - (len(together) - 1) / 2), units="points"
+            )
+            axes.errorbar(
+                row[x].to_list(), row["value"].to_list(), yerr=errors(row), color=mark["color"], linestyle="",
+                elinewidth=0.9, transform=aside, zorder=1,
+            )  # fmt: skip
+            # Shifted bars do not count for the limits of the axes.
+            axes.update_datalim(
+                [(row[x][0], end) for name in ("low", "high") if np.isfinite(end := _number(row, name))]
+            )
+    axes.autoscale_view()
+
+
+def _number(row: pl.DataFrame, name: str) -> float:
+    return float("nan") if row[name][0] is None else float(row[name][0])
 
 
 def plane(axes: Axes, x: pl.DataFrame, y: pl.DataFrame) -> pl.DataFrame:

@@ -57,8 +57,9 @@ def find(profile: Profile) -> Left:
             # What a running step reads is named in its step.json.
             if run.is_dir() and run.name not in wanted and run not in running and run.name not in busy:
                 left.runs.append(run)
-    scratch = paths.home() / "scratch"
-    left.scratch = sorted(scratch.iterdir()) if scratch.is_dir() else []
+    for name in ("scratch", "states"):
+        folder = paths.home() / name
+        left.scratch += sorted(path for path in folder.glob("*") if path.suffix != ".lock")
     _find_results(profile, steps, left)
     return left
 
