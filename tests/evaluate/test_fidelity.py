@@ -1,4 +1,5 @@
 import copy
+import json
 
 import polars as pl
 import pytest
@@ -30,3 +31,18 @@ def test_divergence_is_that_of_its_definition(tiny):
     expected = (p * (p / q).log()).sum(-1).mean().item()
     assert means(fidelity.compare(model, dense, tokens))["kl"] == pytest.approx(expected, rel=1e-3)
     assert expected > 0
+
+
+@torch.no_grad()
+def test_what_changes_at_every_token_is_kept(tiny):
+    dense, tokenizer = tiny
+    model = magnitude.compress(copy.deepcopy(dense), sparsity=0.8)
+    block = torch.randint(len(tokenizer), (1, 30))
+    rows = fidelity.compare(model, dense, block)
+    for metric in ("kl", "p_change"):
+        (row,) = rows.filter(metric=metric).iter_rows(named=True)
+        kept = json.loads(row["output"])
+        assert (len(kept), sum(kept) / 29) == (29, pytest.approx(row["value"], rel=1e-2))
+    p, q = (network(block).logits[0, :-1].softmax(-1).gather(-1, block[0, 1:, None]) for network in (dense, model))
+    assert kept == pytest.approx((q - p)[:, 0].tolist(), rel=1e-2, abs=1e-9)
+    assert rows.filter(pl.col("metric").is_in(["nll", "agreement"]))["output"].is_null().all()

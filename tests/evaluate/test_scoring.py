@@ -290,6 +290,20 @@ def test_perplexity_is_the_exponential_of_the_mean_loss():
     assert perplexity["low"] < perplexity["value"] < perplexity["high"]
 
 
+def test_the_worst_tokens_are_scored_over_all_seeds():
+    def of_seed(seed, values):
+        frame = measured(
+            {"nll": [2.0] * 6, "nll_dense": [2.0] * 6, "kl": [1.0] * 6, "agreement": [0.5] * 6}, "fidelity"
+        )
+        output = pl.when(pl.col("metric") == "kl").then(pl.lit(str(values))).alias("output")
+        return frame.with_columns(output, seed=pl.lit(seed, dtype=pl.Int64))
+
+    found = scoring.fidelity(pl.concat([of_seed(0, [0.1, 0.2]), of_seed(1, [0.3, 0.9])]), FACTS)
+    worst = {seed: one(found, metric="kl_max", seed=seed)["value"] for seed in (0, 1, None)}
+    assert worst == {0: 0.2, 1: 0.9, None: 0.9}
+    assert one(found, metric="kl_median", seed=None)["value"] == 0.2
+
+
 def test_efficiency_ratios_are_taken_repeat_by_repeat():
     parts = {
         "decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0],

@@ -1,5 +1,6 @@
 """How far a compressed model's next-token distribution lies from the dense one's."""
 
+import json
 import math
 
 import numpy as np
@@ -7,8 +8,11 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel
 
-VERSION = "1"
-SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
+from unicomp_lib.evaluate import per_token
+
+VERSION = "2"
+SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64, "output": pl.String}
+DIGITS = 4  # of what is kept of every token
 
 
 @torch.no_grad()
@@ -17,13 +21,16 @@ def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor
 
     ``nll`` and ``nll_dense``: negative log-likelihood of the next token in nats; ``kl``:
     KL(dense || compressed) in nats; ``agreement``: share of positions where both have the
-    same most likely token. Perplexity is exp of the mean ``nll``. A ``ValueError`` names the block and
-    measure that is not finite.
+    same most likely token; ``p_change``: by how much the compressed model gives the next token a higher
+    probability. Perplexity is exp of the mean ``nll``. ``output`` holds, as JSON, the ``kl`` and the
+    ``p_change`` of every token. A ``ValueError`` names the block and measure that is not finite.
     """
     rows = []
     for index, block in enumerate(tokens):
-        for metric, value in _block(model, dense, block).items():
-            rows.append({"doc_id": index, "metric": metric, "value": _finite(value, metric, index)})
+        for metric, values in _block(model, dense, block).items():
+            kept = json.dumps([float(f"{value:.{DIGITS}g}") for value in values.tolist()])
+            row = {"doc_id": index, "metric": metric, "value": _finite(values.mean().item(), metric, index)}
+            rows.append(row | {"output": kept if metric in per_token.METRICS else None})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -47,15 +54,16 @@ def _finite(value: float, metric: str, index: int) -> float:
     return value
 
 
-def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, float]:
+def _block(model: PreTrainedModel, dense: PreTrainedModel, block: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Each measure of the tokens that a block (length,) predicts: shape (length - 1,)."""
     batch = block.unsqueeze(0).to(dense.device)
     reference = dense(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
     compressed = model(batch, use_cache=False).logits[0, :-1].float().log_softmax(-1)
-    target = batch[0, 1:, None]
-    divergence = torch.nn.functional.kl_div(compressed, reference, log_target=True, reduction="none").sum(-1)
+    ours, theirs = (scores.gather(-1, batch[0, 1:, None])[:, 0] for scores in (compressed, reference))
     return {
-        "nll": -compressed.gather(-1, target).mean().item(),
-        "nll_dense": -reference.gather(-1, target).mean().item(),
-        "kl": divergence.mean().item(),
-        "agreement": (compressed.argmax(-1) == reference.argmax(-1)).float().mean().item(),
+        "nll": -ours,
+        "nll_dense": -theirs,
+        "kl": torch.nn.functional.kl_div(compressed, reference, log_target=True, reduction="none").sum(-1),
+        "agreement": (compressed.argmax(-1) == reference.argmax(-1)).float(),
+        "p_change": ours.exp() - theirs.exp(),
     }

@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import forms, judged, lengths, siblings, statistics, strata, task, totals
+from unicomp_lib.evaluate import forms, judged, lengths, per_token, siblings, statistics, strata, task, totals
 from unicomp_lib.evaluate.statistics import Estimate, Part
 
-VERSION = "13"
+VERSION = "14"
 
 ITEM = ["task", "doc_hash", "doc_id"]
 Row = dict[str, Any]
@@ -55,8 +55,11 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     return judged.with_agreement(pl.concat([_with_holm(tables.scores(rows, variants)), *effects]), items)
 
 
-def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
-    """Labels and rows of each cell, then those of each variant with means over its seeds; one seed is its own mean."""
+def _cells(items: pl.DataFrame, *, outputs: bool = False) -> Iterator[tuple[list[Row], pl.DataFrame]]:
+    """Labels and rows of each cell, then those of each variant with means over its seeds; one seed is its own mean.
+
+    With ``outputs``, the rows of means hold the list of the seeds' outputs.
+    """
     names = [name for name in tables.CELL if name != "seed"]
     group = [*ITEM, "metric", "dimension", "capability", "format", "chance", "cluster", "primary", "prompt_hash"]
     group += [name for name in ("source",) if name in items.columns]
@@ -69,7 +72,8 @@ def _cells(items: pl.DataFrame) -> Iterator[tuple[list[Row], pl.DataFrame]]:
             yield [cells[0][0], pooled], cells[0][1]
             continue
         yield from (([cell], frame) for cell, frame in cells)
-        pooling = (_mean(), pl.col("value").alias("by_seed"), pl.col("judge").first())
+        pooling = [_mean(), pl.col("value").alias("by_seed"), pl.col("judge").first()]
+        pooling += [pl.col("output")] if outputs else []
         yield [pooled], of_variant.group_by(group, maintain_order=True).agg(pooling)
 
 
@@ -333,18 +337,24 @@ def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     """Scores of the fidelity rows, with ``perplexity``, the exponential of the mean ``nll``, added.
 
     Its interval is the exponential of the mean's interval. ``perplexity_ratio`` is relative to the dense model,
-    paired over the same blocks.
+    paired over the same blocks. ``kl_median``, ``kl_99``, ``kl_max`` and the same of ``p_change`` are over all tokens
+    (``per_token.quantiles``).
     """
     items = _finite(items)
     rows = _seed_spread(items.filter(pl.col("metric") == "nll"), "nll")
-    for cells, frame in _cells(items):
+    for cells, frame in _cells(items, outputs=True):
         rows += [{**cell, **row} for row in _fidelity_rows(frame) for cell in cells]
     return pl.concat([tables.scores(rows, variants), siblings.effect(items, "nll", variants)])
 
 
 def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-    for metric in ("nll", "kl", "agreement"):
+    for metric in (name for name in per_token.METRICS if name in by):
+        for name, estimate in per_token.quantiles(by[metric]):
+            yield _row(by[metric], name, estimate)
+    for metric in ("nll", "kl", "agreement", "p_change"):
+        if metric not in by:  # as in rows of earlier runs
+            continue
         # Block means that happen to be all 0 or 1 are no outcomes: never the exact interval here.
         yield _row(by[metric], metric, statistics.bootstrap(*_columns(by[metric], "value", "cluster")))
     nll, clusters = _columns(by["nll"], "value", "cluster")

@@ -118,6 +118,11 @@ def _draws(count: int, seed: int) -> np.ndarray:
     return drawn
 
 
+def draws(count: int, *, number: int = 1000) -> np.ndarray:
+    """How often each of ``count`` clusters is drawn in the first ``number`` resamples: shape (number, count)."""
+    return _draws(count, 0)[:number]
+
+
 def _resampled(columns: np.ndarray, seed: int) -> np.ndarray:
     """Sums of columns (clusters, columns) over the clusters of each resample: shape (RESAMPLES, columns)."""
     parts = np.array_split(_draws(len(columns), seed), 10)  # a tenth at a time as floats, to spare memory
