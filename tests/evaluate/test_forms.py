@@ -170,7 +170,7 @@ def test_the_worked_examples_of_a_task_with_several_inputs_are_its_sentences(hub
 
 def test_metrics_that_are_no_means_are_named_and_left_out(hub, capsys):
     rows = harness.rows(Model(), {"bbq": 4})
-    assert set(rows["metric"]) == {"acc", "bits_per_byte", "margin"}
+    assert set(rows["metric"]) == {"acc", "bits_per_byte", "margin", "probability"}
     assert "bbq: accuracy_amb, accuracy_disamb, amb_bias_score" in capsys.readouterr().out
 
 

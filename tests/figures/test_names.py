@@ -14,7 +14,7 @@ OTHERS = {
     "multilingual.ipynb": {"str.extract"},  # a language out of a task
     "scoring.py": {"str.replace", "str.extract"},  # a set and a language out of a task
     "results.ipynb": {"str.join"},
-    "variants.py": {"split"},  # a pattern such as 2:4, which is a parameter
+    "variants.py": {"split", "partition"},  # a pattern such as 2:4, and a revision: both are parameters
 }
 FILES = sorted(
     [

@@ -7,6 +7,7 @@ from unicomp_lib.learn import sliders
 
 
 def test_the_picture_of_the_middle_values_stays_and_the_sliders_redraw(monkeypatch):
+    open_before = plt.get_fignums()
     drawn, shown = [], []
 
     def draw(height):
@@ -28,4 +29,4 @@ def test_the_picture_of_the_middle_values_stays_and_the_sliders_redraw(monkeypat
         slider.value = 3
     assert drawn == [2, 3]
     assert picture.value != before
-    assert not plt.get_fignums()
+    assert plt.get_fignums() == open_before

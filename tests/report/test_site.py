@@ -26,7 +26,7 @@ def test_the_chapters_have_keys_beside_the_steps_of_a_study(name):
     steps = [*plan(profile), *site.teaching(profile, name)]
     found = keys(steps)
     assert len(set(found.values())) == len(steps) == len(found)
-    assert sum(each.startswith("learn/") for each in found) == 7
+    assert sum(each.startswith("learn/") for each in found) == 8
 
 
 def published(target):
@@ -60,7 +60,7 @@ def test_what_is_published_has_a_page_for_everything_and_no_link_is_dead(checkou
     pages = {str(page.relative_to(report).with_suffix("")) for page in browser.pages(report)}
     drawn = {path.stem for path in (checkout / "figures" / "embedded").glob("*.png")}
     figures = {f"figures/{name}" for name in params.load("embedded").figures if name in drawn}
-    methods = {f"compress/{path.stem}" for path in (checkout / "notebooks" / "compress").glob("*.ipynb")}
+    methods = {f"compress/{entry.method}" for entry in params.load("embedded").compressions.values()}
     chapters = {f"learn/{path.stem}" for path in (checkout / "notebooks" / "learn").glob("*.ipynb")}
     networks = {f"vision/{name}" for name in ("train", "prune", "interpretability")}
     rest = {"index", "scores", "provenance", "learn/README", "search", "genindex"}

@@ -112,7 +112,9 @@ def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
 
 
 def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
-    with pytest.raises(params.ParamsError, match="profile 'huge' is not there; allowed are embedded, paper, tiny"):
+    with pytest.raises(
+        params.ParamsError, match="profile 'huge' is not there; allowed are embedded, formats, paper, tiny"
+    ):
         params.load("huge")
     (tmp_path / "mine.yaml").write_text("models: [")
     with pytest.raises(params.ParamsError, match=r"mine.yaml is no valid YAML"):

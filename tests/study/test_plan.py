@@ -150,7 +150,8 @@ def test_more_items_than_a_set_has_is_said_with_their_number(tmp_path):
 
     def of(number):
         def edit(content):
-            content["evaluations"]["performance"] |= {"tasks": {"gsm8k_generate": number}, "data_dir": str(tmp_path)}
+            asked = {"tasks": {"gsm8k_generate": number}, "data_dir": str(tmp_path), "dense": {}}
+            content["evaluations"]["performance"] |= asked
 
         return profile(tmp_path, edit)
 

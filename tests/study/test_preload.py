@@ -82,7 +82,7 @@ def test_a_forked_step_sees_and_writes_what_one_in_a_process_of_its_own_does(ste
         if file.name not in (records.RECORD, records.STEP, records.LOG, records.NOTEBOOK, records.LOCK, "own.json"):
             assert (forked / file).read_bytes() == (fresh / file).read_bytes(), file
     pictures = [json.loads((run / records.NOTEBOOK).read_text())["cells"][-1]["outputs"] for run in (forked, fresh)]
-    assert ["image/png" in output["data"] for output in pictures[0]] == [True]
+    assert {"image/png" in output["data"] for output in pictures[0]} == {True}
     assert pictures[0] == pictures[1]
     # Time and memory are measured, and mean the same with what was imported before.
     new, old = records.finished(forked), records.finished(fresh)

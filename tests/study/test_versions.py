@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 
@@ -35,17 +36,19 @@ def test_the_checkout_is_as_recorded():
 
 
 def test_code_that_changes_is_refused_until_its_version_is_raised(copy, wanda):
+    today = int(re.search(r'VERSION = "(\d+)"', wanda.read_text())[1])
     before = (copy / "unicomp_lib" / "versions.json").read_bytes()
     edit(wanda, "@torch.no_grad()", "UNUSED = 1\n\n\n@torch.no_grad()")
     code_, lines = guard(copy, "--check")
     assert code_ == 1
     (line,) = lines
-    assert line.startswith("wanda changed and is still version 1: raise its VERSION if results change, or say")
+    assert line.startswith(f"wanda changed and is still version {today}: raise its VERSION if results change, or say")
     assert line.endswith("nox -s versions -- --same wanda")
     assert guard(copy)[0] == 1  # recording does not launder it
     assert (copy / "unicomp_lib" / "versions.json").read_bytes() == before
-    edit(wanda, 'VERSION = "1"', 'VERSION = "2"')
-    assert guard(copy, "--check") == (1, ["wanda at version 2 is not recorded yet; record it with: nox -s versions"])
+    edit(wanda, f'VERSION = "{today}"', f'VERSION = "{today + 1}"')
+    raised = f"wanda at version {today + 1} is not recorded yet; record it with: nox -s versions"
+    assert guard(copy, "--check") == (1, [raised])
     assert guard(copy)[0] == 0
     assert guard(copy, "--check")[0] == 0
 

@@ -90,12 +90,12 @@ def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMo
                 source, revision=revision, dtype=dtype, use_safetensors=True, trust_remote_code=False,
                 output_loading_info=True, ignore_mismatched_sizes=True, **expanding,
             )  # fmt: skip
-    except (AttributeError, RuntimeError) as error:
+    except (AttributeError, RuntimeError, ValueError) as error:
         if not expanding:
             raise
         # It expands what it has not read, before it says what is missing.
         configs.refuse(_missing(Path(source)), set(), source)
-        if isinstance(error, RuntimeError):
+        if not isinstance(error, AttributeError):
             raise
         # Its own initialization of weights, as Falcon's, expects them unpacked.
         raise ValueError(

@@ -26,6 +26,7 @@ KERNEL = (
     "torch", "scipy.stats", "transformers.modeling_utils", "ipykernel.ipkernel", "ipykernel.zmqshell",
     "matplotlib.figure",
 )  # fmt: skip
+BARS = ("tqdm.auto", "tqdm.autonotebook")
 RUNNER = ("nbformat", "nbclient", "requests")
 
 
@@ -76,7 +77,8 @@ def _as_new() -> None:
     # Generators are seeded from the system when they are imported: else all would draw the same without a seed.
     sys.modules["numpy"].random.seed()
     sys.modules["torch"].default_generator.seed()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "unicomp_lib"]:
+    # tqdm chooses between bars of text and widgets when it is imported, by whether it is in a kernel.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "unicomp_lib" or name in BARS]:
         del sys.modules[name]
     importlib.invalidate_caches()
 
