@@ -48,7 +48,7 @@ def dask_scheduler(checkout, *arguments):
     file.unlink(missing_ok=True)
     given = ["--host", "127.0.0.1", "--port", "0", "--dashboard-address", "127.0.0.1:0", "--scheduler-file", str(file)]
     with dask(checkout, "scheduler", *given, *arguments) as process:
-        wait_for(file.is_file)
+        wait_for(lambda: file.is_file() and file.read_text().strip().endswith("}"))
         yield process, json.loads(file.read_text())["address"]
 
 
