@@ -1,7 +1,6 @@
 """Linear maps of 8-bit floats (FP8, W8A8): one scale per output for weights, one per token for inputs."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -80,7 +79,7 @@ def replace(model: PreTrainedModel) -> PreTrainedModel:
 
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Save FP8 numbers and scales in the ``float-quantized`` format of compressed-tensors. See ``configs.save``."""
-    configs.save(model, folder, _config(list(decoder.linears(model))))
+    configs.save(model, folder, int8.form(list(decoder.linears(model)), "float"))
     rounded = {f"{name}.weight" for name, part in model.named_modules() if isinstance(part, Float8Linear)}
     state = {name: part.to(E4M3) if name in rounded else part for name, part in decoder.state(model).items()}
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
@@ -89,26 +88,9 @@ def save(model: PreTrainedModel, folder: Path) -> None:
 def is_saved(folder: Path) -> bool:
     """Whether a folder holds what ``save`` wrote: FP8 weights whose inputs are rounded too."""
     found = configs.quantization(folder)
-    return found == _config(found.get("ignore", []))
+    return found == int8.form(found.get("ignore", []), "float")
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """Load what ``save`` wrote, multiplying in ``dtype``, in which FP8 numbers are exact."""
     return int8.rebuild(folder, dtype, load_file(folder / "model.safetensors"), Float8Linear)
-
-
-def _config(ignore: list[str]) -> dict[str, Any]:
-    """The ``quantization_config`` of a model all of whose linear maps are FP8 but those of ``ignore``."""
-    shared = {"num_bits": 8, "type": "float", "symmetric": True}
-    group = {
-        "targets": ["Linear"],
-        "weights": {**shared, "strategy": "channel"},
-        "input_activations": {**shared, "strategy": "token", "dynamic": True},
-    }
-    return {
-        "quant_method": "compressed-tensors",
-        "format": "float-quantized",
-        "quantization_status": "compressed",
-        "config_groups": {"group_0": group},
-        "ignore": ignore,
-    }

@@ -93,7 +93,7 @@ def replace(model: PreTrainedModel) -> PreTrainedModel:
 
 def save(model: PreTrainedModel, folder: Path) -> None:
     """Save integers and scales in the ``int-quantized`` format of compressed-tensors. See ``configs.save``."""
-    configs.save(model, folder, _config(list(decoder.linears(model))))
+    configs.save(model, folder, form(list(decoder.linears(model))))
     save_file(decoder.state(model), folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -103,7 +103,7 @@ def is_saved(folder: Path) -> bool:
     if not config.is_file():
         return False
     quantization = json.loads(config.read_text(encoding="utf-8")).get("quantization_config") or {}
-    return quantization == _config(quantization.get("ignore", []))
+    return quantization == form(quantization.get("ignore", []))
 
 
 def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -134,9 +134,12 @@ def rebuild(
     return network
 
 
-def _config(ignore: list[str]) -> dict[str, Any]:
-    """The ``quantization_config`` of a model all of whose linear maps are of 8 bits but those of ``ignore``."""
-    shared = {"num_bits": 8, "type": "int", "symmetric": True}
+def form(ignore: list[str], kind: str = "int") -> dict[str, Any]:
+    """The ``quantization_config`` of a model all of whose linear maps are of 8 bits but those of ``ignore``.
+
+    ``kind``: ``int``, or ``float`` for FP8.
+    """
+    shared = {"num_bits": 8, "type": kind, "symmetric": True}
     group = {
         "targets": ["Linear"],
         "weights": {**shared, "strategy": "channel"},
@@ -144,7 +147,7 @@ def _config(ignore: list[str]) -> dict[str, Any]:
     }
     return {
         "quant_method": "compressed-tensors",
-        "format": "int-quantized",
+        "format": f"{kind}-quantized",
         "quantization_status": "compressed",
         "config_groups": {"group_0": group},
         "ignore": ignore,
