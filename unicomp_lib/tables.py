@@ -19,6 +19,7 @@ ITEMS = {
 CELL = ("model", "method", "variant", "calibration", "seed")
 # What the method and parameters of a variant say of it, as ``study.variants`` derives it; its name says nothing.
 FACTS = ("label", "sibling", "rate", "schedule", "control")
+TOKEN_METRICS = ("kl", "p_change")  # of which ``fidelity`` keeps the value of every token, in ``output``
 Variants = Mapping[str, Mapping[str, Any]]  # facts by variant
 SCORES = {
     "model": pl.String, "method": pl.String, "variant": pl.String, "calibration": pl.String, "seed": pl.Int64,

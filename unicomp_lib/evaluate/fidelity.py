@@ -8,7 +8,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel
 
-from unicomp_lib.evaluate import per_token
+from unicomp_lib import tables
 
 VERSION = "2"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64, "output": pl.String}
@@ -30,7 +30,7 @@ def compare(model: PreTrainedModel, dense: PreTrainedModel, tokens: torch.Tensor
         for metric, values in _block(model, dense, block).items():
             kept = json.dumps([float(f"{value:.{DIGITS}g}") for value in values.tolist()])
             row = {"doc_id": index, "metric": metric, "value": _finite(values.mean().item(), metric, index)}
-            rows.append(row | {"output": kept if metric in per_token.METRICS else None})
+            rows.append(row | {"output": kept if metric in tables.TOKEN_METRICS else None})
     return pl.DataFrame(rows, schema=SCHEMA)
 
 

@@ -11,7 +11,6 @@ from unicomp_lib.evaluate.statistics import Estimate
 
 VERSION = "1"
 
-METRICS = ("kl", "p_change")  # of which every token's value is kept
 SHARES = {"median": 0.5, "99": 0.99}
 LEAST = 5  # blocks, below which the bootstrap over them says little of a quantile
 

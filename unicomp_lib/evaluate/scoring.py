@@ -349,7 +349,7 @@ def fidelity(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 
 def _fidelity_rows(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-    for metric in (name for name in per_token.METRICS if name in by):
+    for metric in (name for name in tables.TOKEN_METRICS if name in by):
         for name, estimate in per_token.quantiles(by[metric]):
             yield _row(by[metric], name, estimate)
     for metric in ("nll", "kl", "agreement", "p_change"):
