@@ -68,6 +68,10 @@ def renamed(section, old, new):
         (lambda c: c["compressions"]["magnitude-50"].update(seeds=[1]), "gives seeds, but magnitude draws nothing"),
         (lambda c: c.update(modles={}), "unknown key 'modles'; allowed are calibration, cluster, compressions"),
         (lambda c: c.pop("models"), "lacks 'models'; add it"),
+        (lambda c: c.pop("compressions"), "lacks 'compressions'; add it"),
+        (lambda c: c.pop("evaluations"), "lacks 'evaluations'; add it"),
+        (lambda c: c.update(models={}), "lacks 'models'; add it"),
+        (lambda c: c.update(models={}, vision={}), "lacks 'models'; add it"),
         (lambda c: c["compressions"].pop("dense"), "has no compression 'dense'"),
         (lambda c: c["evaluations"]["performance"]["tasks"].update(piqa_close=3), "task 'piqa_close' is not known"),
         (lambda c: c["evaluations"]["performance"]["tasks"].update(bbq_cloze=3), "belongs to reliability; move it"),
@@ -96,6 +100,20 @@ def renamed(section, old, new):
         (lambda c: c.update(figures=["../size"]), "figures of mine.yaml has the name '../size'"),
         (lambda c: c.update(vision={"prunings": {"dense": {}}}), "vision.prunings of mine.yaml has the name 'dense'"),
         (
+            lambda c: c.update(vision={"train": {"seed": 1, "seeds": [1, 2]}}),
+            "vision.train of profile mine gives both seed and seeds; remove seed",
+        ),
+        (lambda c: c.update(vision={"train": {"seeds": [1, 1]}}), "gives seeds=.1, 1.; each seed may be there once"),
+        (lambda c: c.update(vision={"train": {"seeds": [-1]}}), "vision.train.seeds.0=-1"),
+        (
+            lambda c: c.update(vision={"train": {"epoch": 3}}),
+            "parameter 'epoch', which vision/train.ipynb .* mean 'epochs'",
+        ),
+        (
+            lambda c: c.update(vision={"train": {"seeds": [0, 1]}, "prunings": {"half": {"seeds": [2]}}}),
+            "vision.prunings.half of profile mine gives seeds, but vision.train has several",
+        ),
+        (
             lambda c: (
                 c.update(models={"a": TINY, "a.b": TINY})
                 or c["compressions"].update(c=MORE)
@@ -113,7 +131,7 @@ def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
 
 def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
     with pytest.raises(
-        params.ParamsError, match="profile 'huge' is not there; allowed are embedded, formats, paper, tiny"
+        params.ParamsError, match="profile 'huge' is not there; allowed are embedded, formats, paper, tiny, vision"
     ):
         params.load("huge")
     (tmp_path / "mine.yaml").write_text("models: [")
@@ -127,6 +145,22 @@ def test_only_takes_what_a_step_reads_along():
     assert names == ["compress/tiny/dense", "compress/tiny/wanda-2-4/seed-0", "evaluate/tiny/wanda-2-4/seed-0/fidelity"]
     with pytest.raises(params.ParamsError, match="no step matches 'vision/\\*'"):
         plan.select(steps, "vision/*")
+
+
+def test_a_profile_of_vision_alone_has_no_models(tmp_path):
+    def edit(content):
+        vision = {"train": {"seeds": [4, 5]}, "prunings": {"half": {}}}
+        content.clear()
+        content.update(vision=vision, figures=["vision"])
+
+    steps = {step.name: step for step in plan.plan(params.load(edited(tmp_path, edit)))}
+    assert {step.stage.value for step in steps.values()} == {"vision", "scores", "figures"}
+    pruned = steps["vision/half/seed-5/prune"]
+    assert pruned.parameters["seed"] == 5
+    assert pruned.reads["checkpoint"].step == "vision/dense/seed-5/train"
+    explained = steps["vision/half/seed-5/interpretability"]
+    assert explained.reads["dense"].step == "vision/dense/seed-5/train"
+    assert steps["vision/untrained/seed-4/train"].parameters["epochs"] == 0
 
 
 def test_an_evaluation_on_the_first_seed_alone_spares_the_others(tmp_path):

@@ -193,6 +193,7 @@ def test_equal_networks_are_told_apart_or_refused():
         "Unstructured 50 %, scope global",
         "Unstructured 50 %, scope layerwise",
     ]
+    assert [found[name]["control"] for name in both] == ["", "scope layerwise"]
     with pytest.raises(params.ParamsError, match="prunings of mine: a and b would both be called 'Unstructured 50 %'"):
         networks({"a": {}, "b": {"seeds": [1]}})
 

@@ -82,7 +82,7 @@ def _figures(study: Study, source: Path) -> list[str]:
 
 def _methods(study: Study, source: Path) -> list[str]:
     """Every variant of the first model, of several seeds the first; one page a notebook for those not run here."""
-    facts, model = variants.facts(study.profile), next(iter(study.profile.models))
+    facts, model = variants.facts(study.profile), next(iter(study.profile.models), None)
     first: dict[str, Step] = {}
     for step in study.of(Stage.COMPRESS):
         if step.cell and step.cell.model == model:

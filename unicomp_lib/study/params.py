@@ -18,7 +18,7 @@ DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
 GIVEN, PUBLISHED = "given", "published"
 RESERVED = (RERUN, "all")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
-NOT_PROFILES = ("assets", "published", "claims", "hub")  # files of params/ that are no profile
+NOT_PROFILES = ("assets", "published", "published_scores", "claims", "hub")  # files of params/ that are no profile
 DEFAULT = "embedded"
 OWNER = "profile.txt"  # in results/<profile>: the file of a profile that lies outside params/
 
@@ -131,17 +131,32 @@ class Pruning(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Training(BaseModel):
+    """Section ``vision.train``: the parameters of ``notebooks/vision/train.ipynb``, and the seeds of its repeats."""
+
+    model_config = ConfigDict(extra="allow")
+
+    seeds: list[Annotated[int, Field(ge=0, strict=True)]] = []
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the notebook is given beside images and the seed of a repeat."""
+        return dict(self.model_extra or {})
+
+
 class Vision(BaseModel):
     """The study of GoogLeNet: its images, the parameters of its notebooks, and what is pruned.
 
-    ``shared`` are given to every notebook that has them, such as data and size. Interpretability is
-    evaluated on the first seed of each pruning.
+    ``shared`` are given to every notebook that has them, such as data and size. With ``seeds``, ``train`` is repeated
+    once a seed, and so is all that follows: each pruning starts from every training, with its seed, and is compared
+    with the dense network of that training. Else a pruning may have seeds of its own, of which the first alone is
+    evaluated for interpretability.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     shared: dict[str, Any] = {}
-    train: dict[str, Any] = {}
+    train: Training = Training()
     prunings: dict[str, Pruning] = {}
     interpretability: dict[str, Any] = {}
 
@@ -164,16 +179,16 @@ class Cluster(BaseModel):
 
 
 class Profile(BaseModel):
-    """A whole profile; see the comments in ``params/embedded.yaml``."""
+    """A whole profile; see the comments in ``params/embedded.yaml``. One of ``vision`` alone has no models."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    models: Annotated[dict[str, str], Field(min_length=1)]
+    models: dict[str, str] = {}
     calibration: dict[str, Any] = {}
-    compressions: Annotated[dict[str, Compression], Field(min_length=1)]
-    evaluations: dict[str, Evaluation]
+    compressions: dict[str, Compression] = {}
+    evaluations: dict[str, Evaluation] = {}
     vision: Vision | None = None
     cluster: Cluster = Cluster()
     figures: list[str] = []
@@ -241,8 +256,7 @@ def load(name: str) -> Profile:
         raise ParamsError(_sentence(error, path.name)) from error
     profile._file = path
     profile._option = "" if name == DEFAULT else f" --profile {name}"
-    if DENSE not in profile.compressions:
-        raise ParamsError(f"{path.name} has no compression {DENSE!r}, which all others are compared with; add it")
+    _check_sections(profile, path.name)
     _check_names(profile, path.name)
     _check_outputs(profile, path)
     for variant, compression in profile.compressions.items():
@@ -296,6 +310,20 @@ def own_results(profile: Profile) -> None:
             files.write_text(target, f"{path}\n")
 
 
+def _check_sections(profile: Profile, where: str) -> None:
+    """What a study of models needs; what ``vision`` alone must not have."""
+    language = ("models", "compressions", "evaluations")
+    given = [name for name in language if name in profile.model_fields_set]
+    if profile.vision and not given:
+        return
+    if empty := [name for name in language[:2] if not getattr(profile, name)]:
+        raise ParamsError(f"{where} lacks {empty[0]!r}; add it")
+    if "evaluations" not in given:
+        raise ParamsError(f"{where} lacks 'evaluations'; add it")
+    if DENSE not in profile.compressions:
+        raise ParamsError(f"{where} has no compression {DENSE!r}, which all others are compared with; add it")
+
+
 def _check_names(profile: Profile, where: str) -> None:
     """Names become parts of paths and of tables: refuse what is no name, and what the study itself uses."""
     prunings = profile.vision.prunings if profile.vision else {}
@@ -322,7 +350,7 @@ def _vision(profile: Profile) -> dict[str, dict[str, Any]]:
     if not (vision := profile.vision):
         return {}
     prunings = {f"vision.prunings.{name}": pruning.parameters for name, pruning in vision.prunings.items()}
-    parts = {"shared": vision.shared, "train": vision.train, "interpretability": vision.interpretability}
+    parts = {"shared": vision.shared, "train": vision.train.parameters, "interpretability": vision.interpretability}
     return prunings | {f"vision.{name}": part for name, part in parts.items()}
 
 

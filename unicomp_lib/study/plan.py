@@ -86,6 +86,7 @@ def _check_shared(profile: Profile) -> None:
     _check_section("calibration", profile.calibration, ["compress/wanda", *compressing], profile)
     if profile.vision:
         _check_section("vision.shared", profile.vision.shared, [f"vision/{name}" for name in NETWORKS], profile)
+        _check_repeats(profile.vision, profile.name)
     for dimension, evaluation in profile.evaluations.items():
         allowed = notebooks.defaults(f"evaluate/{dimension}")
         where = f"evaluations.{dimension} of profile {profile.name}"
@@ -97,6 +98,23 @@ def _check_shared(profile: Profile) -> None:
         _check_unwired(compression.parameters, where)
         if compression.seeds and "seed" in compression.parameters:
             raise ParamsError(f"{where} gives both seed and seeds; remove seed")
+
+
+def _check_repeats(vision: Vision, name: str) -> None:
+    """Seeds of the training are those of all that follows."""
+    train = vision.train
+    if train.seeds and "seed" in train.parameters:
+        raise ParamsError(f"vision.train of profile {name} gives both seed and seeds; remove seed")
+    if len(set(train.seeds)) < len(train.seeds):
+        raise ParamsError(f"vision.train of profile {name} gives seeds={train.seeds}; each seed may be there once")
+    if len(train.seeds) < 2:
+        return
+    for variant, pruning in vision.prunings.items():
+        if "seeds" in pruning.model_fields_set:
+            raise ParamsError(
+                f"vision.prunings.{variant} of profile {name} gives seeds, but vision.train has several: each pruning "
+                "is repeated once a training, with its seed; remove the seeds of the pruning"
+            )
 
 
 def _check_section(section: str, given: dict[str, Any], of: list[str], profile: Profile) -> None:
@@ -289,18 +307,12 @@ def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
 
 def _vision(profile: Profile, vision: Vision) -> list[Step]:
     """The study of GoogLeNet: train, prune, evaluate, and its scores."""
-    seed = vision.train.get("seed", 0)
-    networks = [
-        _network(profile, Cell(NETWORK, kind, kind, seed=seed), "train", vision.train | changed)
-        for kind, changed in ((DENSE, {}), (UNTRAINED, {"epochs": 0, "weights": ""}))
-    ]
-    dense = Output(networks[0].name, CHECKPOINT)
-    for variant, pruning in vision.prunings.items():
-        method = pruning.parameters.get("method", notebooks.defaults("vision/prune")["method"])
-        for seed in pruning.seeds:
-            cell = Cell(NETWORK, variant, method, seed=seed, seeded=len(pruning.seeds) > 1)
-            networks.append(_network(profile, cell, "prune", pruning.parameters | {"seed": seed}, {CHECKPOINT: dense}))
-    evaluations = [step for network in networks for step in _evaluate_network(profile, vision, network, dense)]
+    networks, evaluations = [], []
+    for repeat in [{"seed": seed} for seed in vision.train.seeds] or [{}]:
+        of_training = _repeat(profile, vision, repeat)
+        dense = Output(of_training[0].name, CHECKPOINT)
+        networks += of_training
+        evaluations += [step for network in of_training for step in _evaluate_network(profile, vision, network, dense)]
     accuracy, interpretability = (
         [step for step in evaluations if step.topic == kind] for kind in ("accuracy", "interpretability")
     )
@@ -315,14 +327,31 @@ def _vision(profile: Profile, vision: Vision) -> list[Step]:
     return [*networks, *accuracy, *interpretability, scores]
 
 
+def _repeat(profile: Profile, vision: Vision, repeat: dict[str, int]) -> list[Step]:
+    """One training: the dense network, the untrained one, and what is pruned from dense."""
+    several = len(vision.train.seeds) > 1
+    networks = []
+    for kind, changed in ((DENSE, {}), (UNTRAINED, {"epochs": 0, "weights": ""})):
+        parameters = vision.train.parameters | repeat | changed
+        cell = Cell(NETWORK, kind, kind, seed=parameters.get("seed", 0), seeded=several)
+        networks.append(_network(profile, cell, "train", parameters))
+    reads: Reads = {CHECKPOINT: Output(networks[0].name, CHECKPOINT)}
+    for variant, pruning in vision.prunings.items():
+        method = pruning.parameters.get("method", notebooks.defaults("vision/prune")["method"])
+        for seed in repeat.values() if several else pruning.seeds:
+            cell = Cell(NETWORK, variant, method, seed=seed, seeded=several or len(pruning.seeds) > 1)
+            networks.append(_network(profile, cell, "prune", pruning.parameters | {"seed": seed}, reads))
+    return networks
+
+
 def _evaluate_network(profile: Profile, vision: Vision, network: Step, dense: Output) -> list[Step]:
-    """Accuracy of every network, and interpretability of all but the later seeds of a pruning."""
+    """Accuracy of every network, and interpretability of all but the later seeds that only a pruning has."""
     assert network.cell is not None
     reads: Reads = {"checkpoint": Output(network.name, CHECKPOINT), "dense": dense}
     cell = {"cell": network.cell.columns}
     accuracy = _network(profile, network.cell, "accuracy", cell, reads)
     pruning = vision.prunings.get(network.cell.variant)
-    if pruning and network.cell.seed != pruning.seeds[0]:
+    if pruning and len(vision.train.seeds) < 2 and network.cell.seed != pruning.seeds[0]:
         return [accuracy]
     return [
         accuracy, _network(profile, network.cell, "interpretability", cell | vision.interpretability, reads)

@@ -42,7 +42,8 @@ def vision_facts(profile: Profile) -> dict[str, dict[str, Any]]:
     """The same for the networks of the vision study (dense, untrained, each pruning); empty if there is none.
 
     ``schedule`` is "one-shot" or "iterative". ``control`` says what is left out or random, such as "as pruned" for
-    a network that is not retrained. Raises a ``ParamsError`` if two networks would have the same label.
+    a network that is not retrained, or how one differs from the first that is pruned like it, such as "epochs 8".
+    Raises a ``ParamsError`` if two networks would have the same label.
     """
     if profile.vision is None:
         return {}
@@ -51,10 +52,13 @@ def vision_facts(profile: Profile) -> dict[str, dict[str, Any]]:
     parameters = {variant: _pruning_parameters(profile, entry) for variant, entry in prunings.items()}
     derived = {variant: _network_label(given) for variant, given in parameters.items() if not prunings[variant].label}
     details = _details(derived, parameters)
+    firsts: dict[str, list[str]] = {}
     for variant, pruning in prunings.items():
-        given = parameters[variant]
-        label = pruning.label or ", ".join([derived[variant], *details[variant]])
-        table[variant] = _facts(label, rate=float(given["rate"]), schedule=given["schedule"], control=_control(given))
+        given, own = parameters[variant], details.get(variant, [])
+        label = pruning.label or ", ".join([derived[variant], *own])
+        first = firsts.setdefault(_network_label(given), own)
+        control = _control(given) or ", ".join(word for word in own if word not in first)
+        table[variant] = _facts(label, rate=float(given["rate"]), schedule=given["schedule"], control=control)
     _check_labels({variant: row["label"] for variant, row in table.items()}, f"vision.prunings of {profile.name}")
     return table
 

@@ -8,6 +8,7 @@ import polars as pl
 from unicomp_lib import tables
 from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
+from unicomp_lib.vision import repeats
 
 VERSION = "3"
 
@@ -24,14 +25,32 @@ def score(images: pl.DataFrame, units: pl.DataFrame, variants: tables.Variants) 
     units and of its paired difference to dense, with intervals over layers, since the units of one layer are
     not independent; by layer; the share of constant units; the null. ``mis_by_*`` are rank correlations over
     networks, whose ``bound`` is the smallest relation that they exclude in both directions.
+
+    Where dense was trained with several seeds, each network is compared with the dense one of its own seed, and rows
+    without a seed are means over trainings, with intervals that hold the trainings' spread (``repeats.widened``).
     """
+    seeds = images.filter(pl.col("variant") == "dense")["seed"].unique(maintain_order=True)
+    if len(seeds) < 2:
+        return _score(images, units.with_columns(training=0), variants)
+    units = units.with_columns(training="seed")
+    each = pl.concat(_score(images.filter(seed=seed), units.filter(seed=seed), variants) for seed in seeds)
+    each = each.filter(pl.col("seed").is_not_null())
+    pooled = _score(repeats.mean_images(images), units.with_columns(seed=pl.lit(0, dtype=pl.Int64)), variants)
+    means = pooled.with_columns(seed=pl.lit(None, dtype=pl.Int64)).unique(
+        repeats.ROW, keep="first", maintain_order=True
+    )
+    return pl.concat([each, repeats.widened(means, each)])
+
+
+def _score(images: pl.DataFrame, units: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
+    """Scores of networks that are compared with one dense network, or with that of the same ``training``."""
     accuracy = scoring.score(images.filter(~pl.col("metric").is_in(SIZES)), variants)
     rows: list[Row] = []
     for cell, of_cell in images.filter(pl.col("metric").is_in(SIZES)).group_by(tables.CELL, maintain_order=True):
         rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _sizes(of_cell)]
-    reference = units.filter(pl.col("variant") == "dense").select("layer", "channel", pl.col("mis").alias("dense"))
+    reference = units.filter(pl.col("variant") == "dense").select("layer", "channel", "training", dense="mis")
     for cell, of_cell in units.group_by(tables.CELL, maintain_order=True):
-        paired = of_cell.join(reference, on=["layer", "channel"], how="left", maintain_order="left")
+        paired = of_cell.join(reference, on=["layer", "channel", "training"], how="left", maintain_order="left")
         rows += [dict(zip(tables.CELL, cell, strict=True)) | row for row in _units(paired)]
     scores = pl.concat([accuracy, tables.scores(rows, variants)])
     return pl.concat([scores, tables.scores(_relations(scores), variants)])
