@@ -5,9 +5,10 @@ import polars as pl
 import pytest
 
 from unicomp_lib import __main__ as command_line
-from unicomp_lib import tables
-from unicomp_lib.evaluate import harness
-from unicomp_lib.study import params, records
+from unicomp_lib import results, tables
+from unicomp_lib.evaluate import harness, statistics
+from unicomp_lib.evaluate.statistics import Part
+from unicomp_lib.study import designing, params, records
 from unicomp_lib.study.plan import ITEMS, plan
 from unicomp_lib.study.steps import keys
 
@@ -58,6 +59,23 @@ def test_a_design_is_made_of_a_finished_run(finished, capsys):
     assert f"{cells} cells, {120 / cells:.0f} CPU seconds each" in said
     assert f"      piqa_cloze: {int(1200 / cells)}\n" in said
     assert "not measured by that run, and so left out: openbookqa_cloze" in said
+
+
+def test_a_dry_run_says_how_wide_the_intervals_will_be(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results, "folder", lambda profile: tmp_path)
+    profile = params.load("tiny")
+    assert list(designing.expected(profile)) == []
+    rng = np.random.default_rng(0)
+    dense = (rng.random(200) < 0.8).astype(float)
+    ours = np.where(rng.random(200) < 0.9, dense, 1 - dense)
+    for variant, values in (("dense", dense), ("quanto-int8", ours)):
+        tables.write(rows(variant, "piqa_cloze", values), tmp_path / "items" / f"tiny.{variant}.performance.parquet")
+    assert command_line.main(["reproduce", "--profile", "tiny", "--dry-run"]) == 0
+    asked = profile.evaluations["performance"].parameters["tasks"]["piqa_cloze"]
+    left = ours - statistics.slope(Part(ours, dense, np.arange(200), 0.5)) * dense
+    half = 1.96 * np.sqrt(np.var(left, ddof=2) / asked) / (dense.mean() - 0.5)
+    said = f"expected half-width of retention in performance, in points: commonsense {100 * half:.0f}, "
+    assert said + f"all {100 * half:.0f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

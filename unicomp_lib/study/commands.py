@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from pathlib import Path
 
-from unicomp_lib import paths
+from unicomp_lib import hardware, paths
 from unicomp_lib.study import (
+    dropping,
     own_model,
     params,
     progress,
@@ -26,7 +27,7 @@ from unicomp_lib.study import (
 from unicomp_lib.study.hints import count
 from unicomp_lib.study.plan import names_of, plan, select
 from unicomp_lib.study.prefetch import prefetch
-from unicomp_lib.study.status import State, state
+from unicomp_lib.study.status import FINISHED, state
 from unicomp_lib.study.steps import Stage, Step, keys
 from unicomp_lib.study.worker import explanation
 
@@ -42,12 +43,16 @@ def reproduce(options: argparse.Namespace) -> int:
     if options.step_limit is not None and not 0 < options.step_limit < 1e8:
         raise ValueError(f"--step-limit {options.step_limit:g} is not allowed; give a number of seconds above 0")
     forced = _forced(steps, options.force, profile.option)
-    waiting = [step for step in steps if step.name in forced or state(step, known) != State.DONE]
+    waiting = [step for step in steps if step.name in forced or state(step, known) not in FINISHED]
+    waiting = dropping.again(waiting, every, known, options.only)
     if options.dry_run:
-        _print_plan(profile, steps, known, waiting, options.workers)
+        _print_plan(profile, steps, known, waiting, options)
         return 0
     outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
+    freed = dropping.release(every, known, spared=[options.only])
     pictures, unpublished = _published(every, known, profile)
+    if freed:
+        print(f"note: {freed / 1e9:.1f} GB of weights removed that nothing is to read any more (keep: false)")
     code = _summary(steps, known, outcomes, pictures, profile.name)
     if unpublished:
         print(f"not published: {unpublished}; the runs are kept, correct that and run the same command again")
@@ -77,7 +82,7 @@ def run(
     profile: params.Profile, every: list[Step], waiting: list[Step], known: dict[str, str], forced: set[str],
     options: argparse.Namespace,
 ) -> list[scheduler.Outcome]:  # fmt: skip
-    """Run ``waiting``, and publish each figure as soon as it is drawn."""
+    """Run ``waiting``; publish each figure when it is drawn, and drop weights when all that reads them is done."""
     ready.check_folders()
     _check_workers(options.workers)
     surroundings.check(records.runs(), paths.home())
@@ -85,13 +90,15 @@ def run(
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         prefetch(profile)
     ready.check_fetched(waiting, profile)
-    for note in [*ready.notes(waiting, profile, options.workers), *surroundings.notes(os.environ)]:
+    local = not (options.scheduler or options.cluster)
+    for note in [*ready.notes(waiting, profile, options.workers, here=local), *surroundings.notes(os.environ)]:
         print(f"note: {note}")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
     stages = {step.name: step.stage for step in waiting}
-    local = not (options.scheduler or options.cluster)
+    parents = {step.name: step.parents for step in waiting}
+    asked = [vars(options).get("only", "")]
     with (
         _interrupts_held_back(local),
         progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter,
@@ -103,6 +110,7 @@ def run(
 
         def ended(outcome: scheduler.Outcome) -> None:
             reporter.ended(outcome)
+            dropping.release(every, known, of=parents[outcome.name], spared=asked)
             if stages[outcome.name] == Stage.FIGURES:
                 _published(every, known, profile)  # a figure is there to look at as soon as it is drawn
 
@@ -136,7 +144,7 @@ def show_status(options: argparse.Namespace) -> int:
     known = keys(every)
     steps = select(every, options.only, profile.option)
     damaged = status.verify(steps, known) if options.verify else {}
-    done = sum(state(step, known) == State.DONE for step in steps)
+    done = sum(state(step, known) in FINISHED for step in steps)
     rest = len(steps) - done
     tail = f"; nox -s reproduce{f' --{profile.option}' if profile.option else ''} runs the other {rest}" if rest else ""
     print(f"profile {profile.name}: {done} of {_standing(steps)}{tail}")
@@ -198,6 +206,8 @@ def score_labels(options: argparse.Namespace) -> int:
 def _check_workers(workers: int) -> None:
     if workers < 1:
         raise ValueError(f"--workers {workers} is not allowed; give a whole number above 0")
+    if (most := len(hardware.devices())) and workers > most:
+        raise ValueError(f"--workers {workers} is more than the {count(most, 'accelerator')} here; give at most {most}")
 
 
 def _summary(
@@ -229,9 +239,12 @@ def _forced(steps: list[Step], pattern: str | None, option: str) -> set[str]:
 
 
 def _print_plan(
-    profile: params.Profile, steps: list[Step], known: dict[str, str], waiting: list[Step], workers: int
+    profile: params.Profile, steps: list[Step], known: dict[str, str], waiting: list[Step], options: argparse.Namespace
 ) -> None:
     """Every step with what it will cost, then the whole; what is not ready yet is only noted here."""
+    from unicomp_lib.study import designing  # heavy, as it imports the harness
+
+    workers, local = options.workers, not (options.scheduler or options.cluster)
     width = max(len(step.name) for step in steps)
     names = {step.name for step in waiting}
     seen, costs = progress.history(), publish.costs(profile.name)
@@ -243,7 +256,9 @@ def _print_plan(
             f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {took:>8}  {step.notebook}  "
             f"{known[step.name]}"
         )
-    for sentence in [*ready.problems(waiting, profile), *ready.notes(waiting, profile, workers)]:
+    for sentence in [*ready.problems(waiting, profile), *ready.notes(waiting, profile, workers, here=local)]:
+        print(f"note: {sentence}")
+    for sentence in designing.expected(profile):
         print(f"note: {sentence}")
     whole = len(expected) == len(waiting) and bool(waiting)
     seconds = progress.remaining(waiting, seen, costs, workers) if whole else None

@@ -1,11 +1,12 @@
-"""The command ``design``: from a finished run, how many items of which task to ask for in a given time."""
+"""From a finished run: how many items of which task to ask for in a given time, and what a profile will show."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
 
-from unicomp_lib import tables
+from unicomp_lib import results, tables
 from unicomp_lib.evaluate import design, harness, task
 from unicomp_lib.evaluate.tasks import items
 from unicomp_lib.study import params, records
@@ -36,6 +37,27 @@ def show(options: argparse.Namespace) -> int:
     present = {one.task: asked[one.task] or one.largest for one in known}
     _print(known, present, numbers, f"{len(cells)} cells, {seconds:.0f} CPU seconds each")
     return 0
+
+
+def expected(profile: params.Profile) -> Iterator[str]:
+    """A line for each dimension with tasks: the half-widths of retention that its numbers of items will give.
+
+    By the published item rows of the same profile; there is none where it has none yet.
+    """
+    for dimension, evaluation in profile.evaluations.items():
+        asked: dict[str, int] = evaluation.parameters.get("tasks", {})
+        published = sorted((results.folder(profile.name) / "items").glob(f"*.{dimension}.parquet"))
+        if not asked or not published:
+            continue
+        rows = pl.concat([tables.read(path) for path in published])
+        rows = rows.filter(pl.col("model") == rows["model"].first(), pl.col("task").is_in(list(asked)))
+        there = dict(rows.group_by("task").agg(pl.col("doc_id").n_unique()).iter_rows())
+        free = pl.DataFrame({"task": list(there), "items": 1, "seconds": 0.0})  # costs play no part here
+        known = design.known(rows, free, there)
+        numbers = {one.task: asked[one.task] or one.largest for one in known}
+        widths = design.half_widths(known, numbers).items()
+        if shown := [f"{capability} {100 * width:.0f}" for capability, width in widths if width == width]:
+            yield f"expected half-width of retention in {dimension}, in points: {', '.join(shown)}"
 
 
 def _run(cells: list[Step], known: dict[str, str], option: str) -> tuple[pl.DataFrame, pl.DataFrame]:
