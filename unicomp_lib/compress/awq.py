@@ -29,8 +29,8 @@ def compress(
     """Quantize the weights of every linear map of the decoder layers in place and return the model.
 
     ``tokens`` (samples, length) is the calibration text. Where a layer allows it (``folds``),
-    inputs are divided by s = m^a and weights multiplied by it before they are rounded, where m is the
-    mean magnitude of each input and a the exponent with the least error (equations 4 and 5); then
+    inputs are divided by t = m^alpha and weights multiplied by it before they are rounded, where m is the
+    mean magnitude of each input and alpha the exponent with the least error (equations 4 and 5, with s for t); then
     each group's range is shrunk where that lowers the error. Layers are quantized in order, and all inputs are
     those of the unquantized model, as in the authors' code: one pass. ``scales`` is the type in which groups'
     scales are saved, see ``grid.SCALES``. A ``ValueError`` names bits, a group size or ``scales`` that are not
@@ -76,9 +76,9 @@ def search(
     weights: list[torch.Tensor], shared: torch.Tensor, magnitude: torch.Tensor, *, bits: int, group_size: int,
     symmetric: bool, scales: str = "bfloat16",
 ) -> torch.Tensor:  # fmt: skip
-    """The scale s (inputs,) with the least output error for ``weights`` (outputs, inputs) that share their inputs.
+    """The factors t (inputs,) with the least output error for ``weights`` (outputs, inputs) that share their inputs.
 
-    ``shared`` is their Hessian, ``magnitude`` (inputs,) the mean absolute input. Scales are
+    ``shared`` is their Hessian, ``magnitude`` (inputs,) the mean absolute input. Factors are
     normalised by the square root of largest times smallest, as in the authors' code. The
     first exponent is 0, plain rounding, so the error never exceeds that of plain rounding.
     """

@@ -1,6 +1,6 @@
 """Scales that move between a layer's modules without changing what the layer computes.
 
-AWQ and SmoothQuant divide a linear map's inputs by s and multiply its weights by s. The division
+AWQ, SmoothQuant and SINQ divide a linear map's inputs by factors t and multiply its weights by t. The division
 is folded into the module that produces the inputs, so the model keeps its form.
 """
 

@@ -15,9 +15,9 @@ SUBBLOCK = 32  # inputs between two updates of those that follow in their block
 
 
 def hessians(feed: layers.Feed) -> dict[str, torch.Tensor]:
-    """H = X^T X / tokens of every linear map of a layer, float32 of shape (inputs, inputs).
+    """H = X^T X / n of every linear map of a layer, float32 of shape (inputs, inputs); X (n tokens, inputs).
 
-    The Hessian of the layer-wise squared error with respect to a row of weights, up to a factor that cancels.
+    Up to a factor of 2, which cancels, the Hessian of the squared output error per token in a row of weights.
     Linear maps that read the same tensor (query, key and value) share one matrix.
     """
     means: dict[int, torch.Tensor] = {}

@@ -56,7 +56,7 @@ def width(
 
 @torch.no_grad()
 def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
-    """BI of every layer (layers,): 1 minus the mean cosine between a token's states before and after it."""
+    """BI_l of every layer l (layers,): 1 minus the mean cosine between a token's states before and after it."""
     influences: list[list[torch.Tensor]] = [[] for _ in decoder.layers(model)]
 
     def watch(index: int):  # type: ignore[no-untyped-def]

@@ -72,9 +72,9 @@ def _check_form(model: PreTrainedModel) -> None:
 
 
 def rotation(size: int, seed: int = 0) -> torch.Tensor:
-    """A random orthogonal matrix (size, size), float64: H D, a Hadamard matrix after random signs.
+    """A random orthogonal matrix (size, size), float64: Q, a Hadamard matrix after random signs.
 
-    Where ``size`` is a power of two, H is Sylvester's, divided by the root of its size. Elsewhere it is the
+    Where ``size`` is a power of two, it is Sylvester's, divided by the root of its size. Elsewhere it is the
     Kronecker product of the largest of these that divides it and of a random orthogonal matrix of the rest, which
     mixes the channels as evenly: 576 is 64 times 9.
     """

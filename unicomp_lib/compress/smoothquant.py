@@ -28,7 +28,7 @@ def compress(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5
 
 @torch.no_grad()
 def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) -> PreTrainedModel:
-    """Fold s into the norms, in place; the model's outputs do not change, up to rounding."""
+    """Fold the factors t into the norms, in place; the model's outputs do not change, up to rounding."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is not allowed; give the share to move to the weights, from 0 to 1")
     decoder.compressible(model)
@@ -43,7 +43,7 @@ def smooth(model: PreTrainedModel, tokens: torch.Tensor, *, alpha: float = 0.5) 
 
 
 def scale(largest: torch.Tensor, weights: list[torch.Tensor], alpha: float) -> torch.Tensor:
-    """s_j = max(abs(X_j))^alpha / max(abs(W_j))^(1 - alpha) (equation 4), shape (inputs,).
+    """t_j = max(abs(X_j))^alpha / max(abs(W_j))^(1 - alpha) (equation 4, with s for t), shape (inputs,).
 
     ``weights`` (outputs, inputs) all read these inputs; ``largest`` (inputs,) is max(abs(X)).
     """

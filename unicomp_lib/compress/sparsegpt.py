@@ -58,7 +58,7 @@ def prune(
 ) -> torch.Tensor:
     """Algorithm 1 on one matrix (outputs, inputs), with ``factor`` from ``hessian.inverse_factor``.
 
-    The score of a weight is the error of removing it, S_ij = W_ij^2 / U_jj^2 (equation 3).
+    The score of a weight is the error of removing it, S_ij = W_ij^2 / [H^-1]_jj (equation 3), with U_jj^2 = [H^-1]_jj.
     With a pattern the weights of each group of m are chosen when the sweep reaches it, after all
     earlier updates. Several matrices that share their inputs may be stacked: ``rows`` are the outputs of
     each, and each has its own mask.
