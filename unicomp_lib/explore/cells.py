@@ -34,7 +34,7 @@ def load(
         )
     name = matching[0].name
     run = records.folder(name, keys(steps)[name])
-    if not records.finished(run):
+    if not records.finished(run) or records.dropped(run):
         _make(profile, name)
     return models.load(str(run / "checkpoint"), precision=precision(known))
 

@@ -7,7 +7,7 @@ from unicomp_lib.report import site
 from unicomp_lib.study import commands, params, scheduler
 from unicomp_lib.study.hints import count
 from unicomp_lib.study.plan import plan
-from unicomp_lib.study.status import State, state
+from unicomp_lib.study.status import FINISHED, state
 from unicomp_lib.study.steps import Stage, keys
 
 
@@ -27,7 +27,7 @@ def report(options: argparse.Namespace) -> int:
             more = [step for step in more if step.name != name]
         # What explores the results is run again each time: the results are not among its parameters.
         forced = {step.name for step in more if step.stage == Stage.EXPLORE}
-        waiting = [step for step in more if step.name in forced or state(step, known) != State.DONE]
+        waiting = [step for step in more if step.name in forced or state(step, known) not in FINISHED]
         outcomes = commands.run(profile, every, waiting, known, forced, options) if waiting else []
     bad = [outcome for outcome in outcomes if outcome.state != scheduler.DONE]
     for outcome in bad:

@@ -57,6 +57,8 @@ def find(profile: Profile) -> Left:
             # What a running step reads is named in its step.json.
             if run.is_dir() and run.name not in wanted and run not in running and run.name not in busy:
                 left.runs.append(run)
+    # What is left of making dropped weights again, which was interrupted.
+    left.runs += [run for run in sorted(records.runs().glob("*.again")) if run not in running]
     for name in ("scratch", "states"):
         folder = paths.home() / name
         left.scratch += sorted(path for path in folder.glob("*") if path.suffix != ".lock")

@@ -157,8 +157,13 @@ def fetch(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     ready.check_folders()
     surroundings.check(paths.home())
-    plan(profile)
+    lacking = sources.missing(plan(profile), profile)
+    for sentence in lacking:
+        print(f"note: {sentence}")
     prefetch(profile)
+    if lacking:
+        print(f"all else that profile {profile.name} reads is in {paths.home()} and the hub's cache")
+        return 1
     print(f"all that profile {profile.name} reads is in {paths.home()} and the hub's cache")
     return 0
 
@@ -242,19 +247,21 @@ def _print_plan(
     profile: params.Profile, steps: list[Step], known: dict[str, str], waiting: list[Step], options: argparse.Namespace
 ) -> None:
     """Every step with what it will cost, then the whole; what is not ready yet is only noted here."""
-    from unicomp_lib.study import designing  # heavy, as it imports the harness
+    from unicomp_lib.study import designing, needs  # heavy, as they import the harness
 
     workers, local = options.workers, not (options.scheduler or options.cluster)
     width = max(len(step.name) for step in steps)
     names = {step.name for step in waiting}
     seen, costs = progress.history(), publish.costs(profile.name)
     expected = progress.expected(waiting, seen, costs)
+    wanted = {step.name: needs.of(step, profile) for step in waiting}
+    print(f"{'':4}  {'':{width}}  {needs.HEADER}")
     for step in steps:
-        seconds = expected.get(step.name)
-        took = progress.clock(seconds) if seconds is not None else "?" if step.name in names else ""
+        took = expected.get(step.name)
+        cost = needs.columns(wanted[step.name], step, profile, took) if step.name in names else ""
         print(
-            f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {took:>8}  {step.notebook}  "
-            f"{known[step.name]}"
+            f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {cost:{len(needs.HEADER)}}  "
+            f"{step.notebook}  {known[step.name]}"
         )
     for sentence in [*ready.problems(waiting, profile), *ready.notes(waiting, profile, workers, here=local)]:
         print(f"note: {sentence}")
@@ -262,8 +269,12 @@ def _print_plan(
         print(f"note: {sentence}")
     whole = len(expected) == len(waiting) and bool(waiting)
     seconds = progress.remaining(waiting, seen, costs, workers) if whole else None
-    time = f", about {progress.clock(seconds)} with {count(workers, 'worker')}" if seconds else ""
-    needed, free = ready.disk(waiting, profile), ready.free()
+    about = "about"
+    if not whole and waiting and all(wanted.values()):
+        each = [expected.get(step.name, need.seconds) for step in waiting if (need := wanted[step.name])]
+        about, seconds = "very roughly", sum(each) / workers
+    time = f", {about} {progress.clock(seconds)} with {count(workers, 'worker')}" if seconds else ""
+    needed, free = ready.disk(waiting, profile, workers), ready.free()
     disk = f", about {needed / 1e9:.1f} GB to be written" if waiting else ""
     print(f"{len(waiting)} of {count(len(steps), 'step')} to run{time}; {free / 1e9:.0f} GB free on this disk{disk}")
 

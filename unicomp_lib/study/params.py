@@ -60,9 +60,10 @@ class Compression(BaseModel):
 
     ``base`` is the entry whose checkpoint it compresses further, such as a pruned one to quantize. ``label`` is
     its name in figures, and ``sibling`` the entry it is compared with: the same method, calibrated otherwise.
-    Both follow from method and parameters where they are not given. ``checkpoint`` belongs to the methods ``given``
-    and ``published``: the folder, or ``owner/name@revision`` on the hub, of the compressed model, or one for each of
-    the profile's models; a model without one is left out there.
+    Both follow from method and parameters where they are not given. ``keep: false`` has the weights of its checkpoint
+    removed once all that reads them is done; they are made again where they are needed. ``checkpoint`` belongs to the
+    methods ``given`` and ``published``: the folder, or ``owner/name@revision`` on the hub, of the compressed model, or
+    one for each of the profile's models; a model without one is left out there.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -72,6 +73,7 @@ class Compression(BaseModel):
     label: str = ""
     sibling: str = ""
     checkpoint: str | dict[str, str] = ""
+    keep: Annotated[bool, Field(strict=True)] = True
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
 
     @property

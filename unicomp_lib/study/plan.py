@@ -190,7 +190,7 @@ def _compress_step(profile: Profile, model: str, variant: str, seed: int | None)
         model, variant, compression.method, calibration=parameters.get("calibration", ""),
         seed=parameters.get("seed", 0), seeded=seed is not None,
     )  # fmt: skip
-    return Step(Stage.COMPRESS, notebook, parameters, reads, cell=cell, computes=True)
+    return Step(Stage.COMPRESS, notebook, parameters, reads, cell=cell, computes=True, keeps=compression.keep)
 
 
 def _dense(model: str) -> str:

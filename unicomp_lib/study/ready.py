@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from unicomp_lib import paths
+from unicomp_lib import hardware, paths
 from unicomp_lib.evaluate import task
 from unicomp_lib.evaluate.tasks import folder as benchmarks
 from unicomp_lib.evaluate.tasks import paper
@@ -64,19 +64,25 @@ def problems(waiting: list[Step], profile: Profile) -> list[str]:
     return [*sources.missing(waiting, profile), *_items(waiting, fetched=False), *_groups(waiting, profile)]
 
 
-def notes(waiting: list[Step], profile: Profile, workers: int) -> list[str]:
-    """A sentence each where memory or disk look too small for these steps; they are estimates, and stop nothing."""
+def notes(waiting: list[Step], profile: Profile, workers: int, *, here: bool = True) -> list[str]:
+    """A sentence each where memory or disk look too small for these steps; they are estimates, and stop nothing.
+
+    ``here``: steps run on this machine, whose memory and accelerators then count.
+    """
     found = []
-    needed, left = disk(waiting, profile), free()
+    needed, left = disk(waiting, profile, workers), free()
     if needed > left:
         found.append(
             f"the runs need about {needed / 1e9:.1f} GB of disk, and {left / 1e9:.1f} GB are free at {paths.project()};"
             " free some, or run a part with --only"
         )
+    if not here:
+        return found
     largest = max((size for source in _models(waiting, profile) if (size := model_size(source, profile))), default=0)
+    found += hardware.notes(largest)
     at_once = min(workers, sum(step.computes for step in waiting))
     total = psutil.virtual_memory().total
-    if largest * at_once > total and not _has_accelerator():
+    if largest * at_once > total and not hardware.devices():
         found.append(
             f"{at_once} steps at once hold at least {largest * at_once / 1e9:.0f} GB of weights, and this machine has "
             f"{total / 1e9:.0f} GB of memory; give fewer with --workers, or take a machine with more"
@@ -89,9 +95,14 @@ def free() -> int:
     return shutil.disk_usage(paths.project()).free
 
 
-def disk(waiting: list[Step], profile: Profile) -> float:
-    """Bytes that these steps will write: as measured where a step of this name has run, else estimated."""
-    return sum(_measured(step) or _estimated(step, profile) for step in waiting)
+def disk(waiting: list[Step], profile: Profile, workers: int = 1) -> float:
+    """Bytes that these steps need: as measured where a step of this name has run, else estimated.
+
+    Of checkpoints that are not kept, there are as many at once as ``workers``.
+    """
+    sizes = [(step, _measured(step) or estimated(step, profile)) for step in waiting]
+    passing = sorted((size for step, size in sizes if not step.keeps), reverse=True)
+    return sum(size for step, size in sizes if step.keeps) + sum(passing[:workers]) + TABLES * len(passing[workers:])
 
 
 def model_size(source: str, profile: Profile) -> float | None:
@@ -101,12 +112,6 @@ def model_size(source: str, profile: Profile) -> float | None:
         return float(sum(file.stat().st_size for file in folders[0].glob("*.safetensors")))
     number = re.search(r"(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z])", source.partition("@")[0].rpartition("/")[2])
     return 2 * float(number[1]) * (1e9 if number[2] in "Bb" else 1e6) if number else None
-
-
-def _has_accelerator() -> bool:
-    from unicomp_lib import hardware
-
-    return bool(hardware.devices())
 
 
 def _models(waiting: list[Step], profile: Profile) -> list[str]:
@@ -126,18 +131,32 @@ def _checkpoints(source: str, profile: Profile) -> list[Path]:
 
 def _measured(step: Step) -> float:
     """Bytes of the last run of a step of this name that has finished under any key."""
+    return written(last) if (last := last_record(step)) else 0.0
+
+
+def written(record: dict[str, Any]) -> float:
+    """Bytes that a step wrote, those that were dropped included."""
+    entries = [*record["files"].values(), *record.get("dropped", {}).values()]
+    return float(sum(entry["size"] if isinstance(entry, dict) else entry for entry in entries))
+
+
+def last_record(step: Step) -> dict[str, Any] | None:
+    """The last record of a step of this name, under any key, with what its run took; None where there is none."""
     digits = "?" * 12  # a key's
     found = sorted(records.runs().glob(f"{records.folder(step.name, digits).name}/{records.RECORD}"))
     for path in found[-1:]:
         try:
-            written = json.loads(path.read_text(encoding="utf-8"))["files"].values()
-            return float(sum(entry["size"] if isinstance(entry, dict) else entry for entry in written))
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            written(record)
+            numbers = record["seconds"], record["peak_memory"]
+            return record if all(isinstance(number, int | float) for number in numbers) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
-    return 0.0
+    return None
 
 
-def _estimated(step: Step, profile: Profile) -> float:
+def estimated(step: Step, profile: Profile) -> float:
+    """Bytes that a step writes, by its method and its model's size."""
     if step.stage == Stage.VISION:
         return TABLES + (NETWORK if step.topic in ("train", "prune") else 0)
     if step.stage != Stage.COMPRESS or step.cell is None:
@@ -145,10 +164,14 @@ def _estimated(step: Step, profile: Profile) -> float:
     compression = profile.compressions[step.cell.variant]
     source = compression.checkpoint_of(step.cell.model) if compression.is_given else profile.models[step.cell.model]
     size = model_size(source, profile) or 0.0
-    given = notebooks.defaults(step.notebook) | step.parameters
+    return TABLES + size * share(step.cell.method, notebooks.defaults(step.notebook) | step.parameters)
+
+
+def share(method: str, given: dict[str, Any]) -> float:
+    """A checkpoint's size beside that of the dense one in bfloat16, by method and parameters."""
     if "bits" in given:
-        return TABLES + size * (given["bits"] / 16 + 0.1)
-    return TABLES + size * FORMS.get(step.cell.method, FORMS.get(str(given.get("weights")), 1.0))
+        return float(given["bits"] / 16 + 0.1)
+    return FORMS.get(method, FORMS.get(str(given.get("weights")), 1.0))
 
 
 def _items(waiting: list[Step], *, fetched: bool = True) -> list[str]:
@@ -213,6 +236,17 @@ def _is_of_dense(step: Step, profile: Profile) -> bool:
 
 def _widths(source: str, profile: Profile) -> dict[str, int]:
     return next((found for folder in _checkpoints(source, profile) if (found := widths(folder))), {})
+
+
+def configuration(source: str, profile: Profile) -> dict[str, Any]:
+    """A model's configuration, as far as numbers go; empty where it is not here."""
+    for folder in _checkpoints(source, profile):
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return {name: value for name, value in config.items() if isinstance(value, int) and value}
+        except (OSError, ValueError, AttributeError):
+            continue
+    return {}
 
 
 def widths(folder: Path) -> dict[str, int]:

@@ -8,12 +8,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from unicomp_lib import files, hardware, paths
+from unicomp_lib import files, hardware, locks, paths
 
 RECORD, FAILURE, STEP = "record.json", "failure.json", "step.json"
+CHECKPOINT = "checkpoint"  # the folder of what a compression has made
 NOTEBOOK, LOG, LOCK = "notebook.ipynb", "log.txt", ".lock"
 # Folders of what is done, which the same step takes up: rows of tasks (``evaluate.kept``), states of trainings.
 KEPT = ("tasks", "training", "correction")
@@ -135,6 +136,57 @@ def write(run: Path, facts: dict[str, Any]) -> None:
     files.write_text(run / RECORD, json.dumps({**facts, "files": written}, indent=1))
 
 
+def dropped(run: Path) -> dict[str, Any]:
+    """The weights that were removed of a finished run, and what was recorded of them; empty where all are there."""
+    record = _record(run)
+    return dict(record.get("dropped", {})) if record else {}
+
+
+def drop(run: Path) -> int:
+    """Remove the weights of a finished run's checkpoint; the bytes that are free again.
+
+    The run stays finished. Its record says so first: whoever is interrupted leaves files that the next call removes.
+    A folder in which a step works, or where this user may not write, is left as it is.
+    """
+    freed = 0
+    with suppress(OSError), locks.held(run / LOCK, wait=False) as mine:
+        record = _record(run) if mine else None
+        if record is None:
+            return 0
+        gone = {name: entry for name, entry in record["files"].items() if _is_weights(name)}
+        all_gone = {**record.get("dropped", {}), **gone}
+        if gone:
+            rest = {name: entry for name, entry in record["files"].items() if name not in gone}
+            files.write_text(run / RECORD, json.dumps({**record, "files": rest, "dropped": all_gone}, indent=1))
+        for path in (run / name for name in all_gone):
+            if path.is_file():
+                freed += path.stat().st_size
+                path.unlink()
+    return freed
+
+
+def restore(run: Path, again: Path) -> str:
+    """Take over the weights of a finished run from ``again``, where the same step has run once more.
+
+    Returns the first file that is another than the one that was dropped; empty where all are the same. The record is
+    written last: until then the weights count as dropped.
+    """
+    record, new = _record(run), _record(again)
+    if record is None or new is None:
+        raise OSError(f"the record of {run.name} has gone; run the same command again")
+    made = {name: entry for name, entry in new["files"].items() if _is_weights(name)}
+    for name in made:
+        (again / name).replace(run / name)
+    before = record.pop("dropped", {})
+    files.write_text(run / RECORD, json.dumps({**record, "files": record["files"] | made}, indent=1))
+    known = {name: entry["sha256"] for name, entry in before.items() if isinstance(entry, dict)}
+    return next((name for name, digest in known.items() if made.get(name, {}).get("sha256") != digest), "")
+
+
+def _is_weights(name: str) -> bool:
+    return PurePath(name).parts[0] == CHECKPOINT and PurePath(name).suffix == ".safetensors"
+
+
 def _outputs(run: Path) -> Iterator[Path]:
     """The files that a step has written, and not those of the runner."""
     for file in sorted(run.rglob("*")):
@@ -146,6 +198,7 @@ def _record(run: Path) -> dict[str, Any] | None:
     """The record in a run folder, or None where a reader could stumble over it."""
     record = _read(run / RECORD)
     sound = _has(record, FACTS) and _has(record["hardware"], MACHINE) and record["files"]
+    sound = sound and isinstance(record.get("dropped", {}), dict)
     return record if sound and all(map(_is_entry, record["files"].values())) else None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -10,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from unicomp_lib import files, hardware
+from unicomp_lib import files, hardware, locks
 from unicomp_lib.study import preload, records, security, slurm, surroundings
 from unicomp_lib.study.params import Cluster
 from unicomp_lib.study.slurm import DEVICE
-from unicomp_lib.study.steps import Stage, Step, resolved
+from unicomp_lib.study.steps import OUTPUT, Stage, Step, resolved
 from unicomp_lib.study.worker import DIED, died, explanation, held, how
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def run(
                 report(Outcome(step.name, BLOCKED, reason=f"it reads {parent}, which did not finish"))
                 waiting = [pair for pair in waiting if pair[0] != step]
             room = _room(client, jobs)
-            for step in _startable(waiting, list(running.values()), room):
+            unread = _unread(steps, states, [step for step, _ in waiting] + list(running.values()))
+            for step in _startable(waiting, list(running.values()), room, unread):
                 needs = {DEVICE: 1} if room.devices and step.computes else None
                 job = _job(step, keys, step.name in forced, limit)
                 name = f"{step.name}-{job['key']}"
@@ -107,22 +109,39 @@ def _room(client: "Client", jobs: Cluster | None) -> Room:
     return Room(devices or threads, threads, bool(devices))
 
 
-def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room: Room) -> list[Step]:
+def _unread(steps: list[Step], states: dict[str, str], unfinished: list[Step]) -> int:
+    """How many checkpoints that are not kept were made in this run and are still to be read."""
+    read = {parent for step in unfinished for parent in step.parents}
+    return sum(not step.keeps and states.get(step.name) == DONE and step.name in read for step in steps)
+
+
+def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room: Room, unread: int = 0) -> list[Step]:
     """The first steps in line that have all they read, as many as there are free places.
+
+    Of checkpoints that are not kept there are no more at once than steps that run a model, ``unread`` of them being
+    there: else all would be made before the first is dropped. Beside a step that measures time, no other one runs a
+    model: where one is next in line, it waits until the others have ended, and none is started before it.
 
     The line is kept here and not by Dask, which shares out all that could run at once. It takes a step it
     has not seen before for half a second's work, and one worker then stood idle while others had a queue.
     """
     unfinished = {step.name for step, _ in waiting} | {step.name for step in running}
+    ready = [step for step, after in waiting if not unfinished & {*step.parents, *after}]
     chosen: list[Step] = []
-    for step, after in waiting:
+    most, draining = max(room.computing, 1), False
+    for step in ready:
         now = [*running, *chosen]
         if len(now) >= max(room.steps, 1):
             break
-        free = not step.computes or sum(other.computes for other in now) < max(room.computing, 1)
-        if free and not unfinished & {*step.parents, *after}:
+        computing = [other for other in now if other.computes]
+        fits = step.keeps or unread + sum(not other.keeps for other in now) < most
+        if step.exclusive and computing:
+            draining = True
+        alone = draining or any(other.exclusive for other in computing)
+        if not step.computes or (len(computing) < most and fits and not alone):
             chosen.append(step)
-    return chosen
+    # A checkpoint that is not kept may be made of another one, which then is not dropped before.
+    return chosen or ([] if running else ready[:1])
 
 
 def _job(step: Step, keys: dict[str, str], forced: bool, limit: float | None) -> dict[str, Any]:
@@ -157,12 +176,15 @@ def run_job(job: dict[str, Any]) -> Outcome:
     """On a worker: run one step in a process of its own, and before it those it reads whose files are not as written.
 
     These files are read whole for that, and nothing wrong in them reaches a result. A step whose process or kernel
-    died of a signal is tried once more.
+    died of a signal is tried once more. Of one whose weights were dropped, these alone are made again.
     """
     run = Path(job["run"])
+    if records.dropped(run) and not job["forced"]:
+        return _weights_again(job)
     try:
         for parent in records.read_by(job):
-            if (wrong := records.damage(parent)) and (reason := _again(parent, wrong)):
+            wrong = records.damage(parent) or ("its weights were dropped" if records.dropped(parent) else "")
+            if wrong and (reason := _again(parent, wrong)):
                 return Outcome(job["name"], FAILED, reason=reason)
         files.write_text(run / records.STEP, json.dumps(job, indent=1))
         (run / records.FAILURE).unlink(missing_ok=True)
@@ -179,6 +201,28 @@ def run_job(job: dict[str, Any]) -> Outcome:
         return Outcome(job["name"], DONE, record["seconds"])
     twice = "; it was tried twice" if len(codes) > 1 else ""
     return Outcome(job["name"], FAILED, reason=(records.failure(run) or _ended(codes[-1], run)) + twice)
+
+
+def _weights_again(job: dict[str, Any]) -> Outcome:
+    """Run a step whose weights were dropped in a folder of its own, and take these over: what is done stays done."""
+    run = Path(job["run"])
+    folder = run.with_name(f"{run.name}.again")
+    try:
+        with locks.held(run / records.LOCK):
+            if not records.dropped(run):  # another process has made them meanwhile
+                return Outcome(job["name"], DONE)
+            folder.mkdir(exist_ok=True)
+            given = {**job["parameters"], OUTPUT: str(folder)}
+            outcome = run_job({**job, "run": str(folder), "parameters": given})
+            if outcome.state == DONE:
+                if other := records.restore(run, folder):
+                    _tell(
+                        f"{job['name']}: {other}, made again, is not what it was; results so far are of the one before"
+                    )
+                shutil.rmtree(folder, ignore_errors=True)
+            return outcome
+    except OSError as error:
+        return Outcome(job["name"], FAILED, reason=explanation(error, run.parent))
 
 
 def _again(parent: Path, wrong: str) -> str:
@@ -224,7 +268,8 @@ def _ended(code: int, run: Path) -> str:
 
 def _environment() -> dict[str, str]:
     # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
-    return {"HF_HUB_OFFLINE": "1", **surroundings.of_step(os.environ), **ENVIRONMENT, **_own_device()}
+    own = {**ENVIRONMENT, **hardware.threads(), **_own_device()}
+    return {"HF_HUB_OFFLINE": "1", **surroundings.of_step(os.environ), **own}
 
 
 def _own_device() -> dict[str, str]:
@@ -235,7 +280,7 @@ def _own_device() -> dict[str, str]:
     if len(devices) < 2:
         return {}
     name = get_worker().name  # a LocalCluster counts its workers from 0
-    return {"CUDA_VISIBLE_DEVICES": devices[name % len(devices)]} if isinstance(name, int) else {}
+    return {hardware.visible(): devices[name % len(devices)]} if isinstance(name, int) else {}
 
 
 def _priority(step: Step) -> int:
@@ -250,18 +295,21 @@ def _priority(step: Step) -> int:
 def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
     """Each step with those it must only follow, in the order to start them in.
 
-    A step that measures time runs by itself: after everything that does not read it, one after the other.
+    A step that measures time runs by itself: after everything that does not read it, one after the other. One of a
+    checkpoint that is not kept does not wait for all else, since the checkpoint would have to.
     """
     below: set[str] = set()  # exclusive steps and all that read them
     for step in steps:
         if step.exclusive or below & set(step.parents):
             below.add(step.name)
     free = [step.name for step in steps if step.name not in below]
+    passing = {step.name for step in steps if not step.keeps}
     pairs: list[tuple[Step, list[str]]] = []
     last: list[str] = []
     for step in steps:
-        pairs.append((step, [*free, *last] if step.exclusive else []))
-        if step.exclusive:
+        late = step.exclusive and not passing & {*step.parents}
+        pairs.append((step, [*free, *last] if late else []))
+        if late:
             last = [step.name]
     return sorted(pairs, key=lambda pair: -_priority(pair[0]))
 

@@ -12,7 +12,8 @@ from unicomp_lib.study.steps import Step
 class State(StrEnum):
     """How a step stands: stale is one that finished with another key, or with other packages.
 
-    Damaged is one whose files were read and are not what it wrote.
+    Damaged is one whose files were read and are not what it wrote. Dropped is one that is done, and the weights of
+    whose checkpoint were removed since nothing is to read them any more.
     """
 
     DONE = "done"
@@ -20,13 +21,17 @@ class State(StrEnum):
     FAILED = "failed"
     MISSING = "missing"
     DAMAGED = "damaged"
+    DROPPED = "dropped"
+
+
+FINISHED = (State.DONE, State.DROPPED)
 
 
 def state(step: Step, keys: dict[str, str]) -> State:
     """The state of one step of a plan, whose ``keys`` are given by name."""
     run = records.folder(step.name, keys[step.name])
     if records.finished(run):
-        return State.DONE
+        return State.DROPPED if records.dropped(run) else State.DONE
     if records.failure(run):
         return State.FAILED
     return State.STALE if records.finished_before(step.name) else State.MISSING
@@ -59,6 +64,6 @@ def table(steps: list[Step], keys: dict[str, str], damaged: Mapping[str, str] | 
         failed = records.failure(records.folder(name, keys[name])) if of_step == State.FAILED else ""
         reason = wrong.get(name) or failed
         lines.append(f"{of_step:8} {name}{f'  {reason}' if reason else ''}")
-    kinds = [kind for kind in State if kind != State.DAMAGED or wrong]
-    counts = [f"{list(states.values()).count(kind)} {kind}" for kind in kinds]
+    numbers = {kind: list(states.values()).count(kind) for kind in State}
+    counts = [f"{n} {kind}" for kind, n in numbers.items() if n or kind not in (State.DAMAGED, State.DROPPED)]
     return "\n".join([*lines, ", ".join(counts)])

@@ -73,7 +73,8 @@ class Step:
     folder and where they go in ``results/<profile>``. A step that ``computes`` runs a model and takes an
     accelerator where there is one; an ``exclusive`` one measures time, and runs by itself. ``located`` are the
     parameters that name a file or a folder, with its absolute path on this machine: what is run is given this
-    path, and the key is made of the name that the profile gives and of the content.
+    path, and the key is made of the name that the profile gives and of the content. ``keeps``: its checkpoint stays
+    when all that reads it is done; that is no part of its key.
     """
 
     stage: Stage
@@ -86,6 +87,7 @@ class Step:
     computes: bool = False
     exclusive: bool = False
     located: dict[str, str] = field(default_factory=dict)
+    keeps: bool = True
 
     @property
     def name(self) -> str:
