@@ -1,15 +1,18 @@
 """The machine this runs on, as far as results depend on it."""
 
 import ctypes
+import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
+import warnings
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 VERSION = "1"
 
+# Files of NVIDIA's driver, on Linux and in WSL, and of AMD's.
+SIGNS = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/usr/lib/wsl/lib/libcuda.so.1", "/dev/kfd")
+LARGE = 2e9  # bytes of a billion weights in bfloat16
 STEP_MEMORY = 7.5e9  # bytes that a step of the default profile may need at its peak, a distillation
 
 
@@ -59,24 +65,102 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+class Accelerators(NamedTuple):
+    """What torch says of a machine's accelerators: their number, whether all have bfloat16, why it can use none."""
+
+    number: int
+    bfloat16: bool
+    reason: str
+
+
 @cache
+def accelerators() -> Accelerators:
+    """What torch says, asked where there are signs of an accelerator; ``reason`` is empty where there are none.
+
+    It is asked in a process of its own, since it takes seconds to import, and since a process that has asked for a
+    device's abilities may hold some of its memory.
+    """
+    if not _signs():
+        return Accelerators(0, False, "")
+    library = str(Path(__file__).parents[1])
+    code = f"import sys; sys.path.insert(0, {library!r}); from unicomp_lib import hardware; hardware.tell()"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    try:
+        return Accelerators(*json.loads(asked.stdout.splitlines()[-1]))
+    except (IndexError, TypeError, ValueError):  # it did not come to its end
+        last = (asked.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        return Accelerators(0, False, f"torch does not start ({last})")
+
+
+def tell() -> None:
+    """Print ``accelerators`` as this process sees them, as JSON on the last line."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        number = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    # Before 8.0, bfloat16 is emulated, and slower than float32.
+    capable = bool(torch.version.hip) or all(torch.cuda.get_device_capability(n) >= (8, 0) for n in range(number))
+    reason = ""
+    if not number and not torch.backends.cuda.is_built():
+        reason = f"torch {torch.__version__} is built without support for it; install the build of torch for this GPU"
+    elif not number:
+        lines = str(said[0].message).splitlines() if said else []
+        reason = f"torch cannot use it ({lines[0] if lines else 'it finds none'})"
+    print(json.dumps([number, bool(number) and capable, reason]))
+
+
+def unused() -> str:
+    """Why an accelerator that seems to be here is not used, in a sentence; empty where none is, or it is used."""
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return "Apple's GPU is not used, since MPS has no float64, in which some methods compute; the CPU computes"
+    reason = accelerators().reason
+    return f"a GPU seems to be here, but {reason}; the CPU computes" if reason else ""
+
+
+def notes(weights: float) -> list[str]:
+    """Sentences on what is slow here, for a study whose largest model has so many bytes of weights."""
+    found = [unused()] if unused() else []
+    if weights > LARGE and not devices():
+        found.append(
+            f"a model with {weights / 1e9:.0f} GB of weights would be computed by one thread of the CPU, very slowly; "
+            "take a machine with an accelerator that torch can use"
+        )
+    return found
+
+
+def _signs() -> bool:
+    """Whether files of a driver are here, and its devices are not hidden on purpose."""
+    hidden = os.environ.get(visible(), "0").strip() in ("", "-1")
+    return not hidden and any(Path(sign).exists() for sign in SIGNS)
+
+
+def visible() -> str:
+    """The variable that names the accelerators to use: AMD's where it is set, since it goes before NVIDIA's."""
+    return "HIP_VISIBLE_DEVICES" if "HIP_VISIBLE_DEVICES" in os.environ else "CUDA_VISIBLE_DEVICES"
+
+
 def accelerator() -> str:
-    """``cuda`` where an NVIDIA driver is loaded, else ``cpu``; determined without importing torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None and visible.strip() in ("", "-1"):
-        return "cpu"
-    return "cuda" if Path("/proc/driver/nvidia/version").exists() else "cpu"
+    """The kind of device that this process computes on, ``cuda`` (AMD's too) or ``cpu``, for records."""
+    return device().type if _signs() else "cpu"
 
 
-@cache
 def devices() -> list[str]:
-    """The accelerators this process may use, as ``CUDA_VISIBLE_DEVICES`` names them."""
-    if accelerator() == "cpu":
-        return []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible:
-        return visible.split(",")
-    return [str(index) for index, _ in enumerate(Path("/proc/driver/nvidia/gpus").iterdir())]
+    """The accelerators this process may use, as the variable ``visible()`` names them."""
+    number = accelerators().number
+    named = [name for name in os.environ.get(visible(), "").split(",") if name.strip()]
+    return (named or [str(index) for index in range(number)])[:number]
+
+
+def threads() -> dict[str, str]:
+    """Variables that give a step beside an accelerator its share of the cores; empty without one.
+
+    Without one there are as many steps at once as cores, and each has one thread.
+    """
+    if not devices():
+        return {}
+    share = str(max(1, cores() // len(devices())))
+    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), share)
 
 
 def workers() -> int:
@@ -104,11 +188,12 @@ def joules(root: Path = Path("/sys/class/powercap")) -> float | None:
 def native_precision() -> str:
     """``bfloat16`` where the machine multiplies it in hardware, else ``float32``.
 
-    On a processor with AVX-512 BF16 or AMX a 135M model processed 3.5 times as many tokens
-    per second in bfloat16; without these instructions bfloat16 is emulated and slower than float32.
+    The machine's accelerators count where there are any. On a processor with AVX-512 BF16 or AMX a 135M model
+    processed 3.5 times as many tokens per second in bfloat16; without these instructions bfloat16 is emulated and
+    slower than float32.
     """
-    if accelerator() == "cuda":
-        return "bfloat16"
+    if devices():
+        return "bfloat16" if accelerators().bfloat16 else "float32"
     info = Path("/proc/cpuinfo")
     flags = info.read_text(errors="replace") if info.exists() else ""
     return "bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
@@ -119,6 +204,14 @@ def device() -> "torch.device":
     import torch  # here, so that the command line answers before torch has loaded
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_memory() -> float:
+    """The most bytes that this process has held on the accelerator; 0 without one."""
+    import torch
+
+    kind = device()
+    return 0.0 if kind.type == "cpu" else float(torch.get_device_module(kind).max_memory_allocated())
 
 
 def dtype(precision: str) -> "torch.dtype":
