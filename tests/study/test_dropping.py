@@ -227,6 +227,12 @@ def test_no_more_weights_lie_there_than_steps_run_at_once(places):
     assert kept == 0
 
 
+def test_what_measures_time_runs_in_a_row_once_the_others_have_ended():
+    order, _ = rounds(variants(4, keeps=False), 2)
+    kinds = ["t" if names[0].startswith("evaluate/t") else "-" for names in order]
+    assert "".join(kinds) == "---tt---tt"
+
+
 def test_weights_made_of_weights_that_go_do_not_wait_for_each_other():
     chain = [step("compress/0", keeps=False)]
     chain += [step(f"compress/{place}", f"compress/{place - 1}", keeps=False) for place in range(1, 4)]

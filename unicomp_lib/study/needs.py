@@ -13,11 +13,11 @@ from unicomp_lib.study.plan import precision
 from unicomp_lib.study.steps import Stage, Step
 
 LIBRARIES, CONTEXT = 0.9e9, 1e9  # bytes of a process that has imported torch; of an accelerator's own kernels
-START, COPY = 20.0, 0.5e9  # seconds until a notebook computes; bytes a second from and to a disk
+START, COPY = 10.0, 0.5e9  # seconds until a notebook computes; bytes a second from and to a disk
 REACHED = 0.4  # share of a large product's speed that a model reaches
-# Forward passes over the calibration text, in which the products for a Hessian or a search are counted as passes.
-PASSES = {"wanda": 2, "smoothquant": 2, "sparsegpt": 5, "gptq": 5, "awq": 25, "minitron": 1, "lrc": 1, "rotate": 1}
-LEARNING = 8  # forward passes that a training step costs: the student's, its gradients (4) and the teacher's
+# Forward passes over the calibration text that take as long as what a method does, as measured with 135M weights.
+PASSES = {"wanda": 2, "smoothquant": 2, "sparsegpt": 8, "gptq": 9, "awq": 18}
+LEARNING = 16  # the same for training: the student's pass, its gradients, the teacher's, and the optimizer
 MASTERS = 18  # bytes a weight in training: itself, its gradient, and float32 copies and moments
 # Items of the sets whose number a profile gives as 0, all of them; of others a thousand are assumed.
 SIZES = {
@@ -142,7 +142,9 @@ def _compress(step: Step, profile: Profile, device: bool) -> Need | None:
     work = layer if tokens else 0.0
     if learned:
         batch = given.get("batch_size", 1) * length
-        work = max(work, MASTERS * known.weights + known.size + _activations(known, batch))
+        # What the gradients need of each layer (34 bytes a token and channel: arXiv 2205.05198), and logits of both.
+        held = batch * (34 * known.layers * known.hidden + 16 * known.vocabulary)
+        work = max(work, MASTERS * known.weights + known.size + held)
     host = LIBRARIES + 1.3 * known.size + (0 if device else work)
     return Need(seconds, host, CONTEXT + work if device and work else 0.0, disk, measured=False)
 
@@ -181,7 +183,7 @@ def _network(step: Step, profile: Profile, device: bool) -> Need:
     steps = given.get("steps", 1) if given.get("schedule") == "iterative" else 1
     passes = 3 * given.get("epochs", 0) * steps * train + 2 * val
     work = NETWORK_FLOPS * (given.get("size", 224) / 224) ** 2 * passes
-    memory = 3e9
+    memory = 1e9 * (given.get("size", 224) / 224) ** 2
     disk = ready.estimated(step, profile)
     return Need(
         START + work / _rate(profile), LIBRARIES + (0 if device else memory), CONTEXT + memory if device else 0.0, disk,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,13 +121,17 @@ def _startable(waiting: list[tuple[Step, list[str]]], running: list[Step], room:
 
     Of checkpoints that are not kept there are no more at once than steps that run a model, ``unread`` of them being
     there: else all would be made before the first is dropped. Beside a step that measures time, no other one runs a
-    model: where one is next in line, it waits until the others have ended, and none is started before it.
+    model: where it is next in line, it waits until the others have ended, and none is started before it. Once they
+    have, all that are the last to read a checkpoint come first.
 
     The line is kept here and not by Dask, which shares out all that could run at once. It takes a step it
     has not seen before for half a second's work, and one worker then stood idle while others had a queue.
     """
     unfinished = {step.name for step, _ in waiting} | {step.name for step in running}
     ready = [step for step, after in waiting if not unfinished & {*step.parents, *after}]
+    if not any(step.computes for step in running):
+        readers = Counter(parent for step in (*(step for step, _ in waiting), *running) for parent in step.parents)
+        ready.sort(key=lambda step: not (step.exclusive and 1 in map(readers.get, step.parents)))
     chosen: list[Step] = []
     most, draining = max(room.computing, 1), False
     for step in ready:
