@@ -1,9 +1,11 @@
 import numpy as np
+import pretended
 import pytest
 import torch
 from checkout import copied
 from PIL import Image
 
+from unicomp_lib import hardware
 from unicomp_lib.checkpoints import models
 
 torch.set_num_threads(1)
@@ -15,7 +17,11 @@ COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 40, 30)}
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out."""
+    """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out.
+
+    A process that has the pretended accelerator keeps it, so what uses it comes last.
+    """
+    items.sort(key=lambda item: "accelerator" in item.fixturenames)
     for item in items:
         if SLOW & set(item.fixturenames):
             item.add_marker("slow")
@@ -44,6 +50,14 @@ def image_folder(tmp_path_factory):
                 pixels = np.clip(np.array(colour) + chance.normal(0, 40, (40, 32, 3)), 0, 255).astype("uint8")
                 Image.fromarray(pixels).save(root / split / name / f"{place}.png")
     return root
+
+
+@pytest.fixture
+def accelerator(monkeypatch):
+    """A pretended accelerator, which the study takes for the machine's."""
+    device = pretended.device()
+    monkeypatch.setattr(hardware, "device", lambda: device)
+    return device
 
 
 @pytest.fixture

@@ -53,3 +53,25 @@ def test_a_score_is_the_geometric_mean_of_its_parts():
 def test_what_was_not_measured_has_no_track():
     rows = tracks.tracks(scores(rtn={"decode_ratio": (1.5, 1.4, 1.6)}))
     assert set(rows["track"]) == {"runtime acceleration"}
+
+
+def test_on_an_accelerator_its_memory_and_wall_time_count():
+    rows = tracks.tracks(
+        scores(
+            gptq={
+                "bytes_on_disk_ratio": (0.25, NAN, NAN),
+                "peak_memory_ratio": (9, NAN, NAN),
+                "device_memory_ratio": (0.5, NAN, NAN),
+                "cost_cpu_seconds": (99, NAN, NAN),
+                "cost_seconds": (20, NAN, NAN),
+                "cost_peak_memory": (9e9, NAN, NAN),
+                "cost_device_memory": (2e9, NAN, NAN),
+            },
+            rtn={"cost_cpu_seconds": (10, NAN, NAN), "cost_seconds": (5, NAN, NAN)},
+        )
+    )
+    part = {(variant, part): value for variant, part, value in rows.select("variant", "part", "value").iter_rows()}
+    assert part["gptq", "device_memory_ratio"] == 2
+    assert part["gptq", "cost_seconds"] == 0.25
+    assert not {"peak_memory_ratio", "cost_cpu_seconds", "cost_peak_memory"} & set(rows["part"])
+    assert ("rtn", "cost_device_memory") not in part

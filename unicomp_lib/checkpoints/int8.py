@@ -58,7 +58,7 @@ def multiply(codes: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     torch's kernel takes any shape on a CPU; on an accelerator both are padded with zeros to the shapes it takes.
     """
     rows, outputs = len(codes), len(weight)
-    if codes.is_cuda:
+    if codes.device.type != "cpu":
         inputs = -codes.shape[1] % MULTIPLE
         codes = nn.functional.pad(codes, (0, inputs, 0, max(0, ROWS - rows)))
         weight = nn.functional.pad(weight, (0, inputs, 0, -outputs % MULTIPLE))

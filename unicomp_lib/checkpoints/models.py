@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from compressed_tensors.compressors.pack_quantized.base import PackedQuantizationCompressor
+from compressed_tensors.offload.module import remove_module_offload
 from safetensors import safe_open
 from transformers import (
     AutoConfig,
@@ -68,6 +69,9 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
     else:
         network = _read(source, revision, hardware.dtype(precision))
     decoder.check_finite(network.state_dict().items(), source)
+    if hardware.device().type == "cpu":
+        for note in hardware.notes(2.0 * network.num_parameters()):
+            print(f"note: {note}")
     return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
 
 
@@ -106,7 +110,10 @@ def _read(source: str, revision: str | None, dtype: torch.dtype) -> PreTrainedMo
     for name, stored, expected in info["mismatched_keys"]:
         configs.refuse_shape(name, tuple(stored), tuple(expected), source)
     configs.refuse(set(info["missing_keys"]), set(info["unexpected_keys"]), source)
-    if expanding:  # transformers takes tensors of any shape for these
+    if expanding:
+        for module in network.modules():  # compressed-tensors leaves them held on the CPU, deaf to .to(device)
+            remove_module_offload(module)
+        # transformers takes tensors of any shape for these
         with torch.device("meta"):
             expected = AutoModelForCausalLM.from_config(network.config)
         configs.check_shapes(expected, network.state_dict(), source)

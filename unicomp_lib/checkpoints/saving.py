@@ -1,5 +1,6 @@
 """Save a compressed model, and measure from the file what was really saved."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from optimum.quanto import QTensor
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from unicomp_lib import paths
+from unicomp_lib import files, hardware, paths
 from unicomp_lib.checkpoints import configs, decoder, models
 
 VERSION = "3"
+
+DEVICE_MEMORY = "device_memory.json"  # the most bytes that making a checkpoint took on an accelerator
 
 
 def plain(model: PreTrainedModel, folder: Path) -> None:
@@ -43,9 +46,17 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     write(model, folder)
     tokenizer.save_pretrained(folder)
+    if used := hardware.device_memory():
+        files.write_text(folder / DEVICE_MEMORY, json.dumps(used))
     if folder.is_relative_to(paths.home()):  # a notebook that is run by hand: nobody else tells its user
         print(f"the checkpoint is {folder}; give this folder to another notebook as its checkpoint")
     return measure(folder)
+
+
+def device_memory(folder: Path) -> float:
+    """The most bytes that making the checkpoint in ``folder`` took on an accelerator; 0 where none was used."""
+    path = folder / DEVICE_MEMORY
+    return float(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else 0.0
 
 
 def measure(folder: Path) -> dict[str, float]:

@@ -57,13 +57,16 @@ def read_bytes(model: PreTrainedModel) -> int:
     return sum(_bytes(tensor) for tensor in tensors.values())
 
 
-def bandwidth() -> float:
-    """Bytes per second this process moves between memory and CPU: the best of five copies, reads and writes counted."""
-    source, target = torch.ones(COPIED // 4), torch.empty(COPIED // 4)
+def bandwidth(device: str | torch.device = "cpu") -> float:
+    """Bytes per second this process moves in a device's memory: the best of five copies, reads and writes counted."""
+    source, target = torch.ones(COPIED // 4, device=device), torch.empty(COPIED // 4, device=device)
+    synchronize = torch.get_device_module(device).synchronize
     seconds = []
     for _ in range(5):
+        synchronize()
         start = time.perf_counter()
         target.copy_(source)
+        synchronize()
         seconds.append(time.perf_counter() - start)
     return 2 * COPIED / min(seconds)
 

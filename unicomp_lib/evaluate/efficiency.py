@@ -8,17 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
+import psutil
 
 from unicomp_lib import hardware
 
 VERSION = "4"
+PATIENCE = 60.0  # seconds until a killed process has given its memory back
 WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
@@ -44,39 +46,53 @@ def compare(
     doc_id numbers across the repeats); ``decode_batch`` and ``token_batch``, the same for ``batch``
     answers generated at once, with prompts of the same total length. Once per process:
     ``load_memory`` and ``peak_memory`` (highest resident bytes until the model is loaded, and until the
-    end), ``device_memory`` (the same on an accelerator), ``read`` (bytes of weights read to decode a
-    token) and ``bandwidth`` (bytes per second that the process can move). The dense model's metrics
-    end in ``_dense``.
+    end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of weights read to decode a
+    token) and ``bandwidth`` (bytes per second that the process can move where the model is). The dense
+    model's metrics end in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does. ``interpreter`` is the path of
     a Python that has vLLM, whose pinned packages conflict with this study's: both models are then
     measured there, without the times of single tokens and without memory, and vLLM chooses its kernels.
+    They are measured one after the other, since each takes nearly all memory of an accelerator.
     """
     from unicomp_lib.checkpoints import models
 
     for name in (checkpoint, dense):
         models.checkpoint(name)  # reports a wrong name here rather than in a child process
+    named = {"": checkpoint, "_dense": dense}
     rows: list[dict[str, object]] = []
-    with ExitStack() as stack:
-        roles: dict[str, Pipe] = {
-            role: stack.enter_context(
-                _vllm_process(interpreter, name, precision) if interpreter else _process(name, precision, kernels)
-            )
-            for role, name in {"": checkpoint, "_dense": dense}.items()
-        }
-        for repeat in range(-1, repeats):  # -1 warms up
-            tokens = generate if repeat >= 0 else min(WARM, generate)
-            for role, pipe in roles.items():
-                alone = _ask(pipe, (1, prompt, tokens))
-                together = _ask(pipe, (batch, max(prompt // batch, 1), tokens))
-                if repeat >= 0:
-                    rows += _rows(alone, repeat, generate, role)
-                    batched = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
-                    rows += _rows(batched, repeat, generate, role)
-        for role, pipe in roles.items():
-            once = _ask(pipe, None).items()
-            rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
+    for turn in [{role: name} for role, name in named.items()] if interpreter else [named]:
+        with ExitStack() as stack:
+            roles: dict[str, Pipe] = {
+                role: stack.enter_context(
+                    _vllm_process(interpreter, name, precision, prompt + 1 + generate)
+                    if interpreter
+                    else _process(name, precision, kernels)
+                )
+                for role, name in turn.items()
+            }
+            rows += _measurements(roles, prompt, generate, batch, repeats)
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _measurements(
+    roles: "dict[str, Pipe]", prompt: int, generate: int, batch: int, repeats: int
+) -> list[dict[str, object]]:
+    """Rows of processes that are measured in turn."""
+    rows: list[dict[str, object]] = []
+    for repeat in range(-1, repeats):  # -1 warms up
+        tokens = generate if repeat >= 0 else min(WARM, generate)
+        for role, pipe in roles.items():
+            alone = _ask(pipe, (1, prompt, tokens))
+            together = _ask(pipe, (batch, max(prompt // batch, 1), tokens))
+            if repeat >= 0:
+                rows += _rows(alone, repeat, generate, role)
+                batched = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
+                rows += _rows(batched, repeat, generate, role)
+    for role, pipe in roles.items():
+        once = _ask(pipe, None).items()
+        rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
+    return rows
 
 
 def _rows(measured: dict[str, Any], repeat: int, generate: int, role: str) -> list[dict[str, object]]:
@@ -111,10 +127,14 @@ def cost(checkpoint: str) -> pl.DataFrame:
     ``cost_seconds`` and ``cost_cpu_seconds`` are sums over those steps, including everything a step
     does: importing the libraries, loading the model, drawing the notebook's figures, saving. Where a step was
     forked from a process that had imported them, what that took is added. ``cost_tokens`` counts the tokens of
-    text they read, ``cost_peak_memory`` is the highest of their peaks, in bytes, and ``cost_joules`` the
-    energy that the whole CPU used meanwhile, where every step's machine reports it.
+    text they read, ``cost_peak_memory`` is the highest of their peaks, in bytes, ``cost_device_memory`` that on
+    an accelerator, where a step used one, and ``cost_joules`` the energy that the whole CPU used meanwhile,
+    where every step's machine reports it.
     """
+    from unicomp_lib.checkpoints import saving
+
     records: list[dict[str, Any]] = []
+    on_device: list[float] = []
     folder = Path(checkpoint)
     while (record := folder.parent / "record.json").is_file():
         if (step := _record(record)) is None:
@@ -122,6 +142,7 @@ def cost(checkpoint: str) -> pl.DataFrame:
         if "checkpoint" not in step["parameters"]:
             break  # dense, which is not compressed
         records.append(step)
+        on_device.append(saving.device_memory(folder))
         folder = Path(step["parameters"]["checkpoint"])
     if not records:
         return pl.DataFrame(schema=SCHEMA)
@@ -133,6 +154,8 @@ def cost(checkpoint: str) -> pl.DataFrame:
         "cost_tokens": float(sum(map(_tokens, records))),
         "cost_peak_memory": float(max(step["peak_memory"] for step in records)),
     }
+    if used := max(on_device):
+        values["cost_device_memory"] = used
     energy = [step.get("joules") for step in records]
     if None not in energy:
         values["cost_joules"] = sum(energy)
@@ -187,12 +210,12 @@ class _Lines:
 
 
 @contextmanager
-def _vllm_process(interpreter: str, checkpoint: str, precision: str) -> Iterator[Pipe]:
+def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int) -> Iterator[Pipe]:
     from unicomp_lib.checkpoints import models
 
     source, revision = models.checkpoint(checkpoint)
     script = Path(__file__).with_name("vllm_process.py")
-    command = [interpreter, str(script), source, revision or "", precision]
+    command = [interpreter, str(script), source, revision or "", precision, str(length)]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     except OSError as error:
@@ -203,8 +226,28 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str) -> Iterator
     try:
         yield _Lines(process)
     finally:
-        process.kill()
-        process.wait()
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """End a process with all that it has started, and wait until their memory is free: vLLM's engine is a child."""
+    children: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.wait()
+    latest = time.monotonic() + PATIENCE
+    while any(map(_is_alive, children)) and time.monotonic() < latest:
+        time.sleep(0.1)
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextmanager
@@ -254,9 +297,9 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
             # The peak first: measuring the bandwidth takes memory of its own.
             measured = {"load_memory": loaded, "peak_memory": float(peak_memory())}
             measured["read"] = float(arithmetic.read_bytes(model))
-            if model.device.type == "cuda":
-                measured["device_memory"] = float(torch.cuda.max_memory_allocated())
-            pipe.send({**measured, "bandwidth": arithmetic.bandwidth()})
+            if model.device.type != "cpu":
+                measured["device_memory"] = hardware.device_memory()
+            pipe.send({**measured, "bandwidth": arithmetic.bandwidth(model.device)})
             continue
         batch, prompt, generate = request
         tokens = torch.randint(len(tokenizer), (batch, prompt), generator=generator).to(model.device)
@@ -266,9 +309,10 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
 def _measure(model, tokens, generate: int) -> dict[str, Any]:  # type: ignore[no-untyped-def]
     import torch
 
+    synchronize = torch.get_device_module(model.device).synchronize
+
     def now() -> float:
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize()
         return time.perf_counter()
 
     with torch.no_grad():

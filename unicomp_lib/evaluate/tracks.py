@@ -11,6 +11,12 @@ TRACKS = {
     "inference footprint": (("bytes_on_disk_ratio", "peak_memory_ratio", "flops_ratio"), True, "dense"),
     "compression cost": (("cost_cpu_seconds", "cost_peak_memory"), True, "the cheapest variant"),
 }
+# On an accelerator its memory is what a model has to fit into, and the CPU's time says little.
+ON_ACCELERATOR = {
+    "peak_memory_ratio": "device_memory_ratio",
+    "cost_cpu_seconds": "cost_seconds",
+    "cost_peak_memory": "cost_device_memory",
+}
 
 
 def tracks(scores: pl.DataFrame) -> pl.DataFrame:
@@ -21,7 +27,9 @@ def tracks(scores: pl.DataFrame) -> pl.DataFrame:
     this one's, so 1 is the cheapest. A score's interval is the geometric mean of its parts' ranges over the
     repeats. UniComp normalises the same three tracks; its code does not contain the formula, so these
     values are to be compared with each other, not with the paper's. A mean hides which part made
-    the difference: it is never shown without its parts. Columns: model, method, variant, track, part,
+    the difference: it is never shown without its parts. Of what was measured on an accelerator, footprint and
+    cost are by its memory and by wall time (``ON_ACCELERATOR``); a method that did not use it has no such memory.
+    Columns: model, method, variant, track, part,
     value, low, high.
     """
     frames = [_track(scores, name) for name in TRACKS]
@@ -30,6 +38,8 @@ def tracks(scores: pl.DataFrame) -> pl.DataFrame:
 
 def _track(scores: pl.DataFrame, track: str) -> pl.DataFrame:
     parts, less_is_better, _ = TRACKS[track]
+    if "device_memory_ratio" in set(scores["metric"]):
+        parts = tuple(ON_ACCELERATOR.get(part, part) for part in parts)
     pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense", pl.col("metric").is_in(parts))
     cheapest = pl.col("value").min().over("model", "metric") if track == "compression cost" else pl.lit(1.0)
     filled = pooled.with_columns(pl.col("low", "high").fill_nan(None).fill_null(pl.col("value")), by=cheapest)

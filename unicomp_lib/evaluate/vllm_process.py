@@ -1,8 +1,8 @@
 """Time a checkpoint in vLLM: run by an interpreter that has vLLM but not this library.
 
-``python vllm_process.py SOURCE REVISION PRECISION``. Every line of standard input asks for
-``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by ``{}``, since
-vLLM reserves the memory that it was told to, whatever the model.
+``python vllm_process.py SOURCE REVISION PRECISION LENGTH``; LENGTH is the most tokens of a prompt with its
+answer. Every line of standard input asks for ``[batch, prompt, generate]`` and is answered by a line of JSON;
+``null`` is answered by ``{}``, since vLLM reserves the memory that it was told to, whatever the model.
 """
 
 import ctypes
@@ -29,13 +29,16 @@ if __name__ in ("__main__", "__mp_main__"):
 
 def main() -> None:
     """Load the model and answer until standard input ends."""
-    source, revision, precision = sys.argv[1:]
+    source, revision, precision, length = sys.argv[1:]
     # Whatever vLLM prints goes to standard error: standard output carries the answers alone.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from vllm import LLM
 
-    model = LLM(model=source, revision=revision or None, dtype=precision, enable_prefix_caching=False)
+    # Without a length vLLM reserves memory for the longest that the model allows, and refuses where that does not fit.
+    model = LLM(
+        model=source, revision=revision or None, dtype=precision, enable_prefix_caching=False, max_model_len=int(length)
+    )
     generator = random.Random(0)
     for line in sys.stdin:
         request = json.loads(line)

@@ -64,6 +64,9 @@ class State:
         if self.path:
             return
         known = [VERSION, pictures.VERSION, torch.__version__, images.digests, images.labels.tolist(), images.size]
+        kind = next(model.parameters()).device.type
+        if kind != "cpu":  # another kind of device gives other numbers, and begins anew
+            known.append(kind)
         total = hashlib.sha256(json.dumps([*known, settings], sort_keys=True).encode())
         for name, value in model.state_dict().items():
             total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
@@ -117,7 +120,7 @@ class State:
         run.generator.set_state(tensors["random.order"])
         torch.set_rng_state(tensors["random.torch"])
         if "random.device" in tensors:
-            torch.cuda.set_rng_state(tensors["random.device"])
+            _generator(run).set_rng_state(tensors["random.device"])
         print(f"goes on after {len(run.history)} epochs and {run.batches} batches of the next, from {self.path}")
 
 
@@ -128,6 +131,11 @@ def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tenso
 
 def _random(run: Run) -> dict[str, torch.Tensor]:
     states = {"random.order": run.generator.get_state(), "random.torch": torch.get_rng_state()}
-    if next(run.model.parameters()).device.type == "cuda":
-        states["random.device"] = torch.cuda.get_rng_state()
+    if next(run.model.parameters()).device.type != "cpu":
+        states["random.device"] = _generator(run).get_rng_state()
     return states
+
+
+def _generator(run: Run) -> Any:
+    """The module of the accelerator that a training runs on, such as ``torch.cuda``."""
+    return torch.get_device_module(next(run.model.parameters()).device)

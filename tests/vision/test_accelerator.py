@@ -1,0 +1,65 @@
+"""The vision study on an accelerator: trained, pruned, trained again, scored and explained."""
+
+import copy
+
+import pytest
+import torch
+
+from unicomp_lib.vision import accuracy, explained, masks, network, pruning, resume, training
+
+
+def kinds(model):
+    return {tensor.device.type for tensor in model.state_dict().values()}
+
+
+@pytest.mark.slow
+def test_a_network_is_trained_pruned_and_scored_on_it(accelerator, squares, held_out, home, monkeypatch):
+    monkeypatch.setattr(resume, "EVERY", 0)
+    dense = network.new(squares.classes)
+    assert kinds(dense) == {accelerator.type}
+    training.train(dense, squares, epochs=1, rate=0.02, batch=30)
+    for method, criterion, recalibrate in zip(masks.METHODS, ("l1", "random", "l1"), (True, False, False)):
+        pruned = copy.deepcopy(dense)
+        with resume.State() as state:
+            pruning.prune(
+                pruned, squares, method=method, rate=0.5, criterion=criterion, epochs=0, recalibrate=recalibrate,
+                state=state,
+            )  # fmt: skip
+        assert kinds(pruned) == {accelerator.type}
+    pruning.prune(pruned, squares, method="filters", rate=0.4, epochs=2, schedule="iterative", precision="bfloat16")
+    rows = accuracy.rows(pruned, dense, held_out, task="squares", repeats=1)
+    assert rows["value"].is_not_null().all()
+    saved = network.load(str(network.save(pruned, home / "checkpoint")))
+    assert kinds(saved) == {accelerator.type}
+    right = [training.correct(model, held_out)[1] for model in (saved, copy.deepcopy(saved).to("cpu"))]
+    assert torch.allclose(*right, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_units_are_explained_on_it_as_on_the_cpu(accelerator, model, held_out, monkeypatch):
+    images = torch.nn.functional.normalize(torch.rand(len(held_out), 5))
+    monkeypatch.setattr(explained.similarity, "features", lambda *_: images)
+    here, there = model.to("cpu"), copy.deepcopy(model).to(accelerator)
+    units = [explained.explain(one, one, held_out, alpha=6.25, tasks=2, explanations=2) for one in (here, there)]
+    same = [one == other for one, other in zip(*(found["top"].to_list() for found in units), strict=True)]
+    assert sum(same) > 0.99 * len(same)  # sums in another order may swap images that a unit sees alike
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_goes_on_there(accelerator, model, squares, home, monkeypatch):
+    monkeypatch.setattr(resume, "EVERY", 0)
+    start, whole = copy.deepcopy(model), copy.deepcopy(model)
+    training.train(whole, squares, epochs=1, rate=0.02, batch=30)
+    keep = resume.State.keep
+
+    def killed(state, run):
+        keep(state, run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume.State, "keep", killed)
+    with pytest.raises(KeyboardInterrupt), resume.State() as state:
+        training.train(copy.deepcopy(start), squares, epochs=1, rate=0.02, batch=30, state=state)
+    monkeypatch.setattr(resume.State, "keep", keep)
+    with resume.State() as state:
+        training.train(start, squares, epochs=1, rate=0.02, batch=30, state=state)
+    assert all(torch.equal(value, start.state_dict()[name]) for name, value in whole.state_dict().items())
