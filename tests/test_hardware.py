@@ -1,3 +1,10 @@
+import json
+import re
+import warnings
+
+import pytest
+import torch
+
 from unicomp_lib import hardware
 
 
@@ -11,14 +18,95 @@ def test_steps_at_once_are_bounded_by_memory_and_accelerators(monkeypatch):
     assert hardware.workers() == 2
 
 
-def test_hidden_accelerators_are_not_used(monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    hardware.accelerator.cache_clear()
-    hardware.devices.cache_clear()
-    assert hardware.accelerator() == "cpu"
-    assert hardware.devices() == []
-    hardware.accelerator.cache_clear()
-    hardware.devices.cache_clear()
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """A machine with files of a driver, and a function that lets torch say what it is given."""
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(hardware, "SIGNS", (str(tmp_path / "driver"),))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    hardware.accelerators.cache_clear()
+    yield lambda *said: monkeypatch.setattr(hardware, "accelerators", lambda: hardware.Accelerators(*said))
+    monkeypatch.undo()
+    hardware.accelerators.cache_clear()
+    hardware.native_precision.cache_clear()
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", " "])
+def test_hidden_accelerators_are_not_used_and_not_spoken_of(driver, monkeypatch, hidden):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert (hardware.accelerator(), hardware.devices(), hardware.unused()) == ("cpu", [], "")
+
+
+def test_torch_itself_is_asked_where_a_driver_is(driver):
+    # Of this machine's torch, which can use no accelerator here, it is a sentence; without a driver it is none.
+    if torch.cuda.is_available():
+        assert len(hardware.devices()) == torch.cuda.device_count()
+        assert hardware.unused() == ""
+    else:
+        assert hardware.devices() == []
+        said = r"a GPU seems to be here, but torch (\S+ is built without .*|cannot use it \(.*\)); the CPU computes"
+        assert re.fullmatch(said, hardware.unused())
+        (note,) = hardware.notes(1e9)
+        assert note == hardware.unused()
+        assert "one thread of the CPU" in hardware.notes(16e9)[1]
+
+
+@pytest.mark.parametrize(
+    ("says", "number", "capability", "expected"),
+    [
+        ("", 2, (9, 0), [2, True, ""]),
+        ("", 1, (7, 5), [1, False, ""]),  # a card from before bfloat16
+        ("The driver is too old\nmore", 0, (), "torch cannot use it (The driver is too old)"),
+        ("", 0, (), "torch cannot use it (it finds none)"),
+    ],
+)  # fmt: skip
+def test_what_torch_says_is_told_as_it_is(monkeypatch, capsys, says, number, capability, expected):
+    def available():
+        if says:
+            warnings.warn(says, stacklevel=1)
+        return number > 0
+
+    monkeypatch.setattr(torch.cuda, "is_available", available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    hardware.tell()
+    told = json.loads(capsys.readouterr().out)
+    assert told == (expected if number else [0, False, expected])
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    hardware.tell()
+    told = json.loads(capsys.readouterr().out)
+    assert number or "is built without support for it" in told[2]
+
+
+def test_accelerators_are_named_as_their_variable_names_them(driver, monkeypatch):
+    driver(2, True, "")
+    assert hardware.devices() == ["0", "1"]
+    for variable, named in (("CUDA_VISIBLE_DEVICES", "MIG-a,MIG-b"), ("HIP_VISIBLE_DEVICES", "2,3")):
+        monkeypatch.setenv(variable, named)
+        assert (hardware.visible(), hardware.devices()) == (variable, named.split(","))
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0,7")  # torch sees those that are there
+    driver(1, True, "")
+    assert hardware.devices() == ["0"]
+
+
+def test_precision_and_threads_follow_the_accelerators(driver, monkeypatch):
+    monkeypatch.setattr(hardware, "cores", lambda: 24)
+    for said, precision, threads in (((2, True, ""), "bfloat16", "12"), ((1, False, ""), "float32", "24")):
+        driver(*said)
+        hardware.native_precision.cache_clear()
+        assert hardware.native_precision() == precision
+        assert hardware.workers() == said[0]
+        assert set(hardware.threads().values()) == {threads}
+    driver(0, False, "")
+    hardware.native_precision.cache_clear()
+    assert hardware.threads() == {}
+
+
+def test_apples_gpu_is_not_used_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(hardware.sys, "platform", "darwin")
+    monkeypatch.setattr(hardware.platform, "machine", lambda: "arm64")
+    assert hardware.unused().startswith("Apple's GPU is not used")
 
 
 def test_this_machine_has_a_name_and_a_core():

@@ -168,13 +168,19 @@ def test_a_machine_that_is_too_small_is_told_in_numbers(monkeypatch):
     waiting = [one for one in plan(paper) if one.stage == "compress"]
     assert ready.model_size(paper.models["llama-3.1-8b"], paper) == 16e9
     monkeypatch.setattr(ready, "free", lambda: 10**9)
-    monkeypatch.setattr(ready, "_has_accelerator", lambda: False)
+    monkeypatch.setattr(ready.hardware, "devices", list)
     monkeypatch.setattr(ready.psutil, "virtual_memory", lambda: type("Memory", (), {"total": 30 * 10**9}))
-    small, memory = ready.notes(waiting, paper, workers=2)
+    monkeypatch.setattr(ready.hardware, "unused", lambda: "a GPU seems to be here")
+    small, gpu, slow, memory = ready.notes(waiting, paper, workers=2)
     assert "and 1.0 GB are free" in small
     assert memory.startswith("2 steps at once hold at least 32 GB of weights, and this machine has 30 GB of memory")
-    assert len(ready.notes(waiting, paper, workers=1)) == 1
+    assert gpu == "a GPU seems to be here"
+    assert slow.startswith("a model with 16 GB of weights would be computed by one thread of the CPU")
+    assert ready.notes(waiting, paper, workers=2, here=False) == [small]
     monkeypatch.setattr(ready, "free", lambda: 10**15)
+    assert ready.notes(waiting, paper, workers=1) == [gpu, slow]
+    monkeypatch.setattr(ready.hardware, "unused", str)
+    monkeypatch.setattr(ready.hardware, "devices", lambda: ["0"])
     assert ready.notes(waiting, paper, workers=1) == []
 
 
