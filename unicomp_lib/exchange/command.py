@@ -4,7 +4,7 @@ import argparse
 import time
 
 from unicomp_lib import results, tables
-from unicomp_lib.exchange import data_set, every_eval_ever, model_cards, paper_tables
+from unicomp_lib.exchange import data_set, every_eval_ever, method_tables, model_cards, paper_tables
 from unicomp_lib.study import params
 from unicomp_lib.study.hints import count
 
@@ -19,7 +19,8 @@ def publish(options: argparse.Namespace) -> int:
         scores, options.folder / "every_eval_ever", sources=profile.models, by=options.by, moment=int(time.time())
     )
     cards = model_cards.write(scores, options.folder / "model_cards")
-    written = paper_tables.write(scores, options.folder / "tables")
+    folder = options.folder / "tables"
+    written = [*paper_tables.write(scores, folder), *method_tables.write(scores, folder)]
     print(f"data_set: {count(sum(map(len, rows.values())), 'row')} of {', '.join(rows)}")
     print(f"every_eval_ever: {count(number, 'record')} of schema {every_eval_ever.SCHEMA}")
     hint = "compare task_id with the data set's eval.yaml" if cards else "none of the tasks is a data set of the hub"
