@@ -28,6 +28,7 @@ class Hub:
 
     folder: Path
     gated: set[str] = field(default_factory=set)
+    statuses: dict[str, int] = field(default_factory=dict)  # of every answer about a repository, as of a faulty hub
     broken: int = 0  # transfers of large files that still break off in the middle
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
@@ -73,7 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         self, kind: str, repository: str, what: str, revision: str, inside: str, query: dict, body: bytes
     ) -> None:
         folder = self.hub.folder / kind / repository
-        if not folder.is_dir():
+        if status := self.hub.statuses.get(repository):
+            self._answer(status, {"error": "Invalid username or password." if status == 401 else "not now"})
+        elif not folder.is_dir():
             self._refuse(404, "RepoNotFound", "Repository not found")
         elif what == "auth-check" and repository in self.hub.gated:
             self._refuse(403, "GatedRepo", f"Access to {repository} is restricted.")

@@ -1,11 +1,14 @@
+import errno
 import os
 import subprocess
 import sys
 
+import httpx
 import hub
 import hub_content
 import polars as pl
 import pytest
+from huggingface_hub import errors
 
 from unicomp_lib.inputs import hub as data_sets
 
@@ -68,6 +71,65 @@ def test_a_refusal_is_one_sentence(stocked, read, name, config, split, said):
         answer = read(server, name, config, split)
     assert answer.startswith("HubError data set ")
     assert said in answer
+
+
+REFUSED = """
+from unicomp_lib.inputs import hub
+print(*hub.refusals([], dict.fromkeys({names!r})), sep=chr(10))
+"""
+
+
+def test_every_kind_of_refusal_is_a_sentence_of_its_own(stocked, tmp_path):
+    statuses = {"arc": 403, "gsm8k": 404, "hellaswag": 429, "mmlu": 503}
+    repositories = {data_sets.catalogue()[name].repository: status for name, status in statuses.items()}
+    with hub.serving(hub.Hub(stocked, statuses=repositories)) as server:
+        env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "UNICOMP_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+        code = REFUSED.format(names=list(statuses))
+        env |= {"HF_ENDPOINT": server.endpoint, "HF_TOKEN": "hf_x"}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(statuses), done.stderr
+    for line, status in zip(lines, statuses.values(), strict=True):
+        assert line.startswith("dataset ")
+        assert line.endswith(data_sets.ANSWERS.get(status, data_sets.BROKEN)) or status == 404, line
+    assert "correct its name" in lines[1]
+
+
+def answered(status, kind=errors.HfHubHTTPError):
+    return kind("no", response=httpx.Response(status, request=httpx.Request("GET", "https://huggingface.co/x")))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (answered(401), "your token is not valid"),
+        (answered(403), "your token may not read it"),
+        (answered(404), "correct its name and revision"),
+        (answered(429), "asked too often"),
+        (answered(500), "try again later"),
+        (answered(504), "try again later"),
+        (answered(403, errors.GatedRepoError), "accept its terms at PAGE"),
+        (answered(403, errors.DisabledRepoError), "the hub has disabled it: see PAGE"),
+        (answered(401, errors.RepositoryNotFoundError), "correct its name, or log in"),
+        (answered(404, errors.RevisionNotFoundError), "correct its revision"),
+        (answered(404, errors.RemoteEntryNotFoundError), "correct its revision"),
+        (errors.LocalEntryNotFoundError("no"), "see that this machine reaches the hub"),
+        (errors.OfflineModeIsEnabled("no"), "see that this machine reaches the hub"),
+        (httpx.ConnectError("no"), "see that this machine reaches the hub"),
+        (OSError(errno.ENOSPC, "no"), "the disk is full"),
+        (OSError(errno.EDQUOT, "no"), "the disk is full"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_to_do_follows_from_the_error(error, said, wrapped):
+    given = error
+    if wrapped:
+        given = RuntimeError("something else")
+        given.__cause__ = error
+    with pytest.raises(data_sets.HubError, match=said) as caught, data_sets.asking("it", "PAGE"):
+        raise given
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).startswith("it could not be downloaded from the hub (")
 
 
 def test_without_a_network_it_is_said_what_to_do(stocked, read):

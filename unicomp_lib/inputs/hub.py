@@ -1,5 +1,6 @@
 """Data sets of the Hugging Face hub, pinned by revision in ``params/hub.yaml`` and kept as Parquet in the cache."""
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,13 +18,26 @@ VERSION = "1"
 
 OF_MODELS = ("*.json", "*.safetensors", "*.jinja")  # no code, and no weights in forms that can run code
 
+UNREACHED = "see that this machine reaches the hub, or run 'nox -s prefetch' on one that does and set HF_HUB_OFFLINE=1"
+# By the name of a class of its clients' errors, or of one that it is made from.
 ADVICE = {
+    "LocalEntryNotFoundError": UNREACHED,  # by its class an entry that is not there, but it was not asked for
     "GatedRepoError": "accept its terms at {page}, and log in with: hf auth login",
+    "DisabledRepoError": "the hub has disabled it: see {page}",
     "RepositoryNotFoundError": "correct its name, or log in with: hf auth login",
     "DatasetNotFoundError": "correct its name, or log in with: hf auth login",
     "RevisionNotFoundError": "correct its revision",
     "EntryNotFoundError": "correct its revision",
 }
+# By the status of an answer that has no error of its own.
+ANSWERS = {
+    401: "your token is not valid: log in again with hf auth login, or correct or unset HF_TOKEN",
+    403: "your token may not read it: allow it to read gated repositories, at https://huggingface.co/settings/tokens",
+    404: "correct its name and revision, or log in with: hf auth login",
+    429: "the hub was asked too often: wait some minutes, and log in with hf auth login, which allows more",
+}
+BROKEN = "the hub has a fault: try again later, what has arrived is kept"
+FULL = "the disk is full: free some, or choose another place with HF_HOME and UNICOMP_HOME"
 
 
 class DataSet(BaseModel):
@@ -171,18 +185,39 @@ def asking(what: str, page: str = "its page at the hub") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        named = [each for each in _causes(error) if type(each).__name__ in ADVICE]
-        first = named[-1] if named else error
-        gated = "is a gated dataset" in str(first)  # for which datasets has no error of its own
-        advice = ADVICE.get(
-            "GatedRepoError" if gated else type(first).__name__,
-            "see that this machine reaches the hub, or run 'nox -s prefetch' on one that does and set HF_HUB_OFFLINE=1",
-        )
+        told = [(each, advice) for each in _causes(error) if (advice := _advice(each))]
+        first, advice = told[-1] if told else (error, UNREACHED)
         reason = " ".join(str(first).split())[:200]
         raise HubError(
             f"{what} could not be downloaded from the hub ({type(first).__name__}: {reason}); "
             f"{advice.format(page=page)}"
         ) from error
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about one error; empty where its class, number and status say nothing."""
+    if "is a gated dataset" in str(error):  # for which datasets has no error of its own
+        return ADVICE["GatedRepoError"]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return FULL
+    if name := next((each.__name__ for each in type(error).__mro__ if each.__name__ in ADVICE), ""):
+        return ADVICE[name]
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    return ANSWERS.get(status, BROKEN if status >= 500 else "")
+
+
+@contextmanager
+def offline() -> Iterator[None]:
+    """Have the hub's clients read what they have kept, and ask nothing, while the block runs."""
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

