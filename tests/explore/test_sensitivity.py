@@ -3,12 +3,14 @@
 import copy
 
 import families
+import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from unicomp_lib.checkpoints import decoder, int8
 from unicomp_lib.compress import awq, magnitude, minitron, rotate, rtn
-from unicomp_lib.evaluate import fidelity
+from unicomp_lib.evaluate import fidelity, statistics
 from unicomp_lib.explore import sensitivity
 
 TOKENS = families.tokens(rows=2, length=24)
@@ -69,6 +71,17 @@ def test_a_linear_map_in_its_place_is_the_model_put_together(family):
         expected = divergence(put_together(dense, compressed, names), dense)
         assert values(rows, part) == pytest.approx(expected, rel=1e-6, abs=1e-9)
     assert values(rows, "all") == pytest.approx(divergence(compressed, dense), rel=1e-6)
+
+
+def test_the_summary_has_the_mean_of_every_part_and_its_interval_over_blocks():
+    rows = pl.DataFrame(
+        {"part": ["a"] * 4 + ["b"] * 4, "doc_id": [0, 1, 2, 3] * 2, "value": [1.0, 2.0, 3.0, 6.0] + [5.0] * 4}
+    )
+    summary = sensitivity.summary(rows)
+    assert summary.select("part", "metric", "value").rows() == [("a", "kl", 3.0), ("b", "kl", 5.0)]
+    expected = statistics.bootstrap(np.array([1.0, 2.0, 3.0, 6.0]), np.arange(4))
+    assert summary.row(0)[3:] == (expected.low, expected.high)
+    assert all(np.isnan(end) for end in summary.row(1)[3:])
 
 
 def test_maps_that_round_their_inputs_are_replaced_too():

@@ -38,6 +38,7 @@ QUICK = {
     "learn/3_less_model_same_teacher": {"steps": "4"},
     "learn/7_what_pruning_does_to_a_neuron": {"epochs": "1"},
     "explore/chat": {"profile": "tiny", "limit": "4"},
+    "explore/layers": {"model": "tiny-random-llama", "group_size": "32", "samples": "4", "map_samples": "2"},
 }
 
 
