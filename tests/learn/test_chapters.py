@@ -1,6 +1,8 @@
 """What the teaching notebooks write out by hand gives the library's numbers."""
 
+import ast
 import copy
+import re
 from itertools import pairwise
 from math import comb
 
@@ -68,6 +70,43 @@ def test_exercises_have_folded_solutions(chapter):
     )  # fmt: skip
     assert cells[place : place + len(solutions)] == solutions
     assert cells[place + len(solutions)].source.startswith("## ")
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_solution_answers_in_a_sentence_with_what_it_computed(chapter):
+    cells = nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4).cells
+    solutions = [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    for number, source in enumerate(solutions, start=1):
+        calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+        printed = [call.args[0] for call in calls if ast.unparse(call.func) == "print"]
+        assert printed, source
+        for text in printed:
+            assert isinstance(text, ast.JoinedStr)
+            assert text.values[0].value.startswith(f"{number}. ")
+            assert text.values[-1].value.endswith(".")
+            assert any(isinstance(part, ast.FormattedValue) for part in text.values)
+
+
+def test_one_notation_in_chapters_and_methods():
+    notebooks = [*FOLDER.glob("*.ipynb"), *(FOLDER.parent / "compress").glob("*.ipynb")]
+    prose = {
+        file.stem: "\n".join(
+            cell.source for cell in nbformat.read(file, as_version=4).cells if cell.cell_type != "code"
+        )
+        for file in notebooks
+    }
+    defined = {name: re.findall(r"\$H = ([^$]*)\$", text) for name, text in prose.items()}
+    assert {name for name, found in defined.items() if found} >= {
+        "1_what_a_weight_is_worth", "2_rounding_well", "sparsegpt", "gptq"
+    }  # fmt: skip
+    assert {each for found in defined.values() for each in found} == {r"\frac1n X^\top X"}
+    influence = [re.search(r"\\mathrm\{BI\}_l = ([^$]*?),?\$", prose[name])[1] for name in (CHAPTERS[2], "minitron")]
+    assert influence[0] == influence[1].strip()
+    symbols = (FOLDER / "README.md").read_text()
+    assert r"| $H = \frac1n X^\top X$ |" in symbols
+    for name, text in prose.items():
+        assert r"X X^\top" not in text, name
+        assert not re.search(r"\\mathrm\{diag\}\(s\)", text), name  # s is the scale of a grid, t that of an input
 
 
 @pytest.mark.parametrize("sparsity", [0.3, 0.5, 0.9])

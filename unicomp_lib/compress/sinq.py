@@ -43,7 +43,7 @@ def compress(
 
 
 def input_scale(weight: torch.Tensor, group_size: int) -> torch.Tensor:
-    """t (inputs,): the weights (outputs, inputs) of input j divided by t_j are what is rounded, group by group."""
+    """1 / t (inputs,), the paper's t: weights (outputs, inputs) are divided by it and rounded, group by group."""
     tiles = weight.float().view(len(weight), -1, group_size).transpose(0, 1)
     return normalise(tiles)[0].flatten()
 

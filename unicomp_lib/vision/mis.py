@@ -36,9 +36,9 @@ def score(
     ``top`` and ``bottom`` (units, tasks * (K + 1)) are the indices in ``features`` (images, dimensions; rows of
     length one) of the most and least activating images, most extreme first. They are cut into K + 1 bins of
     ``tasks`` images; every task gets one of each bin, the query from the most extreme, the explanations E
-    from the others. With the mean cosine s(q, E),
+    from the others. With the mean cosine sim(q, E),
 
-        D(q) = s(q, E+) - s(q, E-),  Delta = D(q+) - D(q-),  MIS = mean over tasks of sigmoid(alpha * Delta).
+        D(q) = sim(q, E+) - sim(q, E-),  Delta = D(q+) - D(q-),  MIS = mean over tasks of sigmoid(alpha * Delta).
 
     A ``ValueError`` where the number of images is not a multiple of the number of tasks.
     """
