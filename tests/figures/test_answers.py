@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.figures import answers, palette
+from unicomp_lib.figures import answers, palette, style
 
 METRICS = [metric for *_, pair in answers.PANELS for metric, _ in pair]
 
@@ -31,10 +31,9 @@ FULL = {
 
 
 def drawn(table):
-    figure, axes = plt.subplots(1, 3, figsize=answers.size(table), sharey=True)
-    answers.draw(axes, table)
+    figure = answers.figure(table, style.PAGE)
     plt.close(figure)
-    return axes
+    return figure.axes
 
 
 def marks(axes, method):

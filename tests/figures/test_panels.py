@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.figures import palette, panels
+from unicomp_lib.figures import marks, palette, panels
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
@@ -35,7 +35,7 @@ def test_variants_of_one_method_differ_and_siblings_and_controls_can_be_left_out
         }
     )
     of_model = table.with_columns(model=pl.lit("m"))
-    fills = [panels._fill(row, of_model)["fillstyle"] for row in of_model[:3].iter_slices(1)]
+    fills = [marks.among(row, of_model)["fillstyle"] for row in of_model[:3].iter_rows(named=True)]
     assert len(set(fills)) == 3
     assert panels.without_siblings(table)["variant"].to_list() == table["variant"].to_list()[:4]
 
@@ -51,7 +51,7 @@ def test_formats_of_a_variant_stand_side_by_side_and_differ():
         high=pl.col("value") + 0.05,
     )
     figure, axes = plt.subplots()
-    panels.formats(axes, table, title="knowledge − reasoning", label="growth")
+    panels.formats(axes, table, title="knowledge − reasoning", label="growth", side="spared")
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     assert [line.get_fillstyle() for line in marks] == ["full", "none"] * 2
     heights = [line.get_ydata()[0] for line in marks]
@@ -60,7 +60,8 @@ def test_formats_of_a_variant_stand_side_by_side_and_differ():
     assert low == -high
     assert [label.get_text() for label in axes.get_yticklabels()] == ["A", "B"]
     panels.format_legend(figure, table)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ranked options", "generated answers"]
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["ranked options", "generated answers", "spared"]
     plt.close()
 
 
@@ -117,7 +118,7 @@ def test_a_tracks_parts_stand_beside_its_score_in_one_order():
     ((line, *_),) = axes.containers
     assert line.get_xydata().tolist() == [[0.5, 1.0]]  # on AWQ's line, though RTN has no cost
     panels.parts(axes, table, "speed", "score", label="x", reference=1)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["batched decode"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [panels.MIDDLE, "batched decode"]
     plt.close(figure)
 
 
@@ -150,10 +151,9 @@ def test_rows_are_called_by_their_label_and_their_model_where_there_are_several(
         panels.heatmap(heat, pooled, scale=1, decimals=1, cmap="viridis", bounds=(0, 1), title="x")
         for axes in (lines, heat):
             assert [label.get_text() for label in axes.get_yticklabels()] == expected
-        faint = [tuple(line.get_xydata()[0]) for line in lines.lines if line.get_alpha()]
-        assert faint == [(value, height) for height, value in enumerate(pooled["value"])]
+        assert not [line for line in lines.lines if line.get_alpha()]  # the only seed is the mean
         panels.legend(figure, pooled)
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == expected
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [*expected, panels.DENSE]
         plt.close(figure)
 
 
@@ -282,7 +282,7 @@ def test_two_models_have_lines_and_marks_of_their_own():
     panels.effects(axes, table, label="x", better="higher")
     assert len({float(line.get_ydata()[0]) for line in axes.lines if line.get_marker() == "o"}) == 2
     assert [label.get_text() for label in axes.get_yticklabels()] == ["knowledge,\nsmall", "knowledge,\nlarge"]
-    looks = [tuple(panels._fill(row, table).values()) for row in table.iter_slices(1)]
+    looks = [tuple(marks.among(row, table).values()) for row in table.iter_rows(named=True)]
     assert len(set(looks)) == 2
     plt.close(figure)
 

@@ -1,10 +1,8 @@
 """What each column of the published tables means, and its unit."""
 
-import re
-
 import polars as pl
 
-# Unit and meaning. "" is no unit; "metric's" the unit of the row's metric (``METRICS``).
+# Unit and meaning. "" is no unit; "metric's" the unit of the row's metric (``figures.units``).
 COLUMNS: dict[str, tuple[str, str]] = {
     "model": ("", "model of the profile"),
     "method": ("", "compression method"),
@@ -41,31 +39,6 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "output": ("", "what the model answered, as JSON"),
     "source": ("", "benchmark that an item comes from, where a task has several"),
 }  # fmt: skip
-# Units by metric, the first pattern that matches its name; a p-value, a correlation or a logarithm has the unit 1.
-UNITS = (
-    (r".*_ratio|(plain_)?retention.*|bias_retention|interaction_retention|decode_of_limit", "ratio to dense"),
-    (r"mcnemar.*|mis_by_.*|.*growth.*", "1"),
-    (r"bits_per_byte.*|margin", "bits/byte"),
-    (r"bits_per_weight", "bits"),
-    (r"nll.*|kl|log_likelihood", "nats"),
-    (r"perplexity", "1"),
-    (r"prefill|decode|decode_batch", "tokens/s"),
-    (r"latency.*|first_token|token.*_batch|cost_seconds|cost_cpu_seconds", "s"),
-    (r"bytes_on_disk|.*_memory|read", "bytes"),
-    (r"bandwidth", "bytes/s"),
-    (r"tokens|cost_tokens", "tokens"),
-    (r"flops", "FLOP"),
-    (r"cost_joules", "J"),
-    (r"macs|parameters|linear_weights", "1"),
-)  # fmt: skip
-SHARE = "share"  # of everything else: shares of items, of tokens, of weights, and scores between 0 and 1
-
-
-def unit(metric: str, dimension: str) -> str:
-    """Unit of a metric."""
-    if metric == "margin" and dimension == "vision":
-        return "1"
-    return next((name for pattern, name in UNITS if re.fullmatch(pattern, metric)), SHARE)
 
 
 def dictionary(names: list[str]) -> pl.DataFrame:

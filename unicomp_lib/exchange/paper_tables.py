@@ -7,8 +7,9 @@ import polars as pl
 
 from unicomp_lib import files, tables
 from unicomp_lib.compare.written import escaped
-from unicomp_lib.exchange.columns import dictionary, unit
+from unicomp_lib.exchange.columns import dictionary
 from unicomp_lib.exchange.every_eval_ever import scored
+from unicomp_lib.figures.units import unit
 
 
 def write(scores: pl.DataFrame, folder: Path) -> list[str]:

@@ -5,12 +5,13 @@ from typing import Any
 
 import polars as pl
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import ScaledTranslation
 
-from unicomp_lib.figures import palette, panels, style
+from unicomp_lib.figures import marks, palette, panels, style
 
-VERSION = "1"
+VERSION = "2"
 
 NOTHING = (
     "no answer of {0} was generated, or the scores are older than the comparison of lengths; "
@@ -33,9 +34,14 @@ def of(scores: pl.DataFrame, capability: str) -> pl.DataFrame:
     return rows.filter(pl.col("capability") == capability)
 
 
-def size(table: pl.DataFrame) -> tuple[float, float]:
-    """Width and height in inches of a figure of these variants."""
-    return style.PAGE, 0.27 * len(panels.row_labels(table)) + 1.6
+def figure(table: pl.DataFrame, width: float) -> Figure:
+    """A figure ``width`` inches wide of these variants, with the panels that ``draw`` draws."""
+    count = len(panels.row_labels(table))
+    drawn, axes = style.grid(
+        len(PANELS), width, page=len(PANELS), column=2, height=style.lines(count, width) * 1.3 + 1.2, sharey=True
+    )
+    draw(axes, table)
+    return drawn
 
 
 def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
@@ -49,7 +55,7 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
                 height = list(labels).index((row["model"][0], row["variant"][0])) + (place - 0.5) * 0.36
                 panel.errorbar(
                     row["value"].to_list(), [height], xerr=panels.errors(row), capsize=1.5, elinewidth=0.8,
-                    **_mark(row["method"][0], place),
+                    **marks.bar(row.row(0, named=True), panels.FILLS[place]),
                 )  # fmt: skip
         panel.set(xlabel=unit, title=name)
         if share:
@@ -66,18 +72,19 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
 
 
-def _mark(method: str, place: int) -> dict[str, Any]:
-    colour, marker = palette.look(method)
-    fill = panels.FILLS[place]
-    return {"color": colour, "marker": marker, "markersize": 4.5, "linestyle": "", "fillstyle": fill}
-
-
 def _legend(axes: Axes, names: list[str]) -> None:
     """Legend of the fills, below the axes."""
-    marks = [
-        Line2D([], [], color=palette.DARK, marker="o", linestyle="", markersize=4, fillstyle=fill)
+    handles = [
+        Line2D([], [], color=palette.DARK, marker="o", linestyle="", markersize=0.8 * marks.size(), fillstyle=fill)
         for fill in panels.FILLS[: len(names)]
     ]
     below = axes.transAxes + ScaledTranslation(0, -0.42, axes.figure.dpi_scale_trans)
     place: dict[str, Any] = {"bbox_to_anchor": (0.5, 0), "bbox_transform": below}
-    axes.legend(marks, names, fontsize=7, frameon=False, loc="upper center", **place)
+    axes.legend(
+        handles,
+        names,
+        fontsize=min(7, style.points("legend.fontsize")),
+        frameon=False,
+        loc="upper center",
+        **place,
+    )

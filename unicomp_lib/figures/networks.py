@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from unicomp_lib.evaluate import statistics
-from unicomp_lib.figures import palette, panels, style
+from unicomp_lib.figures import marks, palette, panels, style
 from unicomp_lib.figures.palette import BLUE, DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 from unicomp_lib.vision.masks import Masks
@@ -20,14 +20,15 @@ VERSION = "4"
 
 SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of the same rate do not overlap
 KEY = ["model", "variant"]
+NAMED = 8  # controls that have room for their names beside their marks
 METRICS = ("acc", "difference", "mis", "mis_difference", "null", "overlap", "constant", "macs", "speed_ratio")
 
 
 class BeforeAfter(NamedTuple):
-    """A figure and the table behind it."""
+    """Units of dense with the same units of a pruned network, whose ``label`` is given."""
 
-    figure: Figure
-    table: pl.DataFrame
+    units: pl.DataFrame
+    label: str
 
 
 def learning(history: list[dict[str, float]]) -> Figure:
@@ -100,25 +101,27 @@ def examples(rows: pl.DataFrame, images: Images) -> Figure:
 
 def _strip(axes: Axes, indices: list[int], images: Images, title: str) -> None:
     pixels = images.pixels(torch.tensor(indices))
-    axes.imshow(torch.cat(list(pixels.permute(0, 2, 3, 1)), dim=1).numpy())
-    axes.set_title(title, fontsize=7)
+    # Drawings for print hold the pixels themselves, not a larger copy.
+    axes.imshow(torch.cat(list(pixels.permute(0, 2, 3, 1)), dim=1).numpy(), interpolation="none")
+    axes.set_title(title, fontsize=min(7, style.points("axes.titlesize")))
     axes.axis("off")
 
 
 def networks(scores: pl.DataFrame) -> pl.DataFrame:
     """One row per network: its facts, accuracy, MIS, overlap and costs, with their intervals.
 
-    Networks of several models are told apart by their label.
+    Values are means over seeds where the table has them, else of the first seed. Networks of several models are told
+    apart by their label.
     """
-    pooled = scores.filter(pl.col("variant") != "all", pl.col("task") != "all", pl.col("seed").is_not_null())
-    pooled = pooled.unique([*KEY, "seed", "metric", "task"], maintain_order=True)
-    of_network = pooled.filter((pl.col("capability") != "interpretability") | (pl.col("task") == "units"))
+    rows = scores.filter(pl.col("variant") != "all", pl.col("task") != "all")
+    of_network = rows.filter((pl.col("capability") != "interpretability") | (pl.col("task") == "units"))
     facts = of_network.select("method", *KEY, "label", "rate", "schedule", "control")
     table = facts.unique(KEY, keep="first", maintain_order=True)
-    once = of_network.unique([*KEY, "metric"], keep="first", maintain_order=True)
-    seeds = scores.filter(pl.col("metric") == "acc", pl.col("seed").is_null()).unique(KEY, maintain_order=True)
+    # Means over seeds, whose seed is null, where there are such; else the first seed.
+    once = of_network.sort("seed", nulls_last=False, maintain_order=True)
+    once = once.unique([*KEY, "metric"], keep="first", maintain_order=True)
     for metric in METRICS:
-        source = seeds if metric == "acc" else once.filter(pl.col("metric") == metric)
+        source = once.filter(pl.col("metric") == metric)
         names = {"value": metric, "low": f"{metric}_low", "high": f"{metric}_high"}
         table = table.join(
             source.select(*KEY, *(pl.col(name).alias(new) for name, new in names.items())),
@@ -130,27 +133,30 @@ def networks(scores: pl.DataFrame) -> pl.DataFrame:
     return labelled.with_columns(pl.lit(chance[0] if len(chance) else None, dtype=pl.Float64).alias("chance"))
 
 
-def summary(table: pl.DataFrame) -> Figure:
+def summary(table: pl.DataFrame, width: float = style.PAGE) -> Figure:
     """Accuracy and MIS by pruning rate, MIS against accuracy, and the share of exemplars kept."""
     table = table.with_columns(pl.col(*METRICS).fill_nan(None))
-    figure, axes = plt.subplots(2, 2, figsize=(style.PAGE, 5.8))
+    figure, axes = plt.subplots(2, 2, figsize=(width, 4.6 if style.in_column(width) else 5.8))
     (by_rate, mis_by_rate), (plane, survival) = axes
     if table.is_empty():
         plane.text(0.5, 0.5, "no network was scored", ha="center", va="center", transform=plane.transAxes)
     for panel, metric in ((by_rate, "acc"), (mis_by_rate, "mis"), (survival, "overlap")):
         _rates(panel, table, metric)
-    for panel, metric, network, colour, line in (
-        (by_rate, "acc", "dense", "black", "-"), (by_rate, "chance", "dense", GREY, ":"),
-        (mis_by_rate, "mis", "dense", "black", "-"), (mis_by_rate, "null", "dense", GREY, ":"),
-        (mis_by_rate, "mis", "untrained", GREY, "-"), (survival, "overlap", "untrained", GREY, ":"),
+    for panel, metric, network, colour, line, name in (
+        (by_rate, "acc", "dense", "black", "-", "dense"), (by_rate, "chance", "dense", GREY, ":", "guessing"),
+        (mis_by_rate, "mis", "dense", "black", "-", "dense"),
+        (mis_by_rate, "null", "dense", GREY, "-.", "shuffled activations"),
+        (mis_by_rate, "mis", "untrained", GREY, "-", "random weights"),
+        (survival, "overlap", "untrained", GREY, "-", "random weights"),
     ):  # fmt: skip
         for value in table.filter(pl.col("variant") == network)[metric].drop_nulls():
-            panel.axhline(value, color=colour, linestyle=line, linewidth=1, zorder=0)
+            panel.axhline(value, color=colour, linestyle=line, linewidth=1, zorder=0, label=name)
     several = table["model"].n_unique() > 1
     best = float(table["acc"].max() or 0)  # type: ignore[arg-type]
+    few = (table["control"] != "").sum() <= NAMED
     for row in table.iter_rows(named=True):
         _point(plane, row, row["acc"], "mis", across="acc")
-        if several or row["control"] or row["method"] in ("untrained", "dense"):
+        if several or (few and row["control"]) or row["method"] in ("untrained", "dense"):
             _annotate(plane, row, best=best, name=row["label"] if several else "")
     by_rate.set(title="Accuracy", ylabel="accuracy on held-out images", ylim=(0, None))
     mis_by_rate.set(title="Interpretability", ylabel="mean MIS of the units")
@@ -191,7 +197,7 @@ def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: st
     fill = "none" if row["schedule"] == "iterative" else "full"
     axes.errorbar(
         [x], [row[metric]], yerr=_error(row, metric), xerr=_error(row, across) if across else None, capsize=1.5,
-        elinewidth=0.7, color=colour, marker=marker, fillstyle=fill, markersize=5, linestyle="",
+        elinewidth=0.7, color=colour, marker=marker, fillstyle=fill, markersize=marks.size(), linestyle="",
     )  # fmt: skip
 
 
@@ -201,27 +207,29 @@ def _error(row: dict[str, Any], metric: str) -> list[list[float]]:
 
 
 def _legend(figure: Figure) -> None:
-    marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=5)
+    size = marks.size()
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=size)
         for _, colour, marker in NETWORKS.values()
     ]
     names = [name for name, _, _ in NETWORKS.values()]
     fills: tuple[tuple[Literal["full", "none"], Literal["-", "--"], str], ...]
     fills = (("full", "-", "one-shot"), ("none", "--", "iterative"))
     for fill, line, schedule in fills:
-        marks.append(Line2D([], [], color=DARK, marker="o", fillstyle=fill, linestyle=line, markersize=5))
+        handles.append(Line2D([], [], color=DARK, marker="o", fillstyle=fill, linestyle=line, markersize=size))
         names.append(schedule)
-    figure.legend(marks, names, loc="outside lower center", ncols=4)
+    marks.legend(figure, handles, names)
 
 
-def distributions(rows: pl.DataFrame) -> Figure:
+def distributions(rows: pl.DataFrame, width: float = style.PAGE) -> Figure:
     """Distribution of the MIS over the units of every network, and of the null for dense.
 
     ``rows`` has one row per unit, with the ``label`` of its network.
     """
     key = KEY if "model" in rows.columns else ["variant"]
     order = rows.unique(key, keep="first", maintain_order=True)
-    figure, axes = plt.subplots(figsize=(style.PAGE * 0.8, 0.3 * (len(order) + 1) + 0.8))
+    height = (0.22 if style.in_column(width) else 0.3) * (len(order) + 1) + 0.8
+    figure, axes = plt.subplots(figsize=(width, height))
     labels = []
     for height, network in enumerate(order.iter_rows(named=True)):
         of_network = rows.filter(*(pl.col(name) == network[name] for name in key))
@@ -232,8 +240,9 @@ def distributions(rows: pl.DataFrame) -> Figure:
     null = rows.filter(pl.col("variant") == "dense")["null"].to_numpy()
     _violin(axes, null, len(order), GREY)
     axes.set_yticks(range(len(order) + 1), [*labels, "null"])
-    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1)
+    axes.axvline(0.5, color=GREY, linestyle=":", linewidth=1, label="chance")
     axes.set(xlim=(0, 1), xlabel="MIS per unit (mark: median, bar: middle half)", ylim=(len(order) + 0.6, -0.6))
+    marks.legend(figure)
     return figure
 
 
@@ -245,15 +254,17 @@ def _violin(axes: Axes, values: np.ndarray, height: int, colour: str) -> None:
         body.set(facecolor=colour, alpha=0.35)
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
     axes.plot([low, high], [height, height], color=colour, linewidth=1.5)
-    axes.plot([middle], [height], "o", color=colour, markersize=4)
+    axes.plot([middle], [height], "o", color=colour, markersize=0.8 * marks.size())
 
 
-def before_after(rows: pl.DataFrame, images: Images, variant: str) -> BeforeAfter:
-    """Most activating images of the same units in dense and in ``variant``, from clear to unclear units in dense.
+def before_after(rows: pl.DataFrame, variant: str) -> BeforeAfter:
+    """The same units in dense and in ``variant``, from clear to unclear units in dense.
 
-    ``rows`` has one row per unit, with the ``label`` of its network. Raises a ``ValueError`` for an unknown
-    ``variant``.
+    ``rows`` has one row per unit, with the ``label`` of its network; of several trainings, the first is shown. Raises
+    a ``ValueError`` for an unknown ``variant``.
     """
+    if "seed" in rows.columns:
+        rows = rows.filter(pl.col("seed") == rows.filter(variant="dense")["seed"].min())
     wanted = ["layer", "channel", "mis", "overlap", "top"]
     if variant not in rows["variant"].to_list():
         known = ", ".join(rows["variant"].unique(maintain_order=True).to_list())
@@ -265,12 +276,23 @@ def before_after(rows: pl.DataFrame, images: Images, variant: str) -> BeforeAfte
         "mis", descending=True
     )
     ranks = [round(share * (len(both) - 1)) for share in (0.02, 0.2, 0.5, 0.8, 0.98)]
-    table = both[ranks]
-    label = rows.filter(pl.col("variant") == variant)["label"][0]
-    figure, axes = plt.subplots(len(ranks), 2, figsize=(style.PAGE, 0.75 * len(ranks) + 0.3), squeeze=False)
-    for (before, after), row in zip(axes, table.iter_rows(named=True), strict=True):
+    return BeforeAfter(both[ranks], str(rows.filter(pl.col("variant") == variant)["label"][0]))
+
+
+def exemplars(pairs: BeforeAfter, images: Images, width: float = style.PAGE) -> Figure:
+    """The images that activate each unit most in dense and in the pruned network, a row each."""
+    count = len(pairs.units)
+    if style.in_column(width):
+        figure, axes = plt.subplots(2 * count, 1, figsize=(width, 0.62 * 2 * count), squeeze=False)
+    else:
+        figure, axes = plt.subplots(count, 2, figsize=(width, 0.75 * count + 0.3), squeeze=False)
+    for (before, after), row in zip(axes.reshape(count, 2), pairs.units.iter_rows(named=True), strict=True):
         _strip(before, row["top"], images, f"{row['layer']}, channel {row['channel']}: dense, MIS {row['mis']:.2f}")
         survival = f"MIS {row['mis_after']:.2f}, {100 * row['overlap_after']:.0f} % of exemplars kept"
-        _strip(after, row["top_after"], images, f"{label}: {survival}")
-    shown = table.select("layer", "channel", "mis", "mis_after", pl.col("overlap_after").alias("overlap"))
-    return BeforeAfter(figure, shown)
+        _strip(after, row["top_after"], images, f"{pairs.label}: {survival}")
+    return figure
+
+
+def of_exemplars(pairs: BeforeAfter) -> pl.DataFrame:
+    """The table behind ``exemplars``."""
+    return pairs.units.select("layer", "channel", "mis", "mis_after", pl.col("overlap_after").alias("overlap"))

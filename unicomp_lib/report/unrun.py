@@ -9,9 +9,9 @@ import nbformat
 import polars as pl
 
 from unicomp_lib import paths
+from unicomp_lib.figures import units
+from unicomp_lib.figures.names import PICTURES, TABLES, stem
 from unicomp_lib.report import pages
-
-SUFFIXES = (".csv", ".png", ".svg")
 
 
 def show(notebook: str, target: Path, *, note: str, closing: str = "", folded: bool = False) -> None:
@@ -30,24 +30,24 @@ def show(notebook: str, target: Path, *, note: str, closing: str = "", folded: b
 def figure(notebook: str, target: Path, folder: Path, files: list[str], *, closing: str) -> None:
     """A notebook of figures as a page, with its published ``files`` in ``folder`` where its cells save them."""
     page = _read(notebook)
-    left = dict.fromkeys(Path(name).stem for name in files)
+    left = dict.fromkeys(map(stem, files))
     for cell in page.cells:
         if cell.cell_type == "code":
-            stems = [stem for stem in _saved(cell.source) if stem in left]
-            cell.outputs = [_output(folder / stem) for stem in stems]
-            for stem in stems:
-                left.pop(stem)
+            here = [name for name in _saved(cell.source) if name in left]
+            cell.outputs = [_output(folder / name) for name in here]
+            for name in here:
+                left.pop(name)
     if left:
         rest = nbformat.v4.new_code_cell("# saved under names that are not written in a cell")
-        rest.outputs = [_output(folder / stem) for stem in left]
+        rest.outputs = [_output(folder / name) for name in left]
         page.cells.append(rest)
     pages.put(page, target, folded=True, closing=closing)
 
 
 def published(notebook: str, folder: Path, recorded: dict[str, list[str]]) -> list[str]:
     """Names of a figure notebook's files in ``folder``: those ``recorded``, or those that its cells name."""
-    stems = [stem for cell in _read(notebook).cells if cell.cell_type == "code" for stem in _saved(cell.source)]
-    names = recorded.get(notebook) or [f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
+    stems = [name for cell in _read(notebook).cells if cell.cell_type == "code" for name in _saved(cell.source)]
+    names = recorded.get(notebook) or [f"{name}{end}" for name in stems for end in TABLES + PICTURES]
     return [name for name in names if (folder / name).is_file()]
 
 
@@ -74,7 +74,7 @@ def _output(path: Path) -> Any:
     if picture.is_file():
         data = {"image/png": base64.b64encode(picture.read_bytes()).decode()}
     else:
-        table = pl.read_csv(path.with_name(f"{path.name}.csv"))
-        with pl.Config(tbl_rows=30, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, float_precision=3):
+        table = units.rounded(pl.read_csv(path.with_name(f"{path.name}.csv")))
+        with pl.Config(tbl_rows=30, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True):
             data = {"text/html": table._repr_html_()}
     return nbformat.v4.new_output("display_data", data=data)

@@ -8,10 +8,15 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from unicomp_lib import files, paths, results, tables
+from unicomp_lib.figures.names import PICTURES, TABLES, stem
 from unicomp_lib.study import notebooks, records
 from unicomp_lib.study.steps import Stage, Step
 
-PICTURES = (".png", ".svg", ".csv")
+# What a page of figures calls the files of one, by the ends of their names.
+LINKS = {
+    ".csv": "data", ".rounded.csv": "rounded, with units", ".svg": "vector graphics",
+    ".column.pdf": "for a column (PDF)", ".column.svg": "and as SVG, text as outlines",
+}  # fmt: skip
 PROVENANCE = "provenance.json"
 SCORES = "scores.parquet"  # the table that all dimensions share
 ORIGINS = "origins.csv"
@@ -115,7 +120,7 @@ def _pictures(runs: list[Run], planned: list[str], folder: Path) -> list[Path]:
     drawn: dict[str, list[str]] = {}
     for run in runs:
         if run.step.stage == Stage.FIGURES:
-            sources = [source for source in sorted(run.folder.iterdir()) if source.suffix in PICTURES]
+            sources = [file for file in sorted(run.folder.iterdir()) if file.name.endswith(PICTURES + TABLES)]
             drawn[run.step.notebook] = [source.name for source in sources]
             for source in sources:
                 _put(source.read_bytes(), folder / source.name)
@@ -164,14 +169,15 @@ def _page(figures: dict[str, list[str]], profile: str) -> str:
     for notebook, names in figures.items():
         title, question, shown = notebooks.heading(notebook)
         lines += ["", f"## {title}", "", f"{question} ([notebook](../../notebooks/{notebook}.ipynb))"]
-        for name in names:
-            path = Path(name)
-            if path.suffix == ".png":
-                data = f" [data]({path.stem}.csv)," if f"{path.stem}.csv" in names else ""
-                lines += ["", f"![{title}: {path.stem.replace('_', ' ')}]({name})", ""]
-                lines += [f"*{path.stem.replace('_', ' ').capitalize()}:*{data} [vector graphics]({path.stem}.svg)"]
-            elif path.suffix == ".csv" and f"{path.stem}.png" not in names:
-                lines += ["", f"Table: [{path.stem.replace('_', ' ')}]({name})"]
+        for drawn in dict.fromkeys(map(stem, names)):
+            called = drawn.replace("_", " ")
+            picture = f"{drawn}.png" in names
+            kinds = LINKS if picture else LINKS | {".csv": called}
+            links = ", ".join(f"[{what}]({drawn}{end})" for end, what in kinds.items() if f"{drawn}{end}" in names)
+            if picture:
+                lines += ["", f"![{title}: {called}]({drawn}.png)", "", f"*{called.capitalize()}:* {links}"]
+            elif links:
+                lines += ["", f"Table: {links}"]
         lines += ["", shown] if shown else []
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,124 @@
+import matplotlib.pyplot as plt
+import polars as pl
+import pytest
+
+from unicomp_lib.figures import heat, panels, style
+
+WHY = "dense is not clearly above chance"
+
+
+def table(values, variants=("a", "b"), metric="retention"):
+    """Capabilities by their (value, low, high), the same for all variants; no value has the reason ``WHY``."""
+    rows = [
+        {"model": "m", "method": "wanda", "variant": variant, "label": variant.upper(), "capability": capability,
+         "metric": metric, "value": value, "low": low, "high": high, "reason": WHY if value is None else None}
+        for variant in variants
+        for capability, (value, low, high) in values.items()
+    ]  # fmt: skip
+    numbers = dict.fromkeys(("value", "low", "high"), pl.Float64) | {"reason": pl.String}
+    return pl.DataFrame(rows, schema_overrides=numbers)
+
+
+def one(values, title="Ranked", **changes):
+    return heat.Heat(table(values), title, "retention, %", 100, 0, "viridis", (0, 120))._replace(**changes)
+
+
+KNOWN, WIDE, NONE = (0.9, 0.8, 1.0), (0.4, -0.7, 1.5), (None, None, None)
+
+
+@pytest.fixture(params=[style.PAGE, style.COLUMN], ids=["page", "column"])
+def width(request):
+    yield request.param
+    plt.close("all")
+
+
+def maps_of(figure):
+    return [axes for axes in figure.axes if axes.get_title(loc="left") or axes.get_title()]
+
+
+def written(figure):
+    return figure.legends[0].get_title().get_text().replace("\n", " ") if figure.legends else ""
+
+
+def test_what_has_no_value_is_named_instead_of_drawn(width):
+    maps = [one({"x": KNOWN, "y": NONE}), one({"x": NONE, "y": NONE}, title="Letters")]
+    figure = heat.draw(maps, width, note="Judged by nobody.")
+    (shown,) = maps_of(figure)
+    assert [label.get_text() for label in shown.get_xticklabels()] == ["x"]
+    assert written(figure) == (
+        f"Ranked: y undefined for every variant ({WHY}). Letters: everything undefined for every variant ({WHY}). "
+        "Judged by nobody."
+    )
+
+
+def test_nothing_at_all_is_said(width):
+    figure = heat.draw([one({"x": NONE})], width)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["nothing was measured"]
+    assert "everything undefined" in written(figure)
+
+
+def test_undecided_fields_are_striped_and_take_no_colour(width):
+    figure = heat.draw([one({"x": KNOWN, "y": WIDE})], width)
+    fields = {text.get_text().split("\n")[0]: patch for text, patch in zip(*fields_of(figure), strict=True)}
+    assert fields["? 40"].get_hatch() == "////"
+    assert fields["? 40"].get_facecolor()[:3] == (1, 1, 1)
+    assert fields["90"].get_hatch() is None
+    assert fields["90"].get_facecolor()[:3] != (1, 1, 1)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["undecided: a very wide interval"]
+
+
+def fields_of(figure):
+    axes = figure.axes[0]
+    return axes.texts, axes.patches
+
+
+def test_an_interval_as_wide_as_all_colours_is_undecided_for_any_metric(width):
+    growth = table({"x": (1.0, -0.5, 2.0), "y": (1.0, 0.5, 1.5)}, metric="bits_per_byte_change")
+    figure = heat.draw([heat.Heat(growth, "Bits", "bits", 1, 1, "magma_r", (0, 2.5))], width)
+    assert [text.get_text()[0] for text in figure.axes[0].texts] == ["?", "1"] * 2
+
+
+@pytest.mark.parametrize(
+    ("values", "extend", "ends"),
+    [
+        ({"x": KNOWN}, "neither", ("0", "120")),
+        ({"x": (-0.2, -0.3, -0.1)}, "min", ("≤ 0", "120")),
+        ({"x": (1.4, 1.3, 1.5)}, "max", ("0", "≥ 120")),
+        ({"x": (1.4, 1.3, 1.5), "y": (-0.2, -0.3, -0.1)}, "both", ("≤ 0", "≥ 120")),
+    ],
+)
+def test_colours_that_end_before_the_values_say_so(width, values, extend, ends):
+    figure = heat.draw([one(values)], width)
+    bar = figure.axes[-1]
+    labels = [label.get_text() for label in bar.get_xticklabels()]
+    assert (labels[0], labels[-1]) == ends
+    assert bar._colorbar.extend == extend
+
+
+def test_maps_of_the_same_colours_share_a_bar_on_a_page():
+    figure = heat.draw([one({"x": KNOWN}), one({"x": KNOWN}, title="Letters")], style.PAGE)
+    assert len(figure.axes) == 3
+    plt.close(figure)
+
+
+def test_intervals_that_have_no_room_are_left_out_and_that_is_said():
+    many = {f"ability {number}": (1.12, 0.82, 1.43) for number in range(14)}
+    figure = heat.draw([one(many)], style.COLUMN)
+    assert {text.get_text() for text in figure.axes[0].texts} == {"112"}
+    assert "Intervals are in the figure for a page." in written(figure)
+    few = heat.draw([one({"x": KNOWN})], style.COLUMN)
+    assert {text.get_text() for text in few.axes[0].texts} == {"90\n[80, 100]"}
+    plt.close("all")
+
+
+def test_no_zero_has_a_sign(width):
+    figure = heat.draw([one({"x": (-0.001, -0.004, 0.004), "y": (-0.0, -0.0, 0.001)})], width)
+    assert not [text for text in figure.axes[0].texts if "−0" in text.get_text()]
+
+
+def test_rows_are_those_of_all_maps(width):
+    maps = [one({"x": KNOWN}), heat.Heat(table({"x": KNOWN}, ("b", "c")), "Bits", "bits", 1, 2, "magma_r", (0, 2.5))]
+    figure = heat.draw(maps, width)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["A", "B", "C"]
+    assert "not\nmeasured" in [text.get_text() for text in figure.axes[0].texts]
+    assert panels.row_labels(maps[0].table) == {("m", "a"): "A", ("m", "b"): "B"}
