@@ -135,6 +135,19 @@ def publish(session: nox.Session) -> None:
 
 
 @nox.session
+def export(session: nox.Session) -> None:
+    """Write a checkpoint as one GGUF file, which llama.cpp serves: nox -s export -- CELL_OR_FOLDER FILE.gguf."""
+    command(session, "export")
+
+
+@nox.session
+def claims(session: nox.Session) -> None:
+    """Judge params/claims.yaml on the committed scores, and write the README's findings."""
+    prepare(session)
+    call(session, "python", "-m", "unicomp_lib.report.readme", *session.posargs)
+
+
+@nox.session
 def label(session: nox.Session) -> None:
     """Draw judged answers for people to label, or score their labels: nox -s label -- draw|score FILE [--help]."""
     command(session, "label")

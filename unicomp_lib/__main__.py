@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-COMMANDS = ("reproduce", "status", "report", "compare", "publish", "prefetch", "clean", "label", "design")
+COMMANDS = ("reproduce", "status", "report", "compare", "publish", "export", "prefetch", "clean", "label", "design")
 SYSTEMS = ("slurm",)  # of ``study.slurm``
 STOPPED = 130  # as a shell calls a command that Ctrl-C ended
 UNREAD = 141  # the same of one whose output nobody reads any more
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
             "report": "build a site of static pages from a profile's results",
             "compare": "say whether model B is worse than A, where, and how sure that is",
             "publish": "write a profile's results in the forms that others read",
+            "export": "write a checkpoint as one GGUF file, without loss",
             "prefetch": "download all that a profile reads",
             "clean": "remove stale runs, scratch files and results of cells that the profile no longer has",
             "label": "draw judged answers for people to label, or score their labels",
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_report(made["report"])
     _add_compare(made["compare"])
     _add_publish(made["publish"])
+    _add_export(made["export"])
     _add_label(made["label"])
     _add_design(made["design"], hardware.workers())
     return parser
@@ -207,6 +209,15 @@ def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("folder", metavar="FOLDER", type=Path, help="where the files are written; nothing is uploaded")
     publish.add_argument("--by", default="unknown", help="who evaluated the models, for the records (%(default)s)")
     publish.set_defaults(command=_of("unicomp_lib.exchange.command", "publish"))
+
+
+def _add_export(export: argparse.ArgumentParser) -> None:
+    export.add_argument(
+        "model", metavar="CELL_OR_FOLDER", help="a cell such as smollm2-135m/gptq-int4, or a checkpoint's folder"
+    )
+    export.add_argument("file", metavar="FILE.gguf", type=Path, help="where the file is written, whole or not at all")
+    export.add_argument("--overwrite", action="store_true", help="replace a file that is there")
+    export.set_defaults(command=_of("unicomp_lib.exchange.gguf_command", "export"))
 
 
 def _add_label(label: argparse.ArgumentParser) -> None:
