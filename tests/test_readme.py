@@ -12,7 +12,6 @@ import yaml
 
 from unicomp_lib import paths
 from unicomp_lib.__main__ import main
-from unicomp_lib.report import front
 from unicomp_lib.study import notebooks, versions
 
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "data/README.md")
@@ -116,19 +115,6 @@ def test_a_folder_of_notebooks_has_a_line_for_each(folder):
     there = {file.name for file in (paths.project() / "notebooks" / folder).glob("*.ipynb")}
     linked = [re.findall(r"\((\w+\.ipynb)\)", line) for line in lines if ".ipynb)" in line]
     assert sorted(linked) == sorted([name] for name in there)
-
-
-def test_what_was_found_is_what_the_study_answers():
-    section = TEXTS["README.md"].partition("## What was found\n")[2].partition("\n## ")[0]
-    said = [plain(bullet) for bullet in re.findall(r"^- (.*?)(?=^- |\n\n)", section, flags=re.DOTALL | re.MULTILINE)]
-    answers = front.answers(pl.read_parquet(paths.project() / "results" / "embedded" / "scores.parquet"))
-    assert said == [plain(answer) for answer in answers]
-    assert len(said) == 3
-
-
-def plain(text):
-    """A sentence without line breaks and bold face."""
-    return " ".join(text.replace("**", "").split())
 
 
 def test_how_to_cite_agrees_with_the_package():

@@ -40,7 +40,7 @@ def toy() -> dict:
             named = [name.replace("ifbench_full", "ifbench") for name in tasks]
             settings = {**settings, "tasks": {name: 1 for name in named if "trustllm" not in name}}
         content["evaluations"][dimension] = settings
-    without = ("vision", "calibration")  # the latter compares two calibrations of one method
+    without = ("vision", "claims", "calibration")  # the last compares two calibrations of one method
     content["figures"] = [figure for figure in content["figures"] if figure not in without]
     return content
 

@@ -183,4 +183,6 @@ def _source(name: str, value: Any, step: Step) -> Any:
         return texts.identity(value)
     if name == "weights" and name in step.located:
         return files.sha256(Path(value))
+    if name == "claims_file":
+        return files.sha256(Path(value) if value else paths.project() / "params" / "claims.yaml")
     return None

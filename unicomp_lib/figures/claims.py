@@ -1,0 +1,463 @@
+"""Claims as rules over tables of scores: what is said, who says it, and what these data make of it.
+
+``params/claims.yaml`` lists them. A rule compares scores of variants with a number, with each other, or over variants
+by rank correlation. It gives an interval for each comparison, and a claim is *held* only where that lies wholly on the
+claim's side, *contradicted* only where it lies wholly on the other, and *undecided* else.
+
+- **Differences.** What a table has as a difference from dense, as retention or as a ratio to dense is paired over
+  items. Two variants are compared by the limits of both (Zou and Donner, 2008: MOVER) as if they were independent;
+  variants of one model that answered the same items rise and fall together, so that this interval is rather too wide.
+- **Several comparisons.** A claim about *every* one is held if each is, which needs no correction (Berger, 1982); it is
+  contradicted by one, which is corrected for their number. A claim about *some* is the other way round.
+- **Many claims.** A verdict has to stand Holm's correction (1979) for all claims of the list. For this, intervals are
+  stretched as those of a normal distribution would be; the range of repeats of a speed is taken for an interval.
+- **Seeds.** The score over all calibration seeds decides, and has to be on the same side with every single one.
+- **Counts**, such as bytes, are facts: they have no interval and need none. All else without one is undecided.
+"""
+
+import difflib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
+from scipy import stats
+
+from unicomp_lib.evaluate import statistics
+
+VERSION = "1"
+
+# Scores that are counted, not estimated.
+COUNTS = (
+    "bytes_on_disk", "read", "parameters", "linear_weights", "sparsity", "bits_per_weight", "flops", "cost_tokens",
+    "macs", "constant",
+)  # fmt: skip
+COUNTED = (*COUNTS, *(f"{name}_ratio" for name in COUNTS))
+FIELDS = ("capability", "task", "format")  # what a score may have to name beside its metric
+Region = tuple[float, float]
+
+
+class Outcome(StrEnum):
+    """What data make of a claim."""
+
+    HELD = "held"
+    CONTRADICTED = "contradicted"
+    UNDECIDED = "undecided"
+    ABSENT = "not in this profile"
+
+
+class Strict(BaseModel):
+    """Refuses keys that it does not know, and converts nothing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Score(Strict):
+    """Rows of a table of scores, one a variant.
+
+    ``unit`` follows its numbers, which are multiplied by 100 for ``%`` and for ``points``. ``called`` is the name of
+    what is not a variant's, such as a correlation over all of them.
+    """
+
+    dimension: Literal["fidelity", "performance", "reliability", "efficiency", "vision"]
+    metric: Annotated[str, Field(min_length=1)]
+    capability: str | None = None
+    task: str | None = None
+    format: str | None = None
+    unit: str = ""
+    called: str = ""
+
+
+class Kind(Strict):
+    """All variants of these facts that are a method of their own: not dense, no control, and without a sibling."""
+
+    method: Annotated[list[str], Field(min_length=1)] | None = None
+    rate: float | None = None
+    schedule: Literal["one-shot", "iterative"] | None = None
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int | float) and not isinstance(given, bool) and math.isfinite(given)
+
+
+def _variants(given: object) -> tuple[str, ...] | Kind:
+    if isinstance(given, dict):
+        try:
+            return Kind.model_validate(given)
+        except ValidationError as error:
+            raise ValueError(_fault(error, "a kind of variants")) from error
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(
+            "give the name of a variant, a list of names, or a kind of variants such as {method: [wanda], rate: 0.5}"
+        )
+    if len(set(names)) < len(names):
+        raise ValueError("a name is given twice; remove one")
+    return tuple(names)
+
+
+def _other(given: object) -> float | tuple[str, ...] | Kind:
+    return float(given) if _is_number(given) else _variants(given)  # type: ignore[arg-type]
+
+
+def _region(given: object) -> Region:
+    if not isinstance(given, list) or len(given) != 2 or not all(map(_is_number, given)) or not given[0] < given[1]:
+        raise ValueError("give two numbers, the smaller one first, such as [-0.5, 0.5]")
+    return float(given[0]), float(given[1])
+
+
+Variants = Annotated[tuple[str, ...] | Kind, PlainValidator(_variants)]
+Other = Annotated[float | tuple[str, ...] | Kind | None, PlainValidator(_other)]
+
+
+class Rule(Strict):
+    """The ``score`` of every variant ``of`` these is ``above`` or ``below`` a number or that of every other variant.
+
+    ``within`` two numbers is between them. ``by`` is what the difference from another variant has to be above or
+    below, 0 if it is not given. ``in_order`` compares the first variant with the first, and so on, instead of each with
+    each. ``some``: one comparison suffices. ``correlated_with``: the rank correlation with another score instead.
+    """
+
+    score: Score
+    of: Variants
+    above: Other = None
+    below: Other = None
+    within: Annotated[Region | None, PlainValidator(_region)] = None
+    by: float = 0.0
+    in_order: bool = False
+    some: bool = False
+    correlated_with: Score | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Rule":
+        given = [name for name in ("above", "below", "within") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give one of above, below and within, not {' and '.join(given) or 'none'}")
+        others = self.others
+        if others is None and (self.by or self.in_order):
+            raise ValueError("by and in_order need variants to compare with, not a number")
+        if self.in_order and not (isinstance(self.of, tuple) and isinstance(others, tuple)):
+            raise ValueError("in_order needs two lists of names, in of and in above or below")
+        if self.in_order and len(self.of) != len(others):  # type: ignore[arg-type]
+            raise ValueError("in_order needs as many names in of as in above or below")
+        if self.correlated_with and (others is not None or self.some):
+            raise ValueError("a correlation is compared with a number, and is one comparison")
+        return self
+
+    @property
+    def others(self) -> tuple[str, ...] | Kind | None:
+        """The variants compared with, None where it is a number."""
+        other = self.below if self.above is None else self.above
+        return None if other is None or isinstance(other, float) else other
+
+    @property
+    def region(self) -> Region:
+        """Where the estimate has to lie."""
+        if self.within is not None:
+            return self.within
+        bound = self.by if self.others is not None else float(self.below if self.above is None else self.above)  # type: ignore[arg-type]
+        return (-math.inf, bound) if self.above is None else (bound, math.inf)
+
+
+class Claim(Strict):
+    """One claim: its ``name``, the ``sentence`` it makes, where it is made, and the rule that stands for it.
+
+    ``readme``: the README says it.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
+    sentence: Annotated[str, Field(pattern=r"^\S[^\n]*\.$")]
+    source: Annotated[str, Field(min_length=1)]
+    rule: Rule
+    readme: bool = False
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An estimate and the region it has to lie in.
+
+    ``least`` and ``most`` are its extremes over single seeds. Without an interval ``low`` and ``high`` are NaN, for the
+    ``reason``; a count is one value.
+    """
+
+    of: str
+    other: str
+    value: float
+    low: float
+    high: float
+    least: float
+    most: float
+    region: Region
+    seeds: int = 1
+    reason: str = ""
+
+    @property
+    def z(self) -> float:
+        """Distance to the nearest bound in standard errors: positive inside the region, NaN without an interval."""
+        if not all(map(math.isfinite, (self.value, self.low, self.high))):
+            return math.nan
+        return min(self._distance(1, self.region[0]), self._distance(-1, self.region[1]))
+
+    def _distance(self, side: int, bound: float) -> float:
+        if math.isinf(bound):
+            return math.inf
+        distance = side * (self.value - bound)
+        towards_low = (side > 0) == (distance > 0)
+        half = self.value - self.low if towards_low else self.high - self.value
+        if half > 0:
+            return statistics.Z * distance / half
+        return math.copysign(math.inf, distance) if distance else 0.0
+
+    @property
+    def evidence(self) -> float:
+        """z, or 0 where a single seed is on another side than all of them together."""
+        return self.z if math.isnan(self.z) or self.seeds_agree else 0.0
+
+    @property
+    def seeds_agree(self) -> bool:
+        """Whether every single seed lies on the same side as all of them together."""
+        low, high = self.region
+        if low < self.value < high:
+            return low < self.least and self.most < high
+        return self.most < low if self.value < low else self.least > high
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data of one model make of a claim. ``p_holm`` is p, adjusted for all claims of the list."""
+
+    claim: Claim
+    model: str
+    outcome: Outcome
+    reason: str = ""
+    comparisons: tuple[Comparison, ...] = field(default=())
+    p: float = math.nan
+    p_holm: float = math.nan
+
+    @property
+    def decisive(self) -> Comparison | None:
+        """The comparison that decides: of every one the least clear, of some the clearest."""
+        known = [each for each in self.comparisons if not math.isnan(each.z)]
+        choose = max if self.claim.rule.some else min
+        return choose(known, key=lambda each: each.evidence, default=None) or next(iter(self.comparisons), None)
+
+
+def parse(content: object, where: str = "claims.yaml") -> list[Claim]:
+    """The claims of a file's ``content``. A ``ValueError`` says in one sentence which entry is wrong and how."""
+    if not isinstance(content, list) or not content:
+        raise ValueError(f"{where} must be a list of claims, each with name, sentence, source and rule")
+    found: list[Claim] = []
+    for number, entry in enumerate(content, 1):
+        name = entry.get("name") if isinstance(entry, dict) else None
+        called = f"claim {name if isinstance(name, str) and name else number} of {where}"
+        if not isinstance(entry, dict):
+            raise ValueError(f"{called} is {entry!r}; give a mapping with name, sentence, source and rule")
+        try:
+            found.append(Claim.model_validate(entry))
+        except ValidationError as error:
+            raise ValueError(_fault(error, called)) from error
+        if name in [claim.name for claim in found[:-1]]:
+            raise ValueError(f"{called} is there twice; give one of them another name")
+    return found
+
+
+def _fault(error: ValidationError, where: str) -> str:
+    """The first fault in one sentence: what was given, and what is allowed."""
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    *parents, key = path or [""]
+    models: dict[str, type[Strict]] = {"rule": Rule, "score": Score, "correlated_with": Score}
+    model = models[parents[-1]] if parents else Kind if error.title == "Kind" else Claim
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, model.model_fields, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "correct or remove it"
+        return f"{where} has an unknown key {'.'.join(path)!r}; allowed are {', '.join(model.model_fields)}; {hint}"
+    if first["type"] == "missing":
+        return f"{where} lacks {'.'.join(path)!r}; add it"
+    if first["type"] == "value_error":
+        return f"{where}: {'.'.join(path)} is wrong: {first['ctx']['error']}"
+    return f"{where} gives {'.'.join(path)}={first['input']!r}, which is not allowed ({first['msg']}); correct it"
+
+
+def judge(claims: list[Claim], scores: pl.DataFrame) -> list[Verdict]:
+    """A verdict for each claim and model of its dimension, in the order of the claims.
+
+    ``scores`` are the tables of all dimensions together. A claim about variants that they do not have is not in this
+    profile, which is no error. Raises a ``ValueError`` where a score is not one row a variant.
+    """
+    verdicts = [verdict for claim in claims for verdict in _by_model(claim, scores)]
+    adjusted = statistics.holm(np.array([verdict.p for verdict in verdicts], dtype=float))
+    number = int(np.isfinite(adjusted).sum())
+    return [_decided(verdict, float(p), number) for verdict, p in zip(verdicts, adjusted, strict=True)]
+
+
+def _by_model(claim: Claim, scores: pl.DataFrame) -> Iterator[Verdict]:
+    dimension = claim.rule.score.dimension
+    models = scores.filter(dimension=dimension)["model"].unique(maintain_order=True).to_list()
+    if not models:
+        yield Verdict(claim, "", Outcome.ABSENT, f"{dimension} was not measured")
+    for model in models:
+        yield _verdict(claim, model, scores.filter(model=model))
+
+
+def _verdict(claim: Claim, model: str, scores: pl.DataFrame) -> Verdict:
+    """The verdict before Holm's correction: with p, and without an outcome of its own."""
+    rule = claim.rule
+    of, lacking = _present(rule.of, scores, rule.score.dimension)
+    others, also = _present(rule.others, scores, rule.score.dimension) if rule.others is not None else (None, [])
+    lacking += also
+    pairs = _pairs(rule, of, others)
+    if not pairs:
+        return Verdict(claim, model, Outcome.ABSENT, f"there is no {_listed(lacking)}" if lacking else "no variant")
+    values = _estimates(scores, rule.score, claim.name)
+    if rule.correlated_with:
+        comparisons = (_correlation(rule, of, values, _estimates(scores, rule.correlated_with, claim.name)),)
+    else:
+        comparisons = tuple(_compared(rule, values, *pair) for pair in pairs)
+    reason = f"without {_listed(lacking)}" if lacking else ""
+    return Verdict(claim, model, Outcome.UNDECIDED, reason, comparisons, _evidence(rule, comparisons)[1])
+
+
+def _present(variants: tuple[str, ...] | Kind, scores: pl.DataFrame, dimension: str) -> tuple[list[str], list[str]]:
+    """The variants that the table of a dimension has, and what it lacks."""
+    table = scores.filter(dimension=dimension)
+    there = table["variant"].unique(maintain_order=True).to_list()
+    if not isinstance(variants, Kind):
+        return [name for name in variants if name in there], [name for name in variants if name not in there]
+    kind = table.filter(~pl.col("method").is_in(["dense", "untrained", "all"]), control="", sibling="")
+    if variants.method is not None:
+        kind = kind.filter(pl.col("method").is_in(variants.method))
+    for name, value in (("rate", variants.rate), ("schedule", variants.schedule)):
+        kind = kind if value is None else kind.filter(pl.col(name) == value)
+    found = kind["variant"].unique(maintain_order=True).to_list()
+    facts = variants.model_dump(exclude_none=True).items()
+    told = ", ".join(f"{name} {_listed(value) if isinstance(value, list) else value}" for name, value in facts)
+    return found, [] if found else [f"variant of {told}" if told else "compressed variant"]
+
+
+def _pairs(rule: Rule, of: list[str], others: list[str] | None) -> list[tuple[str, str]]:
+    if others is None:
+        return [(name, "") for name in of]
+    if rule.in_order:
+        given = zip(rule.of, rule.others, strict=True)  # type: ignore[arg-type]
+        return [(name, other) for name, other in given if name in of and other in others]
+    return [(name, other) for name in of for other in others if name != other]
+
+
+def _estimates(scores: pl.DataFrame, score: Score, name: str) -> dict[str, Comparison]:
+    """A score of each variant, with its extremes over seeds, as a comparison with nothing yet."""
+    named = {field: getattr(score, field) for field in FIELDS if getattr(score, field) is not None}
+    rows = scores.filter(dimension=score.dimension, metric=score.metric, **named)
+    repeated = rows.filter(pl.len().over("variant", "seed") > 1)
+    if len(repeated):
+        differing = {field: repeated[field].unique().sort().to_list() for field in FIELDS if field not in named}
+        told = "; ".join(f"{key}: {_listed(values)}" for key, values in differing.items() if len(values) > 1)
+        raise ValueError(
+            f"claim {name}: {score.metric} of {score.dimension} has several rows for one variant; choose among {told}"
+        )
+    by_variant: dict[str, list[dict[str, Any]]] = {}
+    for row in rows.iter_rows(named=True):
+        by_variant.setdefault(row["variant"], []).append(row)
+    return {variant: _estimate(of_variant, score) for variant, of_variant in by_variant.items()}
+
+
+def _estimate(rows: list[dict[str, Any]], score: Score) -> Comparison:
+    single = [row for row in rows if row["seed"] is not None]
+    chosen = [row for row in rows if row["seed"] is None] or single
+    row = chosen[0]
+    value, low, high = (_number(row[key]) for key in ("value", "low", "high"))
+    reason = ""
+    if score.metric in COUNTED:
+        low = high = value
+    elif len(chosen) > 1:
+        low, high, reason = math.nan, math.nan, "there are several seeds, and no score over them"
+    elif not low < high:
+        low, high, reason = math.nan, math.nan, row["reason"] or "it has no interval"
+    seeds = [number for row in single if math.isfinite(number := _number(row["value"]))] or [value]
+    return Comparison(
+        score.called or row["label"], "", value, low, high, min(seeds), max(seeds), (-math.inf, math.inf),
+        max(len(single), 1), reason,
+    )  # fmt: skip
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _missing(name: str, rule: Rule) -> Comparison:
+    told = [rule.score.metric, *(f"{key} {value}" for key in FIELDS if (value := getattr(rule.score, key)))]
+    return Comparison(name, "", *[math.nan] * 5, rule.region, reason=f"there is no {', '.join(told)}")
+
+
+def _compared(rule: Rule, values: dict[str, Comparison], of: str, other: str) -> Comparison:
+    """The score of a variant, or its difference from another one's, with the limits of Zou and Donner (2008)."""
+    first = replace(values.get(of) or _missing(of, rule), region=rule.region)
+    if not other:
+        return first
+    second = values.get(other) or _missing(other, rule)
+    value = first.value - second.value
+    below, above = first.value - first.low, first.high - first.value
+    return Comparison(
+        first.of, second.of, value,
+        value - math.hypot(below, second.high - second.value), value + math.hypot(above, second.value - second.low),
+        first.least - second.most, first.most - second.least, rule.region, max(first.seeds, second.seeds),
+        "; ".join(f"{each.of}: {each.reason}" for each in (first, second) if each.reason),
+    )  # fmt: skip
+
+
+def _correlation(rule: Rule, of: list[str], x: dict[str, Comparison], y: dict[str, Comparison]) -> Comparison:
+    both = [name for name in of if name in x and name in y]
+    estimate = statistics.rank_correlation(
+        np.array([x[name].value for name in both]), np.array([y[name].value for name in both])
+    )
+    known = sum(math.isfinite(x[name].value) and math.isfinite(y[name].value) for name in both)
+    value = estimate.value
+    return Comparison(
+        f"rank correlation over {known} variants", "", value, estimate.low, estimate.high, value, value, rule.region,
+        reason=estimate.reason,
+    )  # fmt: skip
+
+
+def _evidence(rule: Rule, comparisons: tuple[Comparison, ...]) -> tuple[int, float]:
+    """The side that the comparisons are on, 1 for the claim's, -1 for the other, 0 for neither, and a two-sided p.
+
+    p is 1 for neither, and NaN where all comparisons are of counts.
+    """
+    evidence = [each.evidence for each in comparisons]
+    known = [z for z in evidence if not math.isnan(z)]
+    if not known:
+        return 0, 1.0
+    decisive = max(known) if rule.some else min(known)
+    alone = (decisive > 0) == rule.some  # one comparison makes a claim about some true, and one about every one false
+    if not decisive or (not alone and len(known) < len(evidence)):
+        return 0, 1.0
+    side = 1 if decisive > 0 else -1
+    if all(map(math.isinf, evidence)):
+        return side, math.nan
+    return side, min(1.0, 2 * float(stats.norm.sf(abs(decisive))) * (len(evidence) if alone else 1))
+
+
+def _decided(verdict: Verdict, p_holm: float, number: int) -> Verdict:
+    """The verdict with its outcome, and why there is none, after the correction for a ``number`` of claims."""
+    if verdict.outcome == Outcome.ABSENT:
+        return verdict
+    side, p = _evidence(verdict.claim.rule, verdict.comparisons)
+    alpha = 2 * float(stats.norm.sf(statistics.Z))  # so that an interval that touches its bound decides nothing
+    if side and (math.isnan(p) or p_holm < alpha):
+        return replace(verdict, outcome=Outcome.HELD if side > 0 else Outcome.CONTRADICTED, p_holm=p_holm)
+    unknown = [each.reason for each in verdict.comparisons if math.isnan(each.z)]
+    if side and p < alpha:
+        why = f"not after Holm's correction for {number} claims"
+    elif any(abs(each.z) > statistics.Z and not each.seeds_agree for each in verdict.comparisons):
+        why = "not with every calibration seed"
+    else:
+        why = unknown[0] if unknown else ""
+    return replace(verdict, reason="; ".join(filter(None, (verdict.reason, why))), p_holm=p_holm)
+
+
+def _listed(names: list[Any]) -> str:
+    return ", ".join(map(str, names))

@@ -1,0 +1,216 @@
+"""Verdicts on claims as numbers, as tables and as a picture."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import matplotlib.pyplot as plt
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from unicomp_lib.evaluate import statistics
+from unicomp_lib.figures import palette, style
+from unicomp_lib.figures.claims import Comparison, Outcome, Verdict
+
+VERSION = "1"
+
+# Colour, marker and fill of each outcome.
+LOOKS = {
+    Outcome.HELD: (palette.BLUE, "o", "full"),
+    Outcome.CONTRADICTED: ("#D55E00", "X", "full"),
+    Outcome.UNDECIDED: ("#555555", "o", "none"),
+}
+EDGE = 6.0  # half-widths of an interval, beyond which a mark stands at the edge of the picture
+
+
+def numbers(verdict: Verdict) -> str:
+    """The numbers of the comparison that decides, and how many there are; empty where there is none."""
+    if (decisive := verdict.decisive) is None:
+        return ""
+    what = f"{decisive.of} minus {decisive.other}" if decisive.other else decisive.of
+    told = estimate(decisive, verdict.claim.rule.score.unit)
+    if (count := len(verdict.comparisons)) == 1:
+        return f"{what}: {told}"
+    return f"the {'clearest' if verdict.claim.rule.some else 'least clear'} of {count} comparisons: {what}, {told}"
+
+
+def estimate(comparison: Comparison, unit: str) -> str:
+    """A value with its interval, to a tenth of its width or finer, and its unit."""
+    if not math.isfinite(comparison.value):
+        return "no value"
+    shares = unit in ("%", "points")
+    value, low, high = (
+        (100 if shares else 1) * number for number in (comparison.value, comparison.low, comparison.high)
+    )
+    size = (high - low) / 10 if high > low else abs(value) / 10 or 1.0
+    fewest = 2 if not shares and abs(value) < 1 else 0
+    decimals = min(4, max(fewest, -math.floor(math.log10(size))))
+    sign = "+" if comparison.other or unit == "points" else ""
+    text = f"{value:{sign}z.{decimals}f}"
+    if high > low:
+        text += f" [{low:{sign}z.{decimals}f}, {high:{sign}z.{decimals}f}]"
+    return f"{text} {'points' if shares and sign else unit}".strip()
+
+
+def table(verdicts: list[Verdict]) -> pl.DataFrame:
+    """One row a claim and model: what is claimed by whom, the outcome and why, and the comparison that decides."""
+    rows = [
+        {
+            "claim": verdict.claim.name, "sentence": verdict.claim.sentence, "source": verdict.claim.source,
+            "model": verdict.model, "outcome": str(verdict.outcome), "reason": verdict.reason,
+            **_columns(verdict, verdict.decisive), "comparisons": len(verdict.comparisons),
+            "p": _defined(verdict.p), "p_holm": _defined(verdict.p_holm), "numbers": numbers(verdict),
+        }
+        for verdict in verdicts
+    ]  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def comparisons(verdicts: list[Verdict]) -> pl.DataFrame:
+    """One row for each comparison behind the claims."""
+    rows = [
+        {"claim": verdict.claim.name, "model": verdict.model, **_columns(verdict, each)}
+        for verdict in verdicts
+        for each in verdict.comparisons
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _columns(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:
+    names = ("of", "other", "seeds")
+    floats = ("value", "low", "high", "least", "most", "z")
+    score = verdict.claim.rule.score
+    given = {name: getattr(comparison, name, None) for name in names}
+    given |= {name: _defined(getattr(comparison, name, math.nan)) for name in floats}
+    low, high = map(_defined, comparison.region) if comparison else (None, None)
+    about = {name: getattr(score, name) for name in ("dimension", "metric", "capability", "format")}
+    about |= {"metric": "rank_correlation"} if verdict.claim.rule.correlated_with else {}
+    return about | given | {"above": low, "below": high}
+
+
+def _defined(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def picture(verdicts: list[Verdict], width: float) -> Figure:
+    """A row a claim, by source: its sentence, and the interval against its bound, to the right on the claim's side.
+
+    The unit is the half-width of the interval towards the bound, so that one that does not reach the line does not hold
+    the bound. Of claims about several variants, the comparison that decides is shown. In a column, the interval is
+    below the sentence instead of beside it.
+    """
+    layout = COLUMN if style.in_column(width) else PAGE
+    rows = list(_rows(verdicts, layout))
+    height = sum(size for size, *_ in rows) + layout.line * 3
+    figure, axes = plt.subplots(figsize=(width, height))
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))  # inches
+    axes.set_axis_off()
+    y = 0.0
+    for size, text, verdict in rows:
+        if verdict is None:
+            axes.text(0.03, y + size - 0.02, text, fontsize=layout.font + 1, weight="bold", va="bottom")
+        else:
+            axes.text(0.03, y, text, fontsize=layout.font, va="top", linespacing=1.1)
+            middle = (
+                y + layout.line * (text.count("\n") + 1) + layout.below / 2 if layout.below else y + layout.line / 2
+            )
+            _mark(axes, middle, verdict, layout)
+        y += size
+    for place, text in ((-EDGE, "against"), (0, "bound"), (EDGE, "for")):
+        axes.text(_place(place, layout), y, text, fontsize=layout.font - 0.5, ha="center", va="top", color="#555555")
+    _legend(figure, verdicts, layout)
+    return figure
+
+
+class Layout(NamedTuple):
+    """Sizes in inches: of a line, of an interval below a sentence; places of intervals and numbers; letters a line."""
+
+    font: float
+    line: float
+    below: float
+    left: float
+    right: float
+    numbers: float
+    letters: int
+    short: int
+
+
+PAGE = Layout(6.5, 0.115, 0.0, 3.75, 5.25, 5.35, 76, 46)
+COLUMN = Layout(6.0, 0.105, 0.17, 0.15, 1.75, 1.85, 77, 42)
+
+
+def _rows(verdicts: list[Verdict], layout: Layout) -> Iterator[tuple[float, str, Verdict | None]]:
+    """Height, text and verdict of each row; a heading has no verdict."""
+    several = len({verdict.model for verdict in verdicts if verdict.claim.rule.score.dimension != "vision"}) > 1
+    for source in dict.fromkeys(verdict.claim.source for verdict in verdicts):
+        yield 1.9 * layout.line, f"{source[0].upper()}{source[1:]}", None
+        for verdict in verdicts:
+            if verdict.claim.source == source:
+                sentence = f"{verdict.model}: {verdict.claim.sentence}" if several else verdict.claim.sentence
+                lines = textwrap.wrap(sentence, layout.letters)
+                height = max(len(lines), 1 if layout.below else _lines(verdict)) * layout.line
+                yield height + layout.below + 0.06, "\n".join(lines), verdict
+
+
+def _lines(verdict: Verdict) -> int:
+    return 2 if verdict.reason else 1
+
+
+def _place(z: float, layout: Layout) -> float:
+    """Where a distance to the bound, in half-widths, stands: inches from the left."""
+    return layout.left + (layout.right - layout.left) * (max(-EDGE, min(EDGE, z)) + EDGE) / (2 * EDGE)
+
+
+def _mark(axes: Axes, y: float, verdict: Verdict, layout: Layout) -> None:
+    """The line of the bound, the interval, its mark, and the numbers beside it."""
+    decisive, unit = verdict.decisive, verdict.claim.rule.score.unit
+    reason = textwrap.shorten(verdict.reason, layout.short, placeholder=" ...") if verdict.reason else ""
+    axes.plot([layout.left, layout.right], [y, y], color="#DDDDDD", linewidth=0.6, zorder=0)
+    axes.plot([_place(0, layout)] * 2, [y - 0.05, y + 0.05], color="black", linewidth=0.9)
+    told = [f"{verdict.outcome}:"] if decisive is None else [f"{estimate(decisive, unit)}{_bound(decisive, unit)}"]
+    text: dict[str, Any] = {"fontsize": layout.font - 0.8, "color": "#333333", "linespacing": 1.0}
+    axes.text(layout.numbers, y, "\n".join(filter(None, [*told, reason])), va="center", **text)
+    if decisive is None or math.isnan(decisive.z):
+        return
+    colour, marker, fill = LOOKS[verdict.outcome]
+    z = decisive.z / statistics.Z
+    if abs(z) < EDGE:
+        ends = (z - 1, z + _far(decisive)) if z > 0 else (z - _far(decisive), z + 1)
+        axes.plot([_place(end, layout) for end in ends], [y, y], color=colour, linewidth=1.1)
+    shape = marker if abs(z) < EDGE else ">" if z > 0 else "<"
+    mark: dict[str, Any] = {"color": colour, "marker": shape, "fillstyle": fill, "markersize": 4.2}
+    axes.plot([_place(z, layout)], [y], linestyle="", **mark)
+
+
+def _far(comparison: Comparison) -> float:
+    """The half-width away from the bound that ``z`` is of, in units of that towards it."""
+    low, high = comparison.region
+    nearer_low = abs(comparison.value - low) < abs(high - comparison.value)
+    inside = low < comparison.value < high
+    below, above = comparison.value - comparison.low, comparison.high - comparison.value
+    near, far = (below, above) if nearer_low == inside else (above, below)
+    return far / near if near > 0 else 0.0
+
+
+def _bound(comparison: Comparison, unit: str) -> str:
+    low, high = ((100 if unit in ("%", "points") else 1) * number for number in comparison.region)
+    if math.isinf(high):
+        return f" > {low:g}"
+    return f" < {high:g}" if math.isinf(low) else f" in [{low:g}, {high:g}]"
+
+
+def _legend(figure: Figure, verdicts: list[Verdict], layout: Layout) -> None:
+    marks: list[dict[str, Any]] = [
+        {"color": colour, "marker": marker, "fillstyle": fill} for colour, marker, fill in LOOKS.values()
+    ]
+    counts = [sum(verdict.outcome == outcome for verdict in verdicts) for outcome in LOOKS]
+    names = [f"{outcome} ({count})" for outcome, count in zip(LOOKS, counts, strict=True)]
+    figure.legend(
+        [Line2D([], [], linestyle="", markersize=4.2, **mark) for mark in marks], names, loc="lower left", ncols=3,
+        fontsize=layout.font, frameon=False, handletextpad=0.2, columnspacing=1, borderaxespad=0, borderpad=0.3,
+    )  # fmt: skip
