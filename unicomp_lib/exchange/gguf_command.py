@@ -52,7 +52,7 @@ def _cell(given: str, profile: str) -> tuple[Path, str]:
         hint = meant(given, cells) or f"its cells are {', '.join(cells)}"
         raise ValueError(f"{given} is no folder, and no cell of profile {profile}; {hint}")
     run = records.folder(start + found[0], keys(steps)[start + found[0]])
-    if not records.finished(run):
+    if not records.finished(run) or records.dropped(run):
         option = "" if profile == "embedded" else f"--profile {profile} "
         raise ValueError(
             f"{found[0]} has not been made yet; make it first: nox -s reproduce -- {option}--only {start}{found[0]}"

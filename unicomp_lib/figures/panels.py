@@ -32,6 +32,7 @@ PART_MARKERS = ("|", "x", "+")
 PART_NAMES = {
     "decode_batch": "batched decode", "flops": "FLOPs",
     "cost_cpu_seconds": "CPU time", "cost_peak_memory": "peak memory",
+    "cost_seconds": "wall time", "cost_device_memory": "device memory",
 }  # fmt: skip
 
 

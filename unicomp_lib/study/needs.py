@@ -180,8 +180,7 @@ def _network(step: Step, profile: Profile, device: bool) -> Need:
     """GoogLeNet: images forwards, and forwards and backwards in training."""
     given = notebooks.defaults(step.notebook) | step.parameters
     train, val = (0.9 * EMOJI, 0.1 * EMOJI) if given.get("data") == sources.IMAGES else IMAGES
-    steps = given.get("steps", 1) if given.get("schedule") == "iterative" else 1
-    passes = 3 * given.get("epochs", 0) * steps * train + 2 * val
+    passes = 3 * given.get("epochs", 0) * train + 2 * val
     work = NETWORK_FLOPS * (given.get("size", 224) / 224) ** 2 * passes
     memory = 1e9 * (given.get("size", 224) / 224) ** 2
     disk = ready.estimated(step, profile)
