@@ -122,7 +122,7 @@ def comparisons(estimates, region=(0.0, math.inf)):
 def test_the_number_of_comparisons_raises_no_false_verdict(some):
     """Five true values at the bound or on the other side: a false verdict in at most one of twenty samples."""
     (claim,) = claims.parse([entry(of="a", above=0, some=some)])
-    drawn = np.random.default_rng(0).normal(size=(2000, 5))
+    drawn = np.random.default_rng(0).normal(size=(1000, 5))
     wrong = 1 if some else -1
     sides = [claims._evidence(claim.rule, comparisons(sample)) for sample in drawn]
     assert np.mean([side == wrong and p < 0.05 for side, p in sides]) < 0.05
