@@ -314,6 +314,7 @@ def _verdict(claim: Claim, model: str, scores: pl.DataFrame) -> Verdict:
     if not pairs:
         return Verdict(claim, model, Outcome.ABSENT, f"there is no {_listed(lacking)}" if lacking else "no variant")
     values = _estimates(scores, rule.score, claim.name)
+    comparisons: tuple[Comparison, ...]
     if rule.correlated_with:
         comparisons = (_correlation(rule, of, values, _estimates(scores, rule.correlated_with, claim.name)),)
     else:
@@ -390,7 +391,9 @@ def _number(value: float | None) -> float:
 
 def _missing(name: str, rule: Rule) -> Comparison:
     told = [rule.score.metric, *(f"{key} {value}" for key in FIELDS if (value := getattr(rule.score, key)))]
-    return Comparison(name, "", *[math.nan] * 5, rule.region, reason=f"there is no {', '.join(told)}")
+    unknown = math.nan
+    reason = f"there is no {', '.join(told)}"
+    return Comparison(name, "", unknown, unknown, unknown, unknown, unknown, rule.region, reason=reason)
 
 
 def _compared(rule: Rule, values: dict[str, Comparison], of: str, other: str) -> Comparison:
