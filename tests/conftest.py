@@ -16,12 +16,16 @@ SLOW = {"checkout", "copy", "dense", "network", "study"}
 COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 40, 30)}
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out.
 
-    A process that has the pretended accelerator keeps it, so what uses it comes last.
+    A process keeps the pretended accelerator once it has it, and must have it before torch computes a gradient. So
+    what uses it runs alone, in a process that ``test_accelerator`` starts.
     """
-    items.sort(key=lambda item: "accelerator" in item.fixturenames)
+    pretended = [item for item in items if "accelerator" in item.fixturenames]
+    if len(pretended) < len(items):
+        config.hook.pytest_deselected(items=pretended)
+        items[:] = [item for item in items if item not in pretended]
     for item in items:
         if SLOW & set(item.fixturenames):
             item.add_marker("slow")

@@ -92,7 +92,7 @@ def test_the_disk_that_is_asked_for_is_that_of_the_given_files(tmp_path, checkpo
     profile = written(tmp_path, mine={"method": "given", "checkpoint": str(checkpoint)})
     own = step(plan(profile), "compress/tiny/mine")
     size = (checkpoint / "model.safetensors").stat().st_size
-    assert ready._estimated(own, profile) == ready.TABLES + size
+    assert ready.estimated(own, profile) == ready.TABLES + size
 
 
 @pytest.mark.parametrize(

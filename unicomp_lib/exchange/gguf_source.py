@@ -19,7 +19,7 @@ BYTES, OF_BYTES = "._data", "._scale"  # of quanto, beside which it keeps scales
 PARTS = (PACKED, SHAPE, SCALE, ZEROS, BYTES, OF_BYTES)
 UNUSED = (".input_scale", ".output_scale")
 # Forms of this study's own that are not exported, by the functions that read them.
-REASONS = {
+REASONS: dict[Any, str] = {
     int8.load: "its linear maps round their inputs to 8 bits too, which GGUF cannot say: another model would be served",
     float8.load: "its linear maps round their inputs to FP8 too, which GGUF cannot say: another model would be served",
     float4.load: "its weights are floats of 4 bits",

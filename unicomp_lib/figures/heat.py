@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import matplotlib.pyplot as plt
 import polars as pl
@@ -141,8 +141,8 @@ def _bars(figure: Figure, axes: list[Axes], maps: Sequence[Heat], colours: list[
         extend = {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
         under = axes[places[-1]] if stacked else [axes[place] for place in places]
         bar = figure.colorbar(
-            colours[places[0]], ax=under, location="bottom", extend=extend, fraction=0.05, aspect=40, pad=0.02,
-            shrink=0.8,
+            cast(ScalarMappable, colours[places[0]]), ax=under, location="bottom", extend=extend, fraction=0.05,
+            aspect=40, pad=0.02, shrink=0.8,
         )  # fmt: skip
         ticks = [tick for tick in MaxNLocator(6).tick_values(*bounds) if bounds[0] <= tick <= bounds[1]]
         names = [f"{tick:g}" for tick in ticks]

@@ -110,6 +110,11 @@ def _shown(handle: Any, name: str) -> Any:
     if name == UNDECIDED:
         return Line2D([], [], **grey, markersize=size(), fillstyle="none")
     if name == COMBINED:
-        half = {"markerfacecolor": "#BBBBBB", "markerfacecoloralt": palette.DARK, "markeredgecolor": "none"}
-        return Line2D([], [], **grey, markersize=1.3 * size(), fillstyle=TWO, **half)
+        half: dict[str, Any] = {
+            "fillstyle": TWO,
+            "markerfacecolor": "#BBBBBB",
+            "markerfacecoloralt": palette.DARK,
+            "markeredgecolor": "none",
+        }
+        return Line2D([], [], **grey, markersize=1.3 * size(), **half)
     return Patch(color=handle.get_facecolor()) if isinstance(handle, Patch) else handle

@@ -16,7 +16,7 @@ from unicomp_lib.figures.palette import BLUE, DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 from unicomp_lib.vision.masks import Masks
 
-VERSION = "4"
+VERSION = "5"
 
 SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of the same rate do not overlap
 KEY = ["model", "variant"]

@@ -422,7 +422,9 @@ def plain_log(axis: Axis) -> None:
     low, high = axis.get_view_interval()
     decades = max(np.log10(high / low), 0.1) if 0 < low < high else 1.0
     place, figure = axis.axes.get_position(), axis.axes.get_figure(root=True)
-    inches = place.width * figure.get_figwidth() if axis.axis_name == "x" else place.height * figure.get_figheight()
+    assert figure is not None
+    is_x = axis is axis.axes.xaxis
+    inches = place.width * figure.get_figwidth() if is_x else place.height * figure.get_figheight()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if inches / decades > 0.9 else (1,)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
@@ -518,7 +520,9 @@ def name_points(axes: Axes, points: Sequence[tuple[float, float, float]], names:
     ``points`` are (x, low, high) of the bars, in data coordinates; ``size`` of the letters is in points.
     """
     axes.autoscale_view()
-    axes.figure.draw_without_rendering()  # the places in points are known only in the finished layout
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # the places in points are known only in the finished layout
     taken: list[tuple[float, float, float]] = []
     for (x, low, high), name in zip(points, names, strict=True):
         reach = 0.32 * size * len(name)

@@ -39,7 +39,7 @@ def use() -> None:
 
 def narrow() -> AbstractContextManager[None]:
     """Fonts and lines for a figure as wide as a column, within the block."""
-    return mpl.rc_context(NARROW)
+    return mpl.rc_context(NARROW)  # type: ignore[arg-type]
 
 
 def in_column(width: float) -> bool:
@@ -70,4 +70,4 @@ def lines(count: int, width: float) -> float:
 
 def points(name: str) -> float:
     """Size in points of one of matplotlib's settings of letters, which may be a word such as medium."""
-    return float(FontProperties(size=mpl.rcParams[name]).get_size_in_points())
+    return float(FontProperties(size=mpl.rcParams[name]).get_size_in_points())  # type: ignore[index]

@@ -1,5 +1,7 @@
 """Scores of networks that were trained several times: means over trainings, and intervals that hold their spread."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from scipy.stats import t
@@ -36,7 +38,7 @@ def widened(means: pl.DataFrame, each: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=means.schema)
 
 
-def _widen(row: dict[str, object], trainings: int) -> dict[str, object]:
+def _widen(row: dict[str, Any], trainings: int) -> dict[str, Any]:
     values = row.pop("by_training") or []
     value, low, high = (row[name] for name in ("value", "low", "high"))
     if row["variant"] == "all" or not _known(value, low, high):
