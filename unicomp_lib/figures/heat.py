@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from unicomp_lib.figures import panels, style
 
-VERSION = "1"
+VERSION = "2"
 
 LETTER, DIGIT, SIGN = 0.62, 0.64, 0.4  # mean widths of letters, digits and other signs, as shares of their size
 SIZES = (6.5, 4.8)  # points: the text of a field is at most and at least so large
@@ -78,7 +78,8 @@ def draw(maps: Sequence[Heat], width: float, *, note: str = "") -> Figure:
     if not shown:
         panels.heatmap(axes.flat[0], pl.DataFrame(), scale=1, decimals=0, cmap="viridis", bounds=(0, 1), title="")
     _bars(figure, list(axes.flat), shown, colours)
-    text = " ".join(filter(None, [*left_out, "" if intervals else "Intervals are in the figure for a page.", note]))
+    said = note.replace("\n   ", " ").replace("\n", "; ")  # lines, of which a long one goes on indented
+    text = " ".join(filter(None, [*left_out, "" if intervals else "Intervals are in the figure for a page.", said]))
     small = min(6.5, style.points("font.size"))
     lines = textwrap.fill(text, int((width - 0.2) * 72 / (small * 0.56)))
     key = panels.heat_key([one.table for one in shown], [one.bounds_unscaled() for one in shown])

@@ -68,7 +68,7 @@ def answers(scores: pl.DataFrame) -> list[str]:
         sentences.append(
             f"Best of the networks pruned by {100 * HARD:.0f} % in one shot: **{plain(row['label'])}**, "
             f"{_signed(row['value_accuracy'])} [{_signed(row['low_accuracy'])}, {_signed(row['high_accuracy'])}] "
-            f"points of accuracy. Of the images that excited a unit of GoogLeNet most, {_percent(row)} still do."
+            f"points of accuracy. Of the images that activated a unit of GoogLeNet most, {_percent(row)} still do."
         )
     return sentences
 
