@@ -244,6 +244,18 @@ def test_a_correlation_is_over_the_variants_that_have_both_scores(number):
         assert comparison.value == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
+def test_another_score_of_the_same_variant_is_subtracted():
+    rows = [row("a", 0.9, 0.03), row("a", 0.5, 0.04, metric="kl"), row("b", 0.7)]
+    less = {"dimension": "fidelity", "metric": "kl"}
+    (comparison,) = one({"of": "a", "above": 0.3, "less": less}, rows).comparisons
+    assert (comparison.value, comparison.low, comparison.high) == pytest.approx((0.4, 0.35, 0.45))
+    assert comparison.other == ""
+    assert one({"of": "a", "above": 0.3, "less": less}, rows).outcome == Outcome.HELD
+    assert "there is no agreement" in one({"of": ["a", "b"], "above": 0.3, "less": less}, rows).comparisons[1].reason
+    with pytest.raises(ValueError, match="of two scores"):
+        one({"of": {}, "above": 0, "less": less, "correlated_with": less}, rows)
+
+
 def test_each_model_has_a_verdict_of_its_own():
     rows = [row("a", 0.9), row("a", 0.1, model="other"), row("b", 0.5, model="third")]
     found = judged([entry(of="a", above=0.5)], rows)

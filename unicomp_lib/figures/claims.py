@@ -29,7 +29,7 @@ from scipy import stats
 
 from unicomp_lib.evaluate import statistics
 
-VERSION = "1"
+VERSION = "2"
 
 # Scores that are counted, not estimated.
 COUNTS = (
@@ -119,7 +119,8 @@ class Rule(Strict):
 
     ``within`` two numbers is between them. ``by`` is what the difference from another variant has to be above or
     below, 0 if it is not given. ``in_order`` compares the first variant with the first, and so on, instead of each with
-    each. ``some``: one comparison suffices. ``correlated_with``: the rank correlation with another score instead.
+    each. ``some``: one comparison suffices. ``less``: another score of the same variant, which is subtracted first.
+    ``correlated_with``: the rank correlation with another score instead.
     """
 
     score: Score
@@ -130,6 +131,7 @@ class Rule(Strict):
     by: float = 0.0
     in_order: bool = False
     some: bool = False
+    less: Score | None = None
     correlated_with: Score | None = None
 
     @model_validator(mode="after")
@@ -144,8 +146,8 @@ class Rule(Strict):
             raise ValueError("in_order needs two lists of names, in of and in above or below")
         if self.in_order and len(self.of) != len(others):  # type: ignore[arg-type]
             raise ValueError("in_order needs as many names in of as in above or below")
-        if self.correlated_with and (others is not None or self.some):
-            raise ValueError("a correlation is compared with a number, and is one comparison")
+        if self.correlated_with and (others is not None or self.some or self.less):
+            raise ValueError("a correlation is compared with a number, and is one comparison of two scores")
         return self
 
     @property
@@ -270,7 +272,7 @@ def _fault(error: ValidationError, where: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     *parents, key = path or [""]
-    models: dict[str, type[Strict]] = {"rule": Rule, "score": Score, "correlated_with": Score}
+    models: dict[str, type[Strict]] = {"rule": Rule, "score": Score, "less": Score, "correlated_with": Score}
     model = models[parents[-1]] if parents else Kind if error.title == "Kind" else Claim
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(key, model.model_fields, n=1)
@@ -314,6 +316,10 @@ def _verdict(claim: Claim, model: str, scores: pl.DataFrame) -> Verdict:
     if not pairs:
         return Verdict(claim, model, Outcome.ABSENT, f"there is no {_listed(lacking)}" if lacking else "no variant")
     values = _estimates(scores, rule.score, claim.name)
+    if rule.less:
+        subtracted = _estimates(scores, rule.less, claim.name)
+        both = [name for name in values if name in subtracted]
+        values = {name: replace(_difference(values[name], subtracted[name]), other="") for name in both}
     comparisons: tuple[Comparison, ...]
     if rule.correlated_with:
         comparisons = (_correlation(rule, of, values, _estimates(scores, rule.correlated_with, claim.name)),)
@@ -397,17 +403,19 @@ def _missing(name: str, rule: Rule) -> Comparison:
 
 
 def _compared(rule: Rule, values: dict[str, Comparison], of: str, other: str) -> Comparison:
-    """The score of a variant, or its difference from another one's, with the limits of Zou and Donner (2008)."""
+    """The score of a variant, or its difference from another one's."""
     first = replace(values.get(of) or _missing(of, rule), region=rule.region)
-    if not other:
-        return first
-    second = values.get(other) or _missing(other, rule)
+    return _difference(first, values.get(other) or _missing(other, rule)) if other else first
+
+
+def _difference(first: Comparison, second: Comparison) -> Comparison:
+    """The difference of two scores that are taken as independent, with the limits of Zou and Donner (2008)."""
     value = first.value - second.value
     below, above = first.value - first.low, first.high - first.value
     return Comparison(
         first.of, second.of, value,
         value - math.hypot(below, second.high - second.value), value + math.hypot(above, second.value - second.low),
-        first.least - second.most, first.most - second.least, rule.region, max(first.seeds, second.seeds),
+        first.least - second.most, first.most - second.least, first.region, max(first.seeds, second.seeds),
         "; ".join(f"{each.of}: {each.reason}" for each in (first, second) if each.reason),
     )  # fmt: skip
 
