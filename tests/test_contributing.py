@@ -67,7 +67,7 @@ def checkout(tmp_path_factory):
     target = copied(tmp_path_factory.mktemp("walk") / "study")
     shutil.copy(paths.project() / "pyproject.toml", target)
     (target / "tests").mkdir()
-    for helper in ("conftest.py", "checkout.py"):
+    for helper in ("conftest.py", "checkout.py", "pretended.py"):
         shutil.copy(paths.project() / "tests" / helper, target / "tests")
     return target
 

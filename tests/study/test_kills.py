@@ -228,7 +228,8 @@ def test_an_engine_of_vllm_ends_with_the_kernel_too(tmp_path, method):
     # The kernel: it only waits. Its child's standard error is this one's output, where 'ready' is looked for.
     code = (
         "import subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, {str(script)!r}, 'm', '', 'float32'], stdin=subprocess.PIPE, stderr=1)\n"
+        f"given = [{str(script)!r}, 'm', '', 'float32', '8']\n"
+        "subprocess.Popen([sys.executable, *given], stdin=subprocess.PIPE, stderr=1)\n"
         "time.sleep(600)"
     )
     around = os.environ | {"PYTHONPATH": str(tmp_path)}

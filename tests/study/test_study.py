@@ -231,7 +231,7 @@ def test_pages_show_their_pictures_and_formulas_in_a_browser_without_a_network(s
             downloads = view.locator("a.download").all()
             for link in downloads:
                 assert (site / page).parent.joinpath(link.get_attribute("href")).resolve().is_file()
-            assert len(downloads) == (3 if page.startswith("figures") else 0)
+            assert len(downloads) == (6 if page.startswith("figures") else 0)
 
 
 def test_the_table_of_scores_is_searched_and_filtered(study, site):

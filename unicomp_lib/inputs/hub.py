@@ -186,7 +186,9 @@ def asking(what: str, page: str = "its page at the hub") -> Iterator[None]:
         yield
     except Exception as error:
         told = [(each, advice) for each in _causes(error) if (advice := _advice(each))]
-        first, advice = told[-1] if told else (error, UNREACHED)
+        # The innermost that names a cause; a bare status, from which such an error is made, only where there is none.
+        exact = [pair for pair in told if pair[1] not in (UNREACHED, BROKEN, *ANSWERS.values())]
+        first, advice = (exact or told or [(error, UNREACHED)])[-1]
         reason = " ".join(str(first).split())[:200]
         raise HubError(
             f"{what} could not be downloaded from the hub ({type(first).__name__}: {reason}); "
