@@ -139,4 +139,7 @@ def test_notebooks_look_at_models_on_it(tokens, accelerator):
     model, _ = models.load(models.TINY)
     diagnostics.weights({name: part.weight for name, part in decoder.linears(decoder.layers(model)).items()})
     diagnostics.smoothed(diagnostics.peaks(model, tokens, 0), diagnostics.peaks(model, tokens, 0))
-    diagnostics.activity(minitron.block_influence(model, tokens), minitron.activity(model, tokens)["hidden"][0])
+    influence = minitron.block_influence(model, tokens)
+    diagnostics.activity(influence, minitron.activity(model, tokens)["hidden"][0])
+    on_cpu, _ = models.load(models.TINY, on="cpu")
+    assert torch.allclose(influence.cpu(), minitron.block_influence(on_cpu, tokens), atol=1e-2)
