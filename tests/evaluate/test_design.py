@@ -1,16 +1,17 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
 
-from unicomp_lib.evaluate import design
+from unicomp_lib.evaluate import design, statistics
 from unicomp_lib.evaluate.design import Known
 
 TASKS = [
     Known("a", "knowledge", 0.10, 0.5, 0.1, 500),
     Known("b", "knowledge", 0.05, 0.9, 0.4, 500),
-    Known("c", "reasoning", 0.20, 0.4, 0.05, 500),
+    Known("c", "reasoning", 0.20, 0.4, 0.05, 500, 4.0),
 ]
 
 
@@ -34,7 +35,7 @@ def test_no_other_design_of_the_same_cost_is_better():
 
 
 def test_small_sets_are_taken_whole_and_what_they_leave_goes_to_the_others():
-    small = [*TASKS[:2], Known("c", "reasoning", 0.2, 0.4, 0.05, 60)]
+    small = [*TASKS[:2], Known("c", "reasoning", 0.2, 0.4, 0.05, 60, 4.0)]
     numbers = design.allocate(small, 60)
     assert numbers["c"] == 60
     assert cost(small, numbers) == pytest.approx(60, abs=0.6)
@@ -65,3 +66,32 @@ def test_what_a_run_tells_is_what_its_rows_were_drawn_from():
     assert one.above == pytest.approx((dense.mean() - 0.25) / 0.75)
     assert one.sigma == pytest.approx(0.03 / 0.75, rel=0.05)
     assert (one.seconds, one.largest) == (0.05, 9000)
+
+
+def test_imaginary_answers_count_as_they_do_in_the_interval():
+    rng = np.random.default_rng(1)
+    rows = []
+    for task, n in (("few_generate", 40), ("many_generate", 160)):
+        dense = (rng.random(n) < 0.4).astype(float)
+        same = rng.random(n) < 0.8
+        for variant, values in (("dense", dense), ("wanda-50", np.where(same, dense, rng.random(n) < 0.4))):
+            about = {
+                "variant": variant,
+                "task": task,
+                "capability": "reasoning",
+                "chance": 0.0,
+                "metric": "exact_match",
+            }
+            rows += [
+                about | {"doc_id": index, "primary": True, "value": float(value), "cluster": f"{task}-{index}"}
+                for index, value in enumerate(values)
+            ]
+    frame = pl.DataFrame(rows)
+    costs = pl.DataFrame({"task": ["few_generate", "many_generate"], "items": [1, 1], "seconds": [0.1, 0.1]})
+    tasks = design.known(frame, costs, {"few_generate": 40, "many_generate": 160})
+    expected = design.half_widths(tasks, {"few_generate": 40, "many_generate": 160})["reasoning"]
+    parts = [design._parts(frame.filter(task=task))[0] for task in ("few_generate", "many_generate")]
+    found = statistics.retention(parts)
+    assert expected == pytest.approx((found.high - found.low) / 2, rel=0.15)
+    without = [replace(one, imagined=0.0) for one in tasks]
+    assert design.half_widths(without, {"few_generate": 40, "many_generate": 160})["reasoning"] < 0.95 * expected

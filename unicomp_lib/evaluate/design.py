@@ -9,7 +9,7 @@ import polars as pl
 from unicomp_lib.evaluate import forms, statistics
 from unicomp_lib.evaluate.statistics import Part
 
-VERSION = "1"
+VERSION = "2"
 
 LEAST = 16  # items of a task, below which hardly an interval is defined
 KEEPS = 0.5  # variants that retain less are settled with any design
@@ -22,7 +22,9 @@ class Known:
 
     ``above``: dense's mean above chance, 0 where it is not clearly above. ``sigma``: standard deviation, an item, of
     what a variant's value leaves to chance once dense's is known, root mean square over variants. Both in units of
-    1 - chance. ``seconds``: CPU time an item. ``largest``: items that the set has.
+    1 - chance. ``seconds``: CPU time an item. ``largest``: items that the set has. ``imagined``: n times the standard
+    deviation that the imaginary answers of ``statistics.resample`` add, in the same units; 0 for values that are no
+    outcomes.
     """
 
     task: str
@@ -31,6 +33,11 @@ class Known:
     sigma: float
     seconds: float
     largest: int
+    imagined: float = 0.0
+
+    def variance(self, n: float) -> float:
+        """Of a variant's mean above chance from ``n`` items."""
+        return self.sigma**2 / n + (self.imagined / n) ** 2
 
 
 def known(items: pl.DataFrame, costs: pl.DataFrame, sizes: dict[str, int]) -> list[Known]:
@@ -75,35 +82,63 @@ def _known(task: str, capability: str, parts: list[Part], seconds: float, larges
     above = float(parts[0].all_dense.mean()) - parts[0].chance
     keeping = [part for part in parts if float(part.compressed.mean()) - part.chance > KEEPS * above]
     left = [np.var(part.compressed - statistics.slope(part) * part.dense, ddof=2) for part in keeping or parts]
-    clear = statistics.above_chance(parts[0])
+    imagined = [_imagined(part) for part in keeping or parts]
     return Known(
-        task, capability, above / scale if clear else 0.0, float(np.mean(left)) ** 0.5 / scale, seconds, largest
+        task,
+        capability,
+        above / scale if statistics.above_chance(parts[0]) else 0.0,
+        float(np.mean(left)) ** 0.5 / scale,
+        seconds,
+        largest,
+        float(np.mean(imagined)) ** 0.5 / scale,
     )
+
+
+def _imagined(part: Part) -> float:
+    """n^2 times the variance that the imaginary answers add to the compressed model's mean once dense's is known."""
+    if not statistics.outcomes(np.concatenate([part.compressed, part.all_dense])):
+        return 0.0
+    compressed, dense = (statistics.ANSWERS - [part.compressed.mean(), part.dense.mean()]).T
+    return statistics.HALF * float(np.square(compressed - statistics.slope(part) * dense).sum())
 
 
 def allocate(tasks: list[Known], seconds: float, *, least: int = LEAST) -> dict[str, int]:
     """Items of each task for ``seconds`` of CPU time a cell, that make the sum of the variances of retention smallest.
 
-    The variance of a capability's retention is the sum of sigma^2 / n over its tasks, by the square of the sum of
-    what dense has above chance. It is smallest for n in proportion to sigma / (above of the capability x sqrt(seconds
-    an item)) (Neyman, 1934, with costs). Every task has ``least`` items, or all if it has fewer; those on which dense
-    is not above chance have no more.
+    The variance of a capability's retention is the sum of ``Known.variance`` over its tasks, by the square of the sum
+    of what dense has above chance. It is smallest where the last second spent on each task lowers it as much (Neyman,
+    1934, with costs). Every task has ``least`` items, or all if it has fewer; those on which dense is not above chance
+    have no more.
     """
-    capability: dict[str, float] = {}
+    above: dict[str, float] = {}
     for one in tasks:
-        capability[one.capability] = capability.get(one.capability, 0.0) + one.above
-    numbers = {one.task: min(least, one.largest) for one in tasks}
-    free = [one for one in tasks if one.above and one.largest > least]
-    while free:
-        fixed = sum(numbers[one.task] * one.seconds for one in tasks if one not in free)
-        shares = {one.task: one.sigma / (capability[one.capability] * one.seconds**0.5) for one in free}
-        budget = max(seconds - fixed, 0.0) / sum(shares[one.task] * one.seconds for one in free)
-        wanted = {one.task: budget * shares[one.task] for one in free}
-        out = [one for one in free if not least <= wanted[one.task] <= one.largest]
-        for one in out or free:
-            numbers[one.task] = int(np.clip(np.floor(wanted[one.task] + 1e-6), min(least, one.largest), one.largest))
-        free = [one for one in free if one in out] and [one for one in free if one not in out]
-    return numbers
+        above[one.capability] = above.get(one.capability, 0.0) + one.above
+
+    def numbers(log_price: float) -> dict[str, int]:
+        fewest = {one.task: min(least, one.largest) for one in tasks}
+        price = np.exp(log_price)
+        wanted = {one.task: _worth(one, price * one.seconds * above[one.capability] ** 2) for one in tasks if one.above}
+        return fewest | {
+            one.task: int(np.clip(np.floor(wanted[one.task]), fewest[one.task], one.largest))
+            for one in tasks
+            if one.above
+        }
+
+    def excess(log_price: float) -> float:
+        found = numbers(log_price)
+        return sum(found[one.task] * one.seconds for one in tasks) - seconds
+
+    low, high = -60.0, 60.0  # of the logarithm of what a second may cost
+    for _ in range(80):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return numbers(high)
+
+
+def _worth(one: Known, price: float) -> float:
+    """The number of items n at which another one lowers the task's variance by ``price``: price n^3 = s^2 n + 2 i^2."""
+    roots = np.roots([price, 0.0, -(one.sigma**2), -2 * one.imagined**2])
+    return float(roots.real[np.abs(roots.imag) <= 1e-6 * (1 + np.abs(roots))].max())
 
 
 def half_widths(tasks: Iterable[Known], numbers: dict[str, int]) -> dict[str, float]:
@@ -117,7 +152,7 @@ def half_widths(tasks: Iterable[Known], numbers: dict[str, int]) -> dict[str, fl
             groups.setdefault(one.capability, [])
     expected = {}
     for capability, members in groups.items():
-        variance = sum(one.sigma**2 / numbers[one.task] for one in members)
+        variance = sum(one.variance(numbers[one.task]) for one in members)
         above = sum(one.above for one in members)
         expected[capability] = statistics.Z * float(np.sqrt(variance)) / above if above else float("nan")
     return expected
