@@ -147,7 +147,6 @@ def test_several_seeds_tell_no_less_than_one_and_no_more_than_all_their_answers(
 
 
 def test_draws_are_kept_up_to_a_number_of_bytes(monkeypatch):
-    assert statistics.CACHE_BYTES == 64 * 2**20
     monkeypatch.setattr(statistics, "CACHE_BYTES", 2**20)
     statistics._kept.clear()
     for count in range(10, 34):
@@ -433,6 +432,14 @@ def test_ten_thousand_resamples_of_a_wide_table_share_their_draws():
     apart = statistics.resampled_means(compressed, names) - statistics.resampled_means(dense, names)
     assert apart.shape == (10_000, 1)
     np.testing.assert_allclose(apart, statistics.resampled_means(compressed - dense, names), atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 777])
+def test_sums_of_resamples_are_the_draws_times_the_values(count):
+    values = np.random.default_rng(count).normal(size=(count, 2))
+    drawn = statistics._draws(count, 3)
+    assert (drawn.sum(axis=1) == count).all()
+    np.testing.assert_allclose(statistics._resampled(values, 3), drawn @ values, atol=1e-9)
 
 
 def test_the_rank_correlation_is_spearmans():
