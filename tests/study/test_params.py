@@ -207,6 +207,20 @@ def test_dense_may_be_asked_more_items_than_its_variants(tmp_path):
     assert asked["dense-rerun"] == asked["quanto-int8"] == {"piqa_cloze": 6, "openbookqa_cloze": 4}
 
 
+def test_an_evaluation_leaves_out_the_variants_it_is_told_to(tmp_path):
+    def edit(content, without):
+        content["evaluations"]["performance"]["without"] = without
+
+    def cells(without):
+        steps = plan.plan(params.load(edited(tmp_path, lambda content: edit(content, without))))
+        return {(step.topic, step.cell.variant) for step in steps if step.stage == "evaluate"}
+
+    assert cells([]) - cells(["quanto-int8"]) == {("performance", "quanto-int8")}
+    for name, says in (("quanto-int", "did you mean 'quanto-int8'"), ("dense", "lists 'dense'; allowed are magnitude-50")):
+        with pytest.raises(params.ParamsError, match=f"evaluations.performance.without of profile mine .*{says}"):
+            cells([name])
+
+
 @pytest.mark.parametrize(
     ("dense", "message"),
     [

@@ -26,7 +26,9 @@ def test_it_has_the_closed_form_on_constructed_images():
     assert turned.mis.tolist() == scores.mis.tolist()  # which side is called positive does not matter
 
 
-def test_it_is_the_definition_written_out():
+@pytest.mark.parametrize("pairs", [mis.PAIRS, 0])
+def test_it_is_the_definition_written_out(monkeypatch, pairs):
+    monkeypatch.setattr(mis, "PAIRS", pairs)
     generator = torch.Generator().manual_seed(3)
     features = torch.nn.functional.normalize(torch.randn(200, 16, generator=generator))
     top, bottom = (torch.stack([torch.randperm(200, generator=generator)[:12]]) for _ in range(2))

@@ -101,7 +101,7 @@ class Evaluation(BaseModel):
 
     ``rerun`` are parameters with which dense is evaluated a second time, as ``dense-rerun``: how
     far its scores then move is the noise below which no difference means anything. ``dense`` gives tasks of which
-    dense is asked more items than its variants. ``judge`` are the parameters of the notebook that judges the answers,
+    dense is asked more items than its variants. ``without`` are variants that it leaves out. ``judge`` are the parameters of the notebook that judges the answers,
     such as ``judge_url``.
     """
 
@@ -110,6 +110,7 @@ class Evaluation(BaseModel):
     seeds: Literal["all", "first"] = "all"
     rerun: dict[str, Any] = {}
     dense: dict[str, Annotated[int, Field(ge=0, strict=True)]] = {}
+    without: list[str] = []
     judge: dict[str, Any] = {}
 
     @property

@@ -219,10 +219,13 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
                 f"evaluations.{dimension} of profile {profile.name} lists task {name!r}, which belongs "
                 f"to {task.described(name)['dimension']}; move it there"
             )
+    _check_without(profile, dimension)
     more = _more_items(profile, dimension)
     steps = []
     for step in compressions:
         assert step.cell is not None
+        if step.cell.variant in evaluation.without:
+            continue
         seeds = profile.compressions[step.cell.variant].seeds
         if evaluation.seeds == "first" and seeds and step.cell.seed != seeds[0]:
             continue
@@ -231,6 +234,17 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
             rerun = replace(step.cell, variant=RERUN)
             steps.append(_evaluate_step(profile, dimension, step, rerun, evaluation.rerun))
     return steps
+
+
+def _check_without(profile: Profile, dimension: str) -> None:
+    """What an evaluation leaves out must be variants; dense is what all others are compared with."""
+    allowed = [name for name in profile.compressions if name != DENSE]
+    for name in profile.evaluations[dimension].without:
+        if name not in allowed:
+            raise ParamsError(
+                f"evaluations.{dimension}.without of profile {profile.name} lists {name!r}; allowed are "
+                f"{', '.join(allowed) or 'none'}; {meant(name, allowed) or 'correct or remove it'}"
+            )
 
 
 def _more_items(profile: Profile, dimension: str) -> dict[str, Any]:
