@@ -1,12 +1,16 @@
+import json
 import os
 from pathlib import Path
 
+import families
 import pytest
+import tokenizers_made
 import torch
 from transformers import GgufConfig
 
 from unicomp_lib import paths
 from unicomp_lib.checkpoints import models
+from unicomp_lib.exchange import gguf
 from unicomp_lib.inputs import assets
 
 
@@ -108,6 +112,25 @@ def test_another_file_of_an_asset_converts_again(home, monkeypatch):
     monkeypatch.setattr(assets, "asset", lambda _: other)
     assert models.checkpoint(name) != first
     assert made == [name, name]
+
+
+@pytest.mark.parametrize("pre", ["smollm", "gpt-2"])
+def test_a_converted_tokenizer_cuts_texts_as_its_file_says(pre, home, tmp_path, monkeypatch):
+    tokenizer = tokenizers_made.made(pre)
+    (folder := tmp_path / "given").mkdir()
+    families.build("llama", layers=1, vocab_size=320).bfloat16().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    gguf.export(folder, tmp_path / "model.gguf")
+    name = "smollm2-135m-instruct"
+    given = assets.asset(name).model_copy(update={"files": {"model.gguf": "1" * 64}})
+    monkeypatch.setattr(assets, "asset", lambda _: given)
+    monkeypatch.setattr(assets, "path", lambda _, inside: tmp_path / inside)
+    found = models.load_tokenizer(name)
+    for text in ("in 1999 it's 12345", *tokenizers_made.TEXT):
+        assert found(text)["input_ids"] == tokenizer(text)["input_ids"]
+    saved = json.loads((Path(models.checkpoint(name)[0]) / "tokenizer.json").read_text())["pre_tokenizer"]
+    steps = [(part["type"], part.get("add_prefix_space"), part.get("use_regex")) for part in saved["pretokenizers"]]
+    assert steps == [("Digits", None, None)] * (pre == "smollm") + [("ByteLevel", False, True)]
 
 
 def test_unknown_models_are_one_clear_sentence():

@@ -394,7 +394,10 @@ def test_bytes_without_a_token_are_said(tmp_path):
     del content["model"]["vocab"]["ô"]  # the letter of byte 0xF4, of characters beyond U+100000
     folder = saved(tmp_path / "given", tokenizer=tokenizer)
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    (note,) = exchange.export(folder, tmp_path / "model.gguf").notes
+    assert not exchange.export(folder, tmp_path / "one.gguf").notes  # left out here too
+    content["model"]["unk_token"] = tokenizers_made.END
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    (note,) = exchange.export(folder, tmp_path / "other.gguf").notes
     assert "has no token for 1 of the bytes of UTF-8" in note
 
 

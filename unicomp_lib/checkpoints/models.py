@@ -26,7 +26,7 @@ from unicomp_lib import files, hardware, locks, paths
 from unicomp_lib.checkpoints import configs, decoder, quanto_form
 from unicomp_lib.inputs import assets
 
-VERSION = "2"
+VERSION = "3"
 
 TINY = "tiny-random-llama"
 COMPLETE = "complete.json"  # file written last into a converted checkpoint: the sizes of all others
@@ -224,15 +224,15 @@ def _save_gguf(model: str, folder: Path) -> None:
     """Dequantize a GGUF asset to bfloat16, the precision its weights were published in."""
     from transformers import GgufConfig
 
+    from unicomp_lib.checkpoints import gguf_bpe
+
     (inside,) = (name for name in assets.asset(model).files if name.endswith(".gguf"))
     path = assets.path(model, inside)
+    tokenizer = gguf_bpe.read(path) or AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     network = AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
     )
     network.bfloat16().save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    # The GGUF header names the opening token as end of text; the model ends its turns with <|im_end|>.
-    tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(network.config.eos_token_id)
     tokenizer.save_pretrained(folder)
 
 

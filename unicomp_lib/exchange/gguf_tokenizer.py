@@ -6,16 +6,8 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 from transformers import PreTrainedTokenizerBase
 
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-# llama.cpp's name of each way to cut a text before merges, and whether a piece that is a token is taken whole.
-CUTS = {
-    ("bytes by words",): ("gpt-2", False),
-    ("single digits", "bytes by words"): ("smollm", False),
-    (f"split {_WORDS % '{1,3}'}", "bytes"): ("llama-bpe", True),
-    (f"split {_WORDS % ''}", "bytes"): ("qwen2", False),
-}
+from unicomp_lib.checkpoints.gguf_bpe import BYTES, BYTES_BY_WORDS, CUTS, SINGLE_DIGITS, SPLIT
+
 SPECIAL = ("bos", "eos", "unk", "pad")
 
 
@@ -45,7 +37,7 @@ def described(tokenizer: PreTrainedTokenizerBase, config: Any) -> tuple[dict[str
         **_around(tokenizer),
         **_special(tokenizer, config),
     }
-    return facts, [*_unnormalized(content), *_without_token(words)]
+    return facts, [*_unnormalized(content), *_without_token(words, model)]
 
 
 def add(writer: GGUFWriter, facts: dict[str, Any], template: Any) -> None:
@@ -97,11 +89,11 @@ def _parts(given: dict[str, Any] | None, inside: str) -> list[dict[str, Any]]:
 def _step(part: dict[str, Any]) -> str:
     """One step of a pre-tokenizer in words; ``CUTS`` has those that are known."""
     if part["type"] == "ByteLevel" and not part["add_prefix_space"]:
-        return "bytes by words" if part["use_regex"] else "bytes"
+        return BYTES_BY_WORDS if part["use_regex"] else BYTES
     if part["type"] == "Digits" and part["individual_digits"]:
-        return "single digits"
+        return SINGLE_DIGITS
     if part["type"] == "Split" and part["behavior"] == "Isolated" and not part["invert"]:
-        return f"split {part['pattern'].get('Regex', part['pattern'])}"
+        return f"{SPLIT}{part['pattern'].get('Regex', part['pattern'])}"
     return json.dumps(part)
 
 
@@ -145,9 +137,12 @@ def _unnormalized(content: dict[str, Any]) -> list[str]:
     )
 
 
-def _without_token(words: dict[int, str]) -> list[str]:
-    """A sentence on bytes of texts that the vocabulary has no token for."""
+def _without_token(words: dict[int, str], model: dict[str, Any]) -> list[str]:
+    """A sentence on bytes of texts that the vocabulary has no token for, if these are not left out here too."""
     from tokenizers.pre_tokenizers import ByteLevel
+
+    if model.get("unk_token") is None:
+        return []
 
     # Every byte of UTF-8: all characters of one and two bytes, and all first bytes of longer ones.
     points = (
