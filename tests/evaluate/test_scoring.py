@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import scoring
+from unicomp_lib.evaluate import scoring, statistics
 
 FACTS = {
     "dense": {"label": "Dense"},
@@ -306,8 +306,9 @@ def test_the_worst_tokens_are_scored_over_all_seeds():
 
 def test_efficiency_ratios_are_taken_repeat_by_repeat():
     parts = {
-        "decode": [10.0, 20.0, 30.0], "decode_dense": [5.0, 20.0, 10.0], "bytes_on_disk": [50.0],
-        "token": [0.1, 0.1, 0.3, 0.3, 0.5, 0.5], "token_dense": [0.1] * 6,
+        "decode": [10.0, 20.0, 30.0] * 2, "decode_dense": [5.0, 20.0, 10.0] * 2, "bytes_on_disk": [50.0],
+        "prefill": [1.0, 2.0, 3.0], "prefill_dense": [1.0, 1.0, 1.0],
+        "token": [0.1, 0.1, 0.3, 0.3, 0.5, 0.5] * 2, "token_dense": [0.1] * 12,
         "read": [4.0], "bandwidth": [90.0], "bandwidth_dense": [100.0],
     }  # fmt: skip
     found = scoring.efficiency(measured(parts, "efficiency"), FACTS)
@@ -321,6 +322,8 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
     size = one(found, metric="bytes_on_disk", seed=0)
     assert size["value"] == 50
     assert (size["low"], size["reason"]) == (None, "measured once")
+    few = one(found, metric="prefill_ratio", seed=0)  # three repeats
+    assert (few["value"], few["low"], few["high"], few["reason"]) == (2, None, None, statistics.FEW_REPEATS)
 
 
 def test_languages_have_rows_of_their_own_in_each_format():

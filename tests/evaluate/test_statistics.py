@@ -116,7 +116,9 @@ def test_what_has_nothing_to_go_by_has_no_interval_and_says_why():
         (statistics.retention([Part(ones[:2], ones[:2], names[:2], 0.5)]), np.nan, "dense is not clearly above chance"),
         (statistics.spread(np.array([0.5, 0.5])), 0, "all seeds have the same score"),
         (statistics.middle(np.array([2.0])), 2, "measured once"),
-        (statistics.middle(np.array([2.0, 2.0])), 2, "all repeats are equal"),
+        (statistics.middle(np.full(7, 2.0)), 2, "all repeats are equal"),
+        (statistics.middle(np.array([2.0, 4.0])), 3, statistics.FEW_REPEATS),
+        (statistics.middle(np.arange(5.0)), 2, statistics.FEW_REPEATS),
     ):
         assert estimate.value == pytest.approx(value, nan_ok=True)
         assert np.isnan([estimate.low, estimate.high]).all()
@@ -124,7 +126,17 @@ def test_what_has_nothing_to_go_by_has_no_interval_and_says_why():
 
 
 def test_the_range_of_repeats_stands_about_their_median():
-    assert astuple(statistics.middle(np.array([3.0, 1.0, 2.0, 9.0]))) == (2.5, 1, 9, "")
+    assert astuple(statistics.middle(np.array([3.0, 1.0, 2.0, 9.0, 4.0, 4.0]))) == (3.5, 1, 9, "")
+
+
+def test_the_range_is_an_interval_from_the_number_of_repeats_on_that_holds_the_median_often_enough():
+    hits = {n: 1 - 2 * stats.binom.pmf(0, n, 0.5) for n in range(2, 9)}  # not when all lie on one side of it
+    enough = {n for n, share in hits.items() if share >= statistics.LEVEL}
+    repeats = np.random.default_rng(0).gamma(4, size=(1000, 8))
+    assert enough == {n for n in hits if np.isfinite(statistics.middle(repeats[0, :n]).low)}
+    least = [statistics.middle(row[: min(enough)]) for row in repeats]
+    held = np.mean([estimate.low <= stats.gamma(4).median() <= estimate.high for estimate in least])
+    assert held == pytest.approx(hits[min(enough)], abs=0.015)
 
 
 @pytest.mark.parametrize(

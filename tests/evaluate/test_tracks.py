@@ -2,7 +2,7 @@ import polars as pl
 import pytest
 
 from unicomp_lib import tables
-from unicomp_lib.evaluate import tracks
+from unicomp_lib.evaluate import statistics, tracks
 
 NAN = float("nan")
 
@@ -53,6 +53,21 @@ def test_a_score_is_the_geometric_mean_of_its_parts():
 def test_what_was_not_measured_has_no_track():
     rows = tracks.tracks(scores(rtn={"decode_ratio": (1.5, 1.4, 1.6)}))
     assert set(rows["track"]) == {"runtime acceleration"}
+
+
+def test_too_few_repeats_of_one_part_leave_the_score_without_an_interval():
+    table = scores(
+        gptq={"decode_ratio": (2.0, 1.8, 2.2), "prefill_ratio": (0.5, NAN, NAN), "bytes_on_disk_ratio": (0.5, NAN, NAN)}
+    )
+    few = pl.when(metric="prefill_ratio").then(pl.lit(statistics.FEW_REPEATS))
+    rows = tracks.tracks(table.with_columns(reason=few))
+    ends = {part: (low, high) for part, low, high in rows.select("part", "low", "high").iter_rows()}
+    assert ends["decode_ratio"] == (1.8, 2.2)
+    assert ends["prefill_ratio"] == (None, None)
+    of_track = {track: row for track, *row in rows.filter(part="score").select(
+        "track", "value", "low", "high").iter_rows()}  # fmt: skip
+    assert of_track["runtime acceleration"] == [pytest.approx(1), None, None]
+    assert of_track["inference footprint"] == pytest.approx([2, 2, 2])
 
 
 def test_on_an_accelerator_its_memory_and_wall_time_count():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from unicomp_lib import tables
+from unicomp_lib.evaluate import statistics
 from unicomp_lib.vision import accuracy, efficientnet, explained, masks, summary, training
 
 
@@ -56,6 +57,8 @@ def test_scores_hold_accuracy_sizes_and_interpretability(networks):
     assert value(found, "filters-50", "constant") == 0.5
     assert value(found, "filters-50", "sparsity") == pytest.approx(0.5, abs=0.001)
     assert value(found, "filters-50", "macs") < 0.35 * value(found, "dense", "macs")
+    speed = found.filter(variant="filters-50", metric="speed_ratio").row(0, named=True)
+    assert (speed["low"], speed["high"], speed["reason"]) == (None, None, statistics.FEW_REPEATS)  # of two
     alive = units.filter(~pl.col("constant"))
     assert value(found, "filters-50", "mis") == pytest.approx(
         alive.filter(variant="filters-50")["mis"].cast(pl.Float64).mean()

@@ -368,7 +368,8 @@ def efficiency(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
 
     Every metric has rows ``<metric>_dense`` of the dense model, measured in alternation. A ratio is the median of
     the repeats' ratios; its interval is their range, since a bootstrap of a few repeats would claim too much
-    precision. Metrics measured once have no interval, and those without a value in one repeat no score.
+    precision. With fewer than six repeats there is no interval (``statistics.middle``), and without a value in one of
+    them no score.
     """
     items = _finite(items)
     rows: list[Row] = []

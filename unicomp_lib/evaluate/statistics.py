@@ -7,6 +7,7 @@ What an interval is, by what it is of (``docs/reading_the_numbers.md`` has the c
 - paired differences of shares: Newcombe's hybrid (1998, method 10) of these exact limits;
 - retention: the paired cluster bootstrap, with the noise of imaginary answers in each task;
 - means of other values, their differences and growth: the cluster bootstrap, stretched to Student's t;
+- medians of repeats, as of a speed: the range of the repeats, of which there must be six (``middle``);
 - where these have nothing to go by (one cluster, equal values), the interval is undefined, and says why.
 """
 
@@ -25,6 +26,8 @@ LEVEL = 0.95
 Z = float(stats.norm.ppf((1 + LEVEL) / 2))
 POWER = 0.8
 CLEAR = 2.5
+REPEATS = 6  # the fewest values whose range holds their true median with a probability of ``LEVEL``
+FEW_REPEATS = "fewer than six repeats: their range is no 95 % interval"
 SEEDS = 10  # an item's value may be the mean of so many outcomes
 # Of resampling draws that are kept: those of 26,000 clusters. The default study's `performance` needs those of 15,700.
 # Drawing takes at least 40 times as long as the product that follows, and each cell would draw again what is not kept.
@@ -488,13 +491,16 @@ def _association(both: float, lost: float, gained: float, n: float) -> float:
 
 
 def middle(values: np.ndarray) -> Estimate:
-    """Median of repeats with their range, which holds the true median with probability 1 - 2^(1 - n): 94 % for five."""
+    """Median of n repeats with their range, which holds the true median with probability 1 - 2^(1 - n).
+
+    That is 96.9 % for six. For five it is 93.8 %, and for two 50 %: of fewer than ``REPEATS`` no interval is given.
+    """
     if lack := lacking(values):
         return undefined(lack)
     low, value, high = (float(np.quantile(values, share)) for share in (0, 0.5, 1))
     if low == high:
         return undefined("measured once" if len(values) == 1 else "all repeats are equal", value)
-    return Estimate(value, low, high)
+    return undefined(FEW_REPEATS, value) if len(values) < REPEATS else Estimate(value, low, high)
 
 
 def mcnemar(lost: int, gained: int) -> float:

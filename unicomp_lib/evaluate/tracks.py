@@ -2,7 +2,9 @@
 
 import polars as pl
 
-VERSION = "1"
+from unicomp_lib.evaluate import statistics
+
+VERSION = "2"
 
 SCORE = "score"
 # Track: its parts, metrics of the scores table; whether less is better; what a part is divided by.
@@ -25,12 +27,12 @@ def tracks(scores: pl.DataFrame) -> pl.DataFrame:
     ``scores`` is the efficiency table. Speed and footprint are ratios to dense, so 1 is dense and 2
     twice as fast or half as large; costs, which dense does not have, are the cheapest variant's divided by
     this one's, so 1 is the cheapest. A score's interval is the geometric mean of its parts' ranges over the
-    repeats. UniComp normalises the same three tracks; its code does not contain the formula, so these
-    values are to be compared with each other, not with the paper's. A mean hides which part made
-    the difference: it is never shown without its parts. Of what was measured on an accelerator, footprint and
-    cost are by its memory and by wall time (``ON_ACCELERATOR``); a method that did not use it has no such memory.
-    Columns: model, method, variant, track, part,
-    value, low, high.
+    repeats, where what was measured once counts as known; there is none with too few repeats of one part. UniComp
+    normalises the same three tracks; its code does not contain the formula, so these values are to be compared with
+    each other, not with the paper's. A mean hides which part made the difference: it is never shown without its
+    parts. Of what was measured on an accelerator, footprint and cost are by its memory and by wall time
+    (``ON_ACCELERATOR``); a method that did not use it has no such memory. Columns: model, method, variant, track,
+    part, value, low, high.
     """
     frames = [_track(scores, name) for name in TRACKS]
     return pl.concat(frame for frame in frames if not frame.is_empty())
@@ -42,7 +44,8 @@ def _track(scores: pl.DataFrame, track: str) -> pl.DataFrame:
         parts = tuple(ON_ACCELERATOR.get(part, part) for part in parts)
     pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense", pl.col("metric").is_in(parts))
     cheapest = pl.col("value").min().over("model", "metric") if track == "compression cost" else pl.lit(1.0)
-    filled = pooled.with_columns(pl.col("low", "high").fill_nan(None).fill_null(pl.col("value")), by=cheapest)
+    known = pl.when(pl.col("reason").ne_missing(statistics.FEW_REPEATS)).then("value").otherwise(float("nan"))
+    filled = pooled.with_columns(pl.col("low", "high").fill_nan(None).fill_null(known), by=cheapest)
     bounds = ("high", "low") if less_is_better else ("low", "high")
     normalised = [pl.col("by") / pl.col(name) if less_is_better else pl.col(name) for name in ("value", *bounds)]
     rows = filled.select(
@@ -52,4 +55,4 @@ def _track(scores: pl.DataFrame, track: str) -> pl.DataFrame:
     means = rows.group_by("model", "method", "variant", "track", maintain_order=True).agg(
         pl.lit(SCORE).alias("part"), pl.col("value", "low", "high").log().mean().exp()
     )
-    return pl.concat([rows, means.select(rows.columns)])
+    return pl.concat([rows, means.select(rows.columns)]).with_columns(pl.col("low", "high").fill_nan(None))

@@ -10,7 +10,7 @@ from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 from unicomp_lib.vision import repeats
 
-VERSION = "3"
+VERSION = "4"
 
 SIZES = ("macs", "parameters", "sparsity", "latency", "latency_dense")
 Row = dict[str, object]
@@ -61,7 +61,7 @@ def _sizes(frame: pl.DataFrame) -> Iterator[Row]:
     for metric in ("macs", "parameters", "sparsity"):
         yield _row(metric, Estimate(float(by[metric][0]), float("nan"), float("nan")), 1)
     ratio = by["latency_dense"] / by["latency"]
-    yield _row("speed_ratio", Estimate(float(np.median(ratio)), float(ratio.min()), float(ratio.max())), len(ratio))
+    yield _row("speed_ratio", statistics.middle(ratio), len(ratio))
 
 
 def _units(paired: pl.DataFrame) -> Iterator[Row]:
