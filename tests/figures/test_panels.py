@@ -157,6 +157,19 @@ def test_rows_are_called_by_their_label_and_their_model_where_there_are_several(
         plt.close(figure)
 
 
+def test_panels_that_share_their_rows_keep_each_variant_in_its_own():
+    every = scores_of(["m"], **{"wanda": "Wanda", "awq": "AWQ", "rtn": "RTN"})
+    few = every.filter(pl.col("variant") != "awq")
+    figure, shown = plt.subplots(1, 2, sharey=True)
+    for axes, table in zip(shown, (every, few), strict=True):
+        panels.variants(axes, table, "agreement", label="x", reference=1, beside=panels.pooled(every, "agreement"))
+    assert [label.get_text() for label in shown[0].get_yticklabels()] == ["Wanda", "AWQ", "RTN"]
+    heights = [[container[0].get_ydata()[0] for container in axes.containers] for axes in shown]
+    assert heights == [[0, 1, 2], [0, 2]]
+    assert [(text.get_position()[1], text.get_text()) for text in shown[1].texts] == [(1, "not measured")]
+    plt.close(figure)
+
+
 def test_measured_and_published_meet_by_their_label_whatever_the_variant_is_called():
     measured = scores_of(["m"], foo="GPTQ int4", other="GPTQ int3").filter(pl.col("seed").is_null())
     measured = measured.with_columns(of=pl.lit("held-out text"))

@@ -97,22 +97,34 @@ def row_labels(table: pl.DataFrame) -> dict[tuple[str, str], str]:
     }
 
 
-def variants(axes: Axes, scores: pl.DataFrame, metric: str, *, label: str, reference: float, line: str = DENSE) -> None:
+def variants(
+    axes: Axes,
+    scores: pl.DataFrame,
+    metric: str,
+    *,
+    label: str,
+    reference: float,
+    line: str = DENSE,
+    beside: pl.DataFrame | None = None,
+) -> None:
     """One row per variant: value with interval, single seeds as faint marks below, and a line at ``reference``.
 
-    A hollow mark is undecided (``undecided``). ``line`` says in a legend what the line is.
+    A hollow mark is undecided (``undecided``). ``line`` says in a legend what the line is. Panels that share their
+    rows are given the same table ``beside``: each of its variants has a row in all of them, measured or not.
     """
     rows = marks.based(scores).filter(pl.col("metric") == metric)
     pooled_rows = pooled(rows, metric)
-    labels = row_labels(pl.concat([pooled_rows, rows]))
+    labels = row_labels(pl.concat([pooled_rows, rows]) if beside is None else beside)
     heights = {key: height for height, key in enumerate(labels)}
     axes.axvline(reference, color=palette.GREY, linewidth=1, label=line)
     if not labels:
         _note(axes, "not measured")
+    for key in labels.keys() - row_labels(rows).keys():
+        _say(axes, heights[key], "not measured")
     for one in pooled_rows.iter_slices(1):
         height = heights[one["model"][0], one["variant"][0]]
         if known(one, "value").is_empty():
-            _undefined(axes, height)
+            _say(axes, height, "undefined")
             continue
         look = _mark(one, **_UNDECIDED if one.select(undecided())[0, 0] else {})
         axes.errorbar(one["value"].to_list(), [height], xerr=errors(one), capsize=2, **look)
@@ -141,11 +153,9 @@ def undecided() -> pl.Expr:
     return (pl.col("metric").str.contains("retention") & wide & pl.col("high").is_finite()).fill_null(value=False)
 
 
-def _undefined(axes: Axes, height: float) -> None:
-    """Say in a row that its value is not defined; why, is in the table beside the figure."""
-    axes.text(
-        0.02, height, "undefined", transform=axes.get_yaxis_transform(), va="center", fontsize=5.5, color="#777777"
-    )
+def _say(axes: Axes, height: float, text: str) -> None:
+    """Say in a row that there is no value; why, is in the table beside the figure."""
+    axes.text(0.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=5.5, color="#777777")
 
 
 def _rows_axis(axes: Axes, labels: list[str]) -> None:
@@ -386,7 +396,7 @@ def formats(axes: Axes, table: pl.DataFrame, *, title: str, label: str, side: st
         shift = (kinds.index(row["format"][0]) - (len(kinds) - 1) / 2) * 0.3
         height = order.index((row["model"][0], row["variant"][0])) + shift
         if known(row, "value").is_empty():
-            _undefined(axes, height)
+            _say(axes, height, "undefined")
             continue
         mark = _mark(row, fill=FILLS[kinds.index(row["format"][0]) % len(FILLS)])
         axes.errorbar(row["value"].to_list(), [height], xerr=errors(row), capsize=1.5, elinewidth=0.8, **mark)
@@ -504,7 +514,7 @@ def languages(axes: Axes, table: pl.DataFrame, reference: pl.DataFrame, *, title
         _note(axes, "not measured")
     for height, one in enumerate(table.iter_slices(1)):
         if known(one, "value").is_empty():
-            _undefined(axes, height)
+            _say(axes, height, "undefined")
             continue
         axes.errorbar(one["value"].to_list(), [height], xerr=errors(one), capsize=1.5, elinewidth=0.8, **_mark(one))
     axes.axvline(1, color=palette.GREY, linewidth=1, label=DENSE)
