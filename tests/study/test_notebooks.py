@@ -13,7 +13,7 @@ from checkout import copied, environment
 
 from unicomp_lib import paths
 from unicomp_lib.figures import answers
-from unicomp_lib.study import notebooks, records, scheduler
+from unicomp_lib.study import code, notebooks, records, scheduler
 
 FOLDER = paths.project() / "notebooks"
 NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.ipynb"))
@@ -80,6 +80,12 @@ def test_every_parameter_has_a_default_and_a_comment(name):
     (cell,) = [cell for cell in cells(name, "code") if "parameters" in cell.metadata.get("tags", [])]
     for line in cell.source.splitlines():
         assert re.fullmatch(r"\w+ = .+  # \S.*", line), line
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith(("compress/", "evaluate/", "vision/"))])
+def test_what_computes_is_keyed_by_no_code_that_draws(name):
+    reached = {module for cell in cells(name, "code") for module in code.reached(ast.parse(cell.source))}
+    assert not [module for module in reached if module.startswith("unicomp_lib.figures.")]
 
 
 @pytest.fixture(scope="session")

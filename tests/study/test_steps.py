@@ -92,6 +92,29 @@ def test_the_version_of_a_library_step_counts_where_it_is_called(copy, module, h
     assert spared not in found
 
 
+def test_drawing_counts_in_figures_alone_and_training_in_all_that_follows_it(copy):
+    def raised(*modules):
+        for module in modules:
+            text = module.read_text()
+            module.write_text(text.replace('VERSION = "', 'VERSION = "9'))
+
+    before = keys(copy)
+    drawing = sorted((copy / "unicomp_lib" / "figures").glob("*.py"))
+    raised(*drawing)
+    assert {"panels", "palette", "networks", "marks"} <= {
+        module.stem for module in drawing if "9" in module.read_text()
+    }
+    drawn = keys(copy)
+    found = {name for name in before if before[name] != drawn[name]}
+    assert found == {name for name in before if name.startswith("figures/")}
+    raised(copy / "unicomp_lib" / "vision" / "training.py")
+    trained = keys(copy)
+    found = {name for name in drawn if drawn[name] != trained[name]}
+    assert {name for name in found if not name.startswith("figures/")} == {
+        name for name in before if name.startswith("vision/") or name == "scores/vision"
+    }
+
+
 def test_a_task_or_an_asset_counts_where_it_is_read(copy):
     task = copy / "unicomp_lib" / "evaluate" / "tasks" / "_sets.yaml"
     found = changed(copy, lambda: replace(task, "fairness, chance: 0.3333", "fairness, chance: 0.25"))

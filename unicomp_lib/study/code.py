@@ -12,7 +12,7 @@ from unicomp_lib import paths
 LIBRARY = "unicomp_lib"
 # They draw inside an executed notebook, set its fonts, choose a folder where no runner does, or leave warnings out: no
 # result is another for it.
-BESIDE = ("diagnostics", "style", "by_hand", "quiet")
+BESIDE = ("diagnostics", "vision_diagnostics", "style", "by_hand", "quiet")
 # Fields of the syntax tree that not every version of Python has, or that say nothing.
 SKIPPED = ("type_params", "type_comment", "type_ignores", "kind", "ctx")
 
