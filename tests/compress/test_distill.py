@@ -162,3 +162,25 @@ def test_cloning_lowers_every_part_of_its_loss(teacher, text, tmp_path):
     assert after["loss"] < before["loss"]
     assert after["clone"] < 0.9 * before["clone"]
     assert all(parameter.grad is None for parameter in clone.teacher.parameters())
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_losses_and_gradients_in_parts_are_those_of_the_whole(monkeypatch, temperature, direction):
+    monkeypatch.setattr(distill, "CACHED", 44)  # four tokens of eleven values
+    torch.manual_seed(0)
+    student, teacher = (
+        torch.randn(3, 7, 11, dtype=dtype).requires_grad_() for dtype in (torch.float32, torch.bfloat16)
+    )
+    batch = torch.randint(0, 11, (3, 7))
+    p, q = (torch.softmax(logits.double() / temperature, -1) for logits in (teacher, student))
+    p, q = (p, q) if direction == "forward" else (q, p)
+    kl = (p * (p / q).log()).sum(-1).mean() * temperature**2
+    text = -torch.log_softmax(student.double(), -1)[:, :-1].gather(-1, batch[:, 1:, None]).mean()
+    expected = torch.autograd.grad(kl + 2 * text, (student, teacher))
+    found = distill.divergence(student, teacher, temperature=temperature, direction=direction)
+    language = distill.next_token(student, batch)
+    assert found.item() == pytest.approx(kl.item(), rel=1e-5)
+    assert language.item() == pytest.approx(text.item(), rel=1e-5)
+    for ours, theirs in zip(torch.autograd.grad(found + 2 * language, (student, teacher)), expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-2 if theirs.dtype == torch.bfloat16 else 1e-4, atol=1e-6)

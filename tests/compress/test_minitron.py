@@ -137,3 +137,17 @@ FIRST_LAYER_DIFFERS = {"deepseek_v3"}
 def _passed_on(output, args, kwargs):
     state = args[0] if args else kwargs["hidden_states"]
     return (state, *output[1:]) if isinstance(output, tuple) else state
+
+
+def test_one_pass_measures_what_two_do_and_serves_for_the_cut(tiny, text):
+    model, _ = tiny
+    influence, active = minitron.measure(model, text)
+    assert torch.equal(influence, minitron.block_influence(model, text))
+    for role, scores in minitron.activity(model, text).items():
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(active[role], scores, strict=True))
+    pairs = [
+        (minitron.depth(model, text, keep=1), minitron.depth(model, text[:0], keep=1, influence=influence)),
+        (minitron.width(model, text, hidden=48), minitron.width(model, text[:0], hidden=48, active=active)),
+    ]
+    for measured, known in pairs:
+        assert torch.equal(measured(text).logits, known(text).logits)

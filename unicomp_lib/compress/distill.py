@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -16,12 +17,14 @@ from transformers import PreTrainedModel
 
 from unicomp_lib import files
 
-VERSION = "1"
+VERSION = "2"
 
 Loss = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+Total = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of two tensors (tokens, values)
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the gradient
 STATE, HISTORY = "state.safetensors", "history"
+CACHED = 2**19  # values of which a loss is computed at once, few enough to stay in a processor's cache
 
 
 def divergence(
@@ -36,9 +39,50 @@ def divergence(
         raise ValueError(f"divergence {direction!r} is not allowed; give forward or reverse")
     if temperature <= 0:
         raise ValueError(f"temperature={temperature} is not allowed; give a number above 0")
-    ours, theirs = (log_softmax(logits.float() / temperature, dim=-1) for logits in (student, teacher))
-    pair = (ours, theirs) if direction == "forward" else (theirs, ours)
-    return kl_div(*pair, log_target=True, reduction="none").sum(-1).mean() * temperature**2
+
+    def total(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        ours, theirs = (log_softmax(_over(logits.float(), temperature), dim=-1) for logits in (student, teacher))
+        pair = (ours, theirs) if direction == "forward" else (theirs, ours)
+        return kl_div(*pair, log_target=True, reduction="sum") * temperature**2
+
+    return mean(total, student, teacher)
+
+
+def _over(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    return logits if temperature == 1 else logits / temperature
+
+
+def mean(total: Total, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+    """Mean over tokens of a loss, whose sum is ``total``, of two tensors (..., values), computed some tokens at a time.
+
+    The gradient is computed along with it. Of all tokens at once, every step of the loss would write
+    all values to memory and read them again.
+    """
+    rows = [values.reshape(-1, values.shape[-1]) for values in (ours, theirs)]
+    loss: torch.Tensor = _Mean.apply(total, *rows)
+    return loss
+
+
+class _Mean(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, total: Total, *rows: torch.Tensor) -> torch.Tensor:
+        tokens, width = rows[0].shape
+        sums, gradients = [], []
+        wanted = ctx.needs_input_grad[1:]
+        for some in zip(*(values.split(max(1, CACHED // width)) for values in rows), strict=True):
+            with torch.enable_grad():
+                parts = [part.detach().requires_grad_(want) for part, want in zip(some, wanted, strict=True)]
+                value = total(*parts) / tokens
+            sums.append(value.detach())
+            if any(wanted):
+                gradients.append(torch.autograd.grad(value, [part for part in parts if part.requires_grad]))
+        found = iter([torch.cat(parts) for parts in zip(*gradients, strict=True)])
+        ctx.gradients = [next(found) if want else None for want in wanted]
+        return torch.stack(sums).sum()
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, *(None if gradient is None else gradient * upstream[0] for gradient in ctx.gradients)
 
 
 def logits_loss(
@@ -66,7 +110,11 @@ def language_loss(model: PreTrainedModel) -> Loss:
 
 def next_token(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of the next token in nats, for logits (samples, length, vocabulary)."""
-    return cross_entropy(logits[:, :-1].float().flatten(0, 1), batch[:, 1:].flatten())
+
+    def total(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return cross_entropy(logits.float(), targets[:, 0], reduction="sum")
+
+    return mean(total, logits[:, :-1], batch[:, 1:, None])
 
 
 def train(
@@ -82,7 +130,9 @@ def train(
     end. The history has ``step``, ``tokens`` read, ``seconds``, and the parts of the loss; ``loss``
     is their sum.
     """
-    optimizer = torch.optim.AdamW(list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(
+        list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
+    )
     steps = len(tokens) // (batch_size * accumulate)
     history = _load_state(parameters, optimizer, folder)
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
@@ -144,7 +194,6 @@ def _load_state(
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[f"value.{name}"])
         optimizer.state[parameter] = {
-            key: tensors[f"{key}.{name}"].to(parameter.device if key != "step" else "cpu")
-            for key in ("step", "exp_avg", "exp_avg_sq")
+            key: tensors[f"{key}.{name}"].to(parameter.device) for key in ("step", "exp_avg", "exp_avg_sq")
         }
     return history

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from unicomp_lib.compress import distill, minitron, students
 
-VERSION = "2"
+VERSION = "3"
 
 ALPHA = 0.2  # weight of the activations' error, as in the authors' script
 CLONED = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")  # as wide in the student as in the teacher
@@ -26,8 +26,8 @@ class Clone(nn.Module):
 
     def __init__(self, teacher: PreTrainedModel, tokens: torch.Tensor, *, hidden: int) -> None:
         super().__init__()
-        self.teacher = teacher.float().requires_grad_(requires_grad=False)
         active = minitron.activity(teacher, tokens)["hidden"][0]
+        self.teacher = teacher.float().requires_grad_(requires_grad=False)
         minitron.check_size("hidden", hidden, len(active))
         chosen = minitron.largest(active, hidden)
         self.student = students.cut(teacher, replace(students.whole(teacher), hidden=chosen))
@@ -91,7 +91,13 @@ class Clone(nn.Module):
     def _distance(self, name: str, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         if name.rsplit(".", 1)[-1] in PROJECTED:
             theirs = theirs @ self.projections[f"{name}.weight".replace(".", "/")].to(theirs.dtype)
-        return mse_loss(ours.float(), theirs.float()) / theirs.float().square().mean().clamp(min=1e-12).detach()
+        norm = torch.linalg.vector_norm(theirs.detach(), dtype=torch.float32)
+        mean_square = (norm.square() / theirs.numel()).clamp(min=1e-12)
+
+        def total(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+            return mse_loss(ours.float(), theirs.float(), reduction="sum") / ours.shape[-1] / mean_square
+
+        return distill.mean(total, ours, theirs)
 
 
 class _outputs:  # noqa: N801, used as a verb

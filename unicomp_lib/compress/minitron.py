@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
@@ -17,17 +18,23 @@ BATCH = 8  # calibration samples in one forward pass
 
 
 @torch.no_grad()
-def depth(model: PreTrainedModel, tokens: torch.Tensor, *, keep: int) -> PreTrainedModel:
-    """A student with the ``keep`` layers of largest block influence, measured on ``tokens`` (samples, length)."""
-    influence = block_influence(model, tokens)
+def depth(
+    model: PreTrainedModel, tokens: torch.Tensor, *, keep: int, influence: torch.Tensor | None = None
+) -> PreTrainedModel:
+    """A student with the ``keep`` layers of largest block influence, measured on ``tokens`` (samples, length).
+
+    ``influence`` is that of ``block_influence``, where it is known.
+    """
+    influence = block_influence(model, tokens) if influence is None else influence
     check_size("layers", keep, len(influence))
     return students.cut(model, replace(students.whole(model), layers=largest(influence, keep)))
 
 
 @torch.no_grad()
 def width(
-    model: PreTrainedModel, tokens: torch.Tensor, *, hidden: int = 0, neurons: int = 0, groups: int = 0
-) -> PreTrainedModel:
+    model: PreTrainedModel, tokens: torch.Tensor, *, hidden: int = 0, neurons: int = 0, groups: int = 0,
+    active: dict[str, list[torch.Tensor]] | None = None,
+) -> PreTrainedModel:  # fmt: skip
     """A student with the most active hidden channels, MLP neurons and key-value groups; 0 keeps all.
 
     Activity (section 2.2) is measured on ``tokens`` (samples, length): the mean absolute output of
@@ -35,6 +42,7 @@ def width(
     the heads' outputs for groups. Neurons and groups are chosen in each layer, hidden channels once.
     Deviations: means over samples and tokens throughout, where the paper tries several aggregations; and whole
     key-value groups are cut, never single query heads, since no attention here has groups of unequal size.
+    ``active`` is that of ``activity``, where it is known.
     """
     whole = students.whole(model)
     sizes = {"hidden": len(whole.hidden), "neurons": len(whole.neurons[0]), "groups": len(whole.groups[0])}
@@ -42,7 +50,7 @@ def width(
     for name, size in sizes.items():
         wanted[name] = wanted[name] or size
         check_size(name, wanted[name], size)
-    active = activity(model, tokens)
+    active = activity(model, tokens) if active is None else active
     return students.cut(
         model,
         replace(
@@ -55,8 +63,28 @@ def width(
 
 
 @torch.no_grad()
+def measure(model: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, list[torch.Tensor]]]:
+    """``block_influence`` and ``activity``, in one forward pass for both."""
+    sums, of_channels = _watch_channels(model)
+    influences, of_blocks = _watch_blocks(model)
+    _forward(model, tokens, of_channels + of_blocks)
+    return _means(influences), sums
+
+
+@torch.no_grad()
 def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tensor:
     """BI_l of every layer l (layers,): 1 minus the mean cosine between a token's states before and after it."""
+    influences, handles = _watch_blocks(model)
+    _forward(model, tokens, handles)
+    return _means(influences)
+
+
+def _means(values: list[list[torch.Tensor]]) -> torch.Tensor:
+    return torch.stack([torch.stack(of_layer).mean() for of_layer in values]).cpu()
+
+
+def _watch_blocks(model: PreTrainedModel) -> tuple[list[list[torch.Tensor]], list[RemovableHandle]]:
+    """Influences by layer and batch, which forward passes will fill, and the hooks that do."""
     influences: list[list[torch.Tensor]] = [[] for _ in decoder.layers(model)]
 
     def watch(index: int):  # type: ignore[no-untyped-def]
@@ -67,11 +95,9 @@ def block_influence(model: PreTrainedModel, tokens: torch.Tensor) -> torch.Tenso
 
         return hook
 
-    handles = [
+    return influences, [
         layer.register_forward_hook(watch(index), with_kwargs=True) for index, layer in enumerate(decoder.layers(model))
     ]
-    _forward(model, tokens, handles)
-    return torch.stack([torch.stack(values).mean() for values in influences]).cpu()
 
 
 @torch.no_grad()
@@ -80,6 +106,13 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
 
     Means over tokens, summed over batches (and norms): only their order matters, so a factor cancels.
     """
+    sums, handles = _watch_channels(model)
+    _forward(model, tokens, handles)
+    return sums
+
+
+def _watch_channels(model: PreTrainedModel) -> tuple[dict[str, list[torch.Tensor]], list[RemovableHandle]]:
+    """Activity by role, to which forward passes will add, and the hooks that do."""
     count = len(decoder.layers(model))
     sums: dict[str, list[torch.Tensor]] = {
         "hidden": [torch.zeros(())],
@@ -113,11 +146,10 @@ def activity(model: PreTrainedModel, tokens: torch.Tensor) -> dict[str, list[tor
             handles.append(parts[name].register_forward_pre_hook(hook))
         norms = [part for name, part in parts.items() if name.endswith("norm") and "self_attn" not in name]
         handles += [norm.register_forward_hook(hidden) for norm in norms]
-    _forward(model, tokens, handles)
-    return sums
+    return sums, handles
 
 
-def _forward(model: PreTrainedModel, tokens: torch.Tensor, handles: list) -> None:
+def _forward(model: PreTrainedModel, tokens: torch.Tensor, handles: list[RemovableHandle]) -> None:
     try:
         for batch in tokens.to(model.device).split(BATCH):
             model(input_ids=batch, use_cache=False, logits_to_keep=1)
