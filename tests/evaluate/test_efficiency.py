@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -15,19 +16,20 @@ from unicomp_lib.evaluate import efficiency
 def test_both_models_are_measured_in_turn_and_their_files_are_read(tmp_path):
     model, tokenizer = models.load(models.TINY)
     saving.save(quanto.compress(model), tokenizer, tmp_path, write=quanto_form.save)
-    dense = models.checkpoint(models.TINY)[0]
     rows = efficiency.compare(
         str(tmp_path), models.TINY, precision="float32", prompt=16, generate=4, batch=2, repeats=3
     )
     counts = dict(rows.group_by("metric").len().iter_rows())
     assert counts["decode"] == counts["decode_dense"] == counts["prefill"] == 3
     assert counts["peak_memory"] == counts["peak_memory_dense"] == counts["bandwidth"] == counts["read_dense"] == 1
-    assert counts["token"] == counts["token_batch_dense"] == 3 * 4
+    assert counts["token"] == counts["token_dense"] == 3 * 4
+    assert counts["token_batch"] == counts["token_batch_dense"] == 3 * 2
+    assert sorted(rows.filter(metric="token_batch")["doc_id"]) == list(range(3 * 2))
     assert counts["decode_batch"] == counts["decode_batch_dense"] == 3
     memory = {metric: value for metric, value in rows.select("metric", "value").iter_rows() if "memory" in metric}
     assert memory["load_memory"] <= memory["peak_memory"]
-    assert (rows["value"] > 0).all()
-    saved = dict(efficiency.footprint(str(tmp_path), dense).select("metric", "value").iter_rows())
+    assert (rows.filter(~pl.col("metric").str.starts_with("sparsity"))["value"] > 0).all()
+    saved = dict(rows.select("metric", "value").iter_rows())
     assert saved["bytes_on_disk"] < saved["bytes_on_disk_dense"]
     assert saved["bits_per_weight_dense"] == 16
 
@@ -45,11 +47,32 @@ def test_packed_integers_are_multiplied_as_they_are_or_expanded(tmp_path, monkey
     assert stays_packed is (kernels and hardware.device().type == "cpu")
 
 
+def test_the_prompts_of_a_batch_are_read_once_and_its_answers_are_the_same_in_every_repeat(monkeypatch):
+    read, inputs, outputs = efficiency._read, [], []
+
+    def noted(model, tokens, cache=None):
+        inputs.append(tuple(tokens.shape))
+        token, cache = read(model, tokens, cache)
+        outputs.append(token.tolist())
+        return token, cache
+
+    monkeypatch.setattr(efficiency, "_read", noted)
+    pipe = _Pipe([(2, 4, 3), (1, 6, 1), (2, 4, 3)])
+    with pytest.raises(EOFError):
+        efficiency._serve(pipe, models.TINY, "float32", kernels=True)
+    assert inputs == [(2, 4), *[(2, 1)] * 3, (1, 6), (1, 1), *[(2, 1)] * 3]
+    assert outputs[1:4] == outputs[-3:]
+    assert [set(answer) for answer in pipe.answers] == [
+        {"decode", "token"}, {"prefill", "first_token", "decode", "token"}, {"decode", "token"}
+    ]  # fmt: skip
+
+
 class _Pipe:
     """A connection that asks what it is given, then closes."""
 
     def __init__(self, asked):
         self.asked = asked
+        self.answers = []
 
     def recv(self):
         if not self.asked:
@@ -57,7 +80,7 @@ class _Pipe:
         return self.asked.pop()
 
     def send(self, answer):
-        pass
+        self.answers.append(answer)
 
 
 FAKE_VLLM = """
@@ -99,16 +122,16 @@ class LLM:
 def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "vllm.py").write_text(FAKE_VLLM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    half = tmp_path / "half"
-    half.mkdir()
+    half = shutil.copytree(models.checkpoint(models.TINY)[0], tmp_path / "half")
     rows = efficiency.compare(
         str(half), models.TINY, precision="float32", prompt=16, generate=8, repeats=3, interpreter=sys.executable
     )
     counts = dict(rows.group_by("metric").len().iter_rows())
-    assert set(counts) == {
+    measured = {
         f"{metric}{role}" for metric in ("prefill", "decode", "first_token", "decode_batch") for role in ("", "_dense")
     }
-    assert set(counts.values()) == {3}
+    assert {name: counts.pop(name) for name in measured} == dict.fromkeys(measured, 3)
+    assert set(counts) == set(efficiency.footprint(str(half), str(half), prompt=16)["metric"])
     median = dict(rows.group_by("metric").agg(pl.col("value").median()).iter_rows())
     assert median["decode_dense"] == pytest.approx(8 / 0.04, rel=0.3)
     assert median["decode"] / median["decode_dense"] == pytest.approx(0.5, rel=0.3)
@@ -136,9 +159,9 @@ def test_peak_memory_is_this_process_own():
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_an_error_not_a_wait(tmp_path):
+def test_a_process_that_dies_is_an_error_not_a_wait():
     with pytest.raises(RuntimeError, match="ended early"):
-        efficiency.compare(str(tmp_path), models.TINY, precision="float32", prompt=4, generate=1, repeats=2)
+        efficiency.compare(models.TINY, models.TINY, precision="float16", prompt=4, generate=1, repeats=2)
 
 
 def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):

@@ -1,5 +1,6 @@
 """Speed and memory of a checkpoint against dense, each in its own process, measured alternately."""
 
+import copy
 import itertools
 import json
 import multiprocessing
@@ -19,9 +20,11 @@ import psutil
 
 from unicomp_lib import hardware
 
-VERSION = "4"
+VERSION = "5"
 PATIENCE = 60.0  # seconds until a killed process has given its memory back
 WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
+# transformers imports it, for which it takes a second, to generate with a second model, which nothing here does.
+UNUSED = "sklearn"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -33,22 +36,22 @@ def compare(
     prompt: int = 256,
     generate: int = 32,
     batch: int = 8,
-    repeats: int = 5,
+    repeats: int = 6,
     kernels: bool = True,
     interpreter: str = "",
 ) -> pl.DataFrame:
-    """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value.
+    """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value; and ``footprint``.
 
     Each model runs in a process of its own with one thread, is warmed up once and then measured
     in turn, so that a change of the machine's speed affects both. Per repeat: ``prefill`` (prompt
     tokens per second, batch 1), ``decode`` (tokens per second after the first, batch 1) and
     ``first_token`` (seconds until the first token); ``token`` (seconds of each later token, which
     doc_id numbers across the repeats); ``decode_batch`` and ``token_batch``, the same for ``batch``
-    answers generated at once, with prompts of the same total length. Once per process:
-    ``load_memory`` and ``peak_memory`` (highest resident bytes until the model is loaded, and until the
-    end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of weights read to decode a
-    token) and ``bandwidth`` (bytes per second that the process can move where the model is). The dense
-    model's metrics end in ``_dense``.
+    answers of half as many tokens generated at once, behind prompts of the same total length that are read
+    only once. Once per process: ``load_memory`` and ``peak_memory`` (highest resident bytes until the model
+    is loaded, and until the end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of
+    weights read to decode a token) and ``bandwidth`` (bytes per second that the process can move where the
+    model is). The dense model's metrics end in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does. ``interpreter`` is the path of
     a Python that has vLLM, whose pinned packages conflict with this study's: both models are then
@@ -57,8 +60,8 @@ def compare(
     """
     from unicomp_lib.checkpoints import models
 
-    for name in (checkpoint, dense):
-        models.checkpoint(name)  # reports a wrong name here rather than in a child process
+    # A wrong name is reported here rather than in a child process.
+    folders = [models.checkpoint(name)[0] for name in (checkpoint, dense)]
     named = {"": checkpoint, "_dense": dense}
     rows: list[dict[str, object]] = []
     for turn in [{role: name} for role, name in named.items()] if interpreter else [named]:
@@ -71,6 +74,8 @@ def compare(
                 )
                 for role, name in turn.items()
             }
+            if not rows:
+                rows = footprint(*folders, prompt=prompt).to_dicts()  # while the processes import and load
             rows += _measurements(roles, prompt, generate, batch, repeats)
     return pl.DataFrame(rows, schema=SCHEMA)
 
@@ -79,28 +84,32 @@ def _measurements(
     roles: "dict[str, Pipe]", prompt: int, generate: int, batch: int, repeats: int
 ) -> list[dict[str, object]]:
     """Rows of processes that are measured in turn."""
+    alone, together = (1, prompt), (batch, max(prompt // batch, 1))
+    tokens, half = generate, max(generate // 2, 1)
+    for request in ((*alone, min(WARM, tokens)), (*together, min(WARM, half))):  # to warm up, all at the same time
+        for pipe in roles.values():
+            _send(pipe, request)
+        for pipe in roles.values():
+            _receive(pipe)
     rows: list[dict[str, object]] = []
-    for repeat in range(-1, repeats):  # -1 warms up
-        tokens = generate if repeat >= 0 else min(WARM, generate)
+    for repeat in range(repeats):
         for role, pipe in roles.items():
-            alone = _ask(pipe, (1, prompt, tokens))
-            together = _ask(pipe, (batch, max(prompt // batch, 1), tokens))
-            if repeat >= 0:
-                rows += _rows(alone, repeat, generate, role)
-                batched = {f"{name}_batch": together[name] for name in ("decode", "token") if name in together}
-                rows += _rows(batched, repeat, generate, role)
+            rows += _rows(_ask(pipe, (*alone, tokens)), repeat, role)
+            batched = _ask(pipe, (*together, half))
+            of_batch = {f"{name}_batch": batched[name] for name in ("decode", "token") if name in batched}
+            rows += _rows(of_batch, repeat, role)
     for role, pipe in roles.items():
         once = _ask(pipe, None).items()
         rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
     return rows
 
 
-def _rows(measured: dict[str, Any], repeat: int, generate: int, role: str) -> list[dict[str, object]]:
+def _rows(measured: dict[str, Any], repeat: int, role: str) -> list[dict[str, object]]:
     """Rows of one repeat; a list, the seconds of each token, gives a row per token, numbered across the repeats."""
     rows: list[dict[str, object]] = []
     for metric, measurement in measured.items():
         values = measurement if isinstance(measurement, list) else [measurement]
-        first = repeat * generate if isinstance(measurement, list) else repeat
+        first = repeat * len(values) if isinstance(measurement, list) else repeat
         rows += [{"doc_id": first + n, "metric": metric + role, "value": value} for n, value in enumerate(values)]
     return rows
 
@@ -266,15 +275,32 @@ def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Pipe]:
 
 
 def _ask(pipe: Pipe, request: tuple[int, int, int] | None) -> dict[str, Any]:
-    try:
+    _send(pipe, request)
+    return _receive(pipe)
+
+
+def _send(pipe: Pipe, request: tuple[int, int, int] | None) -> None:
+    with _ended():
         pipe.send(request)
+
+
+def _receive(pipe: Pipe) -> dict[str, Any]:
+    with _ended():
         answer: dict[str, Any] = pipe.recv()
-    except (EOFError, ConnectionResetError, BrokenPipeError):
-        raise RuntimeError("the measuring process ended early; see its message further up in the log") from None
     return answer
 
 
+@contextmanager
+def _ended() -> Iterator[None]:
+    """Say where the process at the other end is gone."""
+    try:
+        yield
+    except (EOFError, ConnectionResetError, BrokenPipeError):
+        raise RuntimeError("the measuring process ended early; see its message further up in the log") from None
+
+
 def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> None:
+    sys.modules.setdefault(UNUSED, None)  # type: ignore[arg-type]  # it is said not to be there
     import torch
 
     from unicomp_lib.checkpoints import int4, models
@@ -291,6 +317,7 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
         model, tokenizer = models.load(checkpoint, precision=precision)
     generator = torch.Generator().manual_seed(0)
     loaded = float(peak_memory())
+    begun: dict[tuple[int, int], Any] = {}  # prompts of a batch, read once
     while True:
         request = pipe.recv()
         if request is None:
@@ -303,33 +330,50 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
             continue
         batch, prompt, generate = request
         tokens = torch.randint(len(tokenizer), (batch, prompt), generator=generator).to(model.device)
-        pipe.send(_measure(model, tokens, generate))
+        if batch == 1:
+            pipe.send(_measure(model, tokens, generate))
+            continue
+        if (batch, prompt) not in begun:
+            begun[batch, prompt] = _read(model, tokens)
+        token, cache = begun[batch, prompt]
+        pipe.send(_decoded(model, token, copy.deepcopy(cache), generate))
 
 
 def _measure(model, tokens, generate: int) -> dict[str, Any]:  # type: ignore[no-untyped-def]
-    import torch
+    """Read a prompt (1, length), then generate."""
+    start = _now(model)
+    token, cache = _read(model, tokens)
+    seconds = _now(model) - start
+    return {"prefill": tokens.numel() / seconds, "first_token": seconds} | _decoded(model, token, cache, generate)
 
-    synchronize = torch.get_device_module(model.device).synchronize
 
-    def now() -> float:
-        synchronize()
-        return time.perf_counter()
-
-    with torch.no_grad():
-        start = now()
-        out = model(tokens, use_cache=True, logits_to_keep=1)
-        token, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
-        ends = [now()]
-        for _ in range(generate):
-            out = model(token, past_key_values=cache, use_cache=True)
-            token, cache = out.logits[:, -1:].argmax(-1), out.past_key_values
-            ends.append(now())
+def _decoded(model, token, cache, generate: int) -> dict[str, Any]:  # type: ignore[no-untyped-def]
+    """Generate after a first ``token`` (batch, 1)."""
+    ends = [_now(model)]
+    for _ in range(generate):
+        token, cache = _read(model, token, cache)
+        ends.append(_now(model))
     return {
-        "prefill": tokens.numel() / (ends[0] - start),
-        "decode": len(tokens) * generate / (ends[-1] - ends[0]),
-        "first_token": ends[0] - start,
+        "decode": len(token) * generate / (ends[-1] - ends[0]),
         "token": [after - before for before, after in itertools.pairwise(ends)],
     }
+
+
+def _read(model, tokens, cache=None):  # type: ignore[no-untyped-def]
+    """The likeliest next token (batch, 1) after ``tokens`` (batch, length), and the cache."""
+    import torch
+
+    with torch.no_grad():
+        out = model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return out.logits[:, -1:].argmax(-1), out.past_key_values
+
+
+def _now(model) -> float:  # type: ignore[no-untyped-def]
+    """Seconds, once the model's device has done all that it was asked."""
+    import torch
+
+    torch.get_device_module(model.device).synchronize()
+    return time.perf_counter()
 
 
 def peak_memory() -> int:

@@ -17,7 +17,7 @@ VERSION = "2"
 METRICS = ("acc", "log_likelihood")
 
 
-def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repeats: int = 5) -> pl.DataFrame:
+def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repeats: int = 6) -> pl.DataFrame:
     """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, and sizes and latency.
 
     MACs, parameters and latency are those after the pruned weights have been removed; the latency of a batch

@@ -141,7 +141,7 @@ def macs(model: nn.Module, *, size: int = 64) -> int:
 
 @torch.no_grad()
 def latency(
-    models: dict[str, nn.Module], *, size: int = 64, batch: int = 16, repeats: int = 5
+    models: dict[str, nn.Module], *, size: int = 64, batch: int = 16, repeats: int = 6
 ) -> dict[str, list[float]]:
     """Seconds per batch of each model, measured in turn; a first round warms up."""
     images = torch.zeros(batch, 3, size, size).contiguous(memory_format=torch.channels_last)
