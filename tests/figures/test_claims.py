@@ -376,6 +376,93 @@ def test_the_picture_has_a_row_a_claim_with_its_mark_on_its_side(width, recwarn)
     plt.close(figure)
 
 
+def blocks(variant, values, metric="agreement"):
+    """Item rows of blocks of text, and the score that they give."""
+    cell = {"model": "m", "method": variant, "variant": variant, "calibration": "", "seed": None}
+    frame = pl.DataFrame({"doc_id": range(len(values)), "metric": metric, "value": values})
+    items = tables.label(tables.measurements(frame, dimension="fidelity", task="all"), cell)
+    mean = statistics.bootstrap(np.array(values), np.arange(len(values)))
+    return items, row(variant, mean.value, metric=metric) | {"low": mean.low, "high": mean.high}
+
+
+def paired(rule, *of_variants):
+    items, rows = zip(*of_variants)
+    (verdict,) = claims.judge(
+        claims.parse([entry(**rule)]), tables.scores(rows, {}), {"fidelity": pl.concat(items).drop("output")}
+    )
+    return verdict
+
+
+def test_variants_that_answered_the_same_items_are_compared_on_these():
+    chance = np.random.default_rng(0)
+    block, noise = chance.normal(0.7, 0.1, 24), chance.normal(0, 0.01, (2, 24))
+    better, worse = blocks("a", block + 0.03 + noise[0]), blocks("b", block + noise[1])
+    alone = one({"of": "a", "above": "b"}, [better[1], worse[1]])
+    assert (alone.outcome, alone.decisive.interval) == (Outcome.UNDECIDED, "independent: no items of fidelity")
+    both = paired({"of": "a", "above": "b"}, better, worse)
+    assert (both.outcome, both.decisive.interval) == (Outcome.HELD, "paired, 24 items")
+    assert both.decisive.value == pytest.approx(alone.decisive.value)
+    expected = statistics.bootstrap(block + 0.03 + noise[0] - block - noise[1], np.arange(24))
+    assert (both.decisive.low, both.decisive.high) == pytest.approx((expected.low, expected.high), rel=0.1)
+    assert paired({"of": "b", "above": "a"}, better, worse).outcome == Outcome.CONTRADICTED
+    assert paired({"of": "a", "above": "b", "by": 0.03}, better, worse).outcome == Outcome.UNDECIDED
+    assert verdicts.table([both])["interval"].to_list() == ["paired, 24 items"]
+    assert verdicts.comparisons([alone])["interval"].to_list() == ["independent: no items of fidelity"]
+
+
+def test_equal_variants_are_undecided():
+    values = np.random.default_rng(0).random(24)
+    for rule in ({"above": "b"}, {"below": "b"}):
+        verdict = paired({"of": "a", **rule}, blocks("a", values), blocks("b", values))
+        assert (verdict.outcome, verdict.reason) == (Outcome.UNDECIDED, "all values are equal")
+
+
+def test_items_of_another_run_are_not_taken_for_those_of_the_scores():
+    values = np.random.default_rng(0).random((2, 24))
+    first, second = (blocks(name, of) for name, of in zip("ab", values))
+    other = (first[0].with_columns(pl.col("value") + 0.01), first[1])
+    verdict = paired({"of": "a", "above": "b"}, other, second)
+    assert verdict.decisive.interval == "independent: the items give another value"
+    assert verdict.decisive.low == one({"of": "a", "above": "b"}, [first[1], second[1]]).decisive.low
+
+
+def test_how_an_interval_was_made_is_told():
+    counted = [row(name, 0.5, metric="bytes_on_disk_ratio", dimension="efficiency") for name in "ab"]
+    timed = [row(name, 0.5, metric="decode_ratio", dimension="efficiency") for name in "ab"]
+    score = {"dimension": "efficiency", "metric": "bytes_on_disk_ratio"}
+    assert one({"of": "a", "above": "b"}, counted, **score).decisive.interval == "a count"
+    assert one({"of": "a", "above": 1}, counted, **score).decisive.interval == "a count"
+    score = {"dimension": "efficiency", "metric": "decode_ratio"}
+    assert one({"of": "a", "above": "b"}, timed, **score).decisive.interval == "independent: measured apart"
+    assert one({"of": "a", "above": 1}, timed, **score).decisive.interval == "of the score"
+
+
+def test_two_scores_of_one_variant_are_drawn_together():
+    loss, noise = np.random.default_rng(0).normal(0.7, 0.1, (2, 24))
+    frames = [blocks("a", loss), blocks("a", loss + noise / 50, metric="kl")]
+    less = {"dimension": "fidelity", "metric": "kl"}
+    verdict = paired({"of": "a", "below": 0, "less": less}, *frames)
+    assert verdict.decisive.interval == "together, 24 items"
+    assert verdict.outcome == Outcome.HELD
+    assert one({"of": "a", "below": 0, "less": less}, [rows for _, rows in frames]).outcome == Outcome.UNDECIDED
+
+
+def test_items_are_those_given_or_published_beside_the_scores(tmp_path):
+    first, second = (blocks(name, [0.1, 0.2])[0] for name in "ab")
+    (tmp_path / "items").mkdir()
+    tables.write(first, tmp_path / "items" / "m.a.fidelity.parquet")
+    tables.write(first, tmp_path / "items" / "m.a.reliability.parquet")
+    tables.write(second, tmp_path / "judged.reliability.parquet")
+    beside = dict.fromkeys(claims.ITEMS, str(tmp_path / "scores.parquet"))
+    found = claims.item_rows({}, beside)
+    assert {name: rows["variant"].unique().to_list() for name, rows in found.items()} == {
+        "fidelity": ["a"], "reliability": ["b"],
+    }  # fmt: skip
+    given = claims.item_rows({"fidelity": [str(tmp_path / "judged.reliability.parquet")]}, beside)
+    assert given["fidelity"]["variant"].unique().to_list() == ["b"]
+    assert claims.item_rows({}, dict.fromkeys(claims.ITEMS, str(tmp_path / "none" / "scores.parquet"))) == {}
+
+
 def committed():
     return claims.parse(strict_yaml.read(paths.project() / "params" / "claims.yaml"))
 

@@ -30,8 +30,15 @@ def test_readme_says_what_the_committed_scores_say(found, text):
 def test_the_committed_figure_shows_the_same_verdicts(found):
     drawn = pl.read_csv(paths.project() / "figures" / "embedded" / "claims.csv")
     now = verdicts.table(found)
-    for column in ("claim", "sentence", "source", "outcome", "numbers"):
+    for column in ("claim", "sentence", "source", "outcome", "numbers", "interval"):
         assert drawn[column].fill_null("").to_list() == now[column].fill_null("").to_list(), column
+
+
+def test_variants_that_answered_the_same_items_are_compared_on_these(found):
+    pairs = [(each, verdict) for verdict in found for each in verdict.comparisons if each.other]
+    apart = {verdict.claim.rule.score.dimension for each, verdict in pairs if not each.interval.startswith("paired, ")}
+    assert apart <= {"efficiency"}
+    assert {verdict.claim.rule.score.dimension for _, verdict in pairs} >= {"fidelity", "performance", "vision"}
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,8 @@ def project(tmp_path, monkeypatch):
     for name in ("README.md", "params/claims.yaml", "results/embedded/scores.parquet"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(paths.project() / name, tmp_path / name)
+    for name in ("items", "judged.reliability.parquet"):
+        (tmp_path / "results" / "embedded" / name).symlink_to(paths.project() / "results" / "embedded" / name)
     monkeypatch.setattr(paths, "project", lambda: tmp_path)
     return tmp_path
 

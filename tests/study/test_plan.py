@@ -203,6 +203,16 @@ def test_expected_times_are_of_the_same_step_and_of_others_unknown():
     assert third.name not in expected
 
 
+def test_a_figure_reads_the_scores_and_items_that_its_notebook_asks_for():
+    steps = {step.name: step for step in plan(params.load("embedded"))}
+    reads = steps["figures/claims"].reads
+    for dimension in ("performance", "reliability", "fidelity", "vision"):
+        assert reads[f"{dimension}_scores"].step == f"scores/{dimension}"
+        scores = steps[f"scores/{dimension}"].reads
+        assert reads[f"{dimension}_items"] == scores["images" if dimension == "vision" else "items"]
+    assert not any(name.endswith("_items") for name in steps["figures/fidelity"].reads)
+
+
 def test_what_a_profile_may_say_is_what_the_notebooks_take():
     of = params.CHOICES
     assert of["compress/quanto"] == {"weights": tuple(quanto.WEIGHTS), "activations": tuple(quanto.ACTIVATIONS)}

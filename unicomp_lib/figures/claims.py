@@ -5,21 +5,25 @@ by rank correlation. It gives an interval for each comparison, and a claim is *h
 claim's side, *contradicted* only where it lies wholly on the other, and *undecided* else.
 
 - **Differences.** What a table has as a difference from dense, as retention or as a ratio to dense is paired over
-  items. Two variants are compared by the limits of both (Zou and Donner, 2008: MOVER) as if they were independent;
-  variants of one model that answered the same items rise and fall together, so that this interval is rather too wide.
+  items. So are two variants that answered the same items, from the item rows (``evaluate.between``). Without these, and
+  for scores that are no means over items, two are compared by the limits of both (Zou and Donner, 2008: MOVER) as if
+  they were independent, which is too wide for variants that rise and fall together. Each comparison says which it is.
 - **Several comparisons.** A claim about *every* one is held if each is, which needs no correction (Berger, 1982); it is
   contradicted by one, which is corrected for their number. A claim about *some* is the other way round.
-- **Many claims.** A verdict has to stand Holm's correction (1979) for all claims of the list. For this, intervals are
-  stretched as those of a normal distribution would be; the range of repeats of a speed is taken for an interval.
+- **Many claims.** 95 % intervals alone would decide up to one in twenty claims by chance. A verdict has to stand Holm's
+  correction (1979) for all claims of the list, with which the chance of even one false verdict is at most 5 %. For
+  this, intervals are stretched as those of a normal distribution would be; the range of repeats of a speed is taken for
+  an interval.
 - **Seeds.** The score over all calibration seeds decides, and has to be on the same side with every single one.
 - **Counts**, such as bytes, are facts: they have no interval and need none. All else without one is undecided.
 """
 
 import difflib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -27,9 +31,10 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 from scipy import stats
 
-from unicomp_lib.evaluate import statistics
+from unicomp_lib import results, tables
+from unicomp_lib.evaluate import between, statistics
 
-VERSION = "2"
+VERSION = "3"
 
 # Scores that are counted, not estimated.
 COUNTS = (
@@ -38,6 +43,8 @@ COUNTS = (
 )  # fmt: skip
 COUNTED = (*COUNTS, *(f"{name}_ratio" for name in COUNTS))
 FIELDS = ("capability", "task", "format")  # what a score may have to name beside its metric
+ITEMS = ("performance", "reliability", "fidelity", "vision")  # dimensions whose item rows tell a paired difference
+OWN, COUNT, INDEPENDENT = "of the score", "a count", "independent"  # how an interval was made
 Region = tuple[float, float]
 
 
@@ -183,7 +190,8 @@ class Comparison:
     """An estimate and the region it has to lie in.
 
     ``least`` and ``most`` are its extremes over single seeds. Without an interval ``low`` and ``high`` are NaN, for the
-    ``reason``; a count is one value.
+    ``reason``; a count is one value. ``terms`` are the rows of the scores it is made of, with their weights, and
+    ``interval`` says how its interval was made.
     """
 
     of: str
@@ -196,6 +204,8 @@ class Comparison:
     region: Region
     seeds: int = 1
     reason: str = ""
+    terms: tuple[tuple[float, Mapping[str, Any]], ...] = field(default=(), repr=False)
+    interval: str = OWN
 
     @property
     def z(self) -> float:
@@ -285,28 +295,49 @@ def _fault(error: ValidationError, where: str) -> str:
     return f"{where} gives {'.'.join(path)}={first['input']!r}, which is not allowed ({first['msg']}); correct it"
 
 
-def judge(claims: list[Claim], scores: pl.DataFrame) -> list[Verdict]:
+def item_rows(given: Mapping[str, list[str]], scores: Mapping[str, str]) -> dict[str, pl.DataFrame]:
+    """Item rows by dimension: of the files ``given``, else those published beside the table of ``scores``.
+
+    An empty table of scores is that of the last default run. A dimension of which there are no items is left out.
+    """
+    found = {}
+    for dimension in ITEMS:
+        table = scores.get(dimension, "")
+        beside = _published(Path(table).parent if table else results.folder(results.DEFAULT), dimension)
+        if files := [Path(file) for file in given.get(dimension, [])] or beside:
+            found[dimension] = pl.concat(tables.read(file).drop("output") for file in files)
+    return found
+
+
+def _published(folder: Path, dimension: str) -> list[Path]:
+    judged = folder / f"judged.{dimension}.parquet"
+    return [judged] if judged.is_file() else sorted((folder / "items").glob(f"*.{dimension}.parquet"))
+
+
+def judge(claims: list[Claim], scores: pl.DataFrame, items: Mapping[str, pl.DataFrame] | None = None) -> list[Verdict]:
     """A verdict for each claim and model of its dimension, in the order of the claims.
 
-    ``scores`` are the tables of all dimensions together. A claim about variants that they do not have is not in this
+    ``scores`` are the tables of all dimensions together, and ``items`` the item rows behind them by dimension, from
+    which two scores over the same items are compared. A claim about variants that they do not have is not in this
     profile, which is no error. Raises a ``ValueError`` where a score is not one row a variant.
     """
-    verdicts = [verdict for claim in claims for verdict in _by_model(claim, scores)]
+    rows = between.Items(items or {})
+    verdicts = [verdict for claim in claims for verdict in _by_model(claim, scores, rows)]
     adjusted = statistics.holm(np.array([verdict.p for verdict in verdicts], dtype=float))
     number = int(np.isfinite(adjusted).sum())
     return [_decided(verdict, float(p), number) for verdict, p in zip(verdicts, adjusted, strict=True)]
 
 
-def _by_model(claim: Claim, scores: pl.DataFrame) -> Iterator[Verdict]:
+def _by_model(claim: Claim, scores: pl.DataFrame, items: between.Items) -> Iterator[Verdict]:
     dimension = claim.rule.score.dimension
     models = scores.filter(dimension=dimension)["model"].unique(maintain_order=True).to_list()
     if not models:
         yield Verdict(claim, "", Outcome.ABSENT, f"{dimension} was not measured")
     for model in models:
-        yield _verdict(claim, model, scores.filter(model=model))
+        yield _verdict(claim, model, scores.filter(model=model), items)
 
 
-def _verdict(claim: Claim, model: str, scores: pl.DataFrame) -> Verdict:
+def _verdict(claim: Claim, model: str, scores: pl.DataFrame, items: between.Items) -> Verdict:
     """The verdict before Holm's correction: with p, and without an outcome of its own."""
     rule = claim.rule
     of, lacking = _present(rule.of, scores, rule.score.dimension)
@@ -324,7 +355,7 @@ def _verdict(claim: Claim, model: str, scores: pl.DataFrame) -> Verdict:
     if rule.correlated_with:
         comparisons = (_correlation(rule, of, values, _estimates(scores, rule.correlated_with, claim.name)),)
     else:
-        comparisons = tuple(_compared(rule, values, *pair) for pair in pairs)
+        comparisons = _paired([_compared(rule, values, *pair) for pair in pairs], items)
     reason = f"without {_listed(lacking)}" if lacking else ""
     return Verdict(claim, model, Outcome.UNDECIDED, reason, comparisons, _evidence(rule, comparisons)[1])
 
@@ -385,9 +416,10 @@ def _estimate(rows: list[dict[str, Any]], score: Score) -> Comparison:
     elif not low < high:
         low, high, reason = math.nan, math.nan, row["reason"] or "it has no interval"
     seeds = [number for row in single if math.isfinite(number := _number(row["value"]))] or [value]
+    count = score.metric in COUNTED
     return Comparison(
         score.called or row["label"], "", value, low, high, min(seeds), max(seeds), (-math.inf, math.inf),
-        max(len(single), 1), reason,
+        max(len(single), 1), reason, () if count or len(chosen) > 1 else ((1.0, row),), COUNT if count else OWN,
     )  # fmt: skip
 
 
@@ -417,7 +449,27 @@ def _difference(first: Comparison, second: Comparison) -> Comparison:
         value - math.hypot(below, second.high - second.value), value + math.hypot(above, second.value - second.low),
         first.least - second.most, first.most - second.least, first.region, max(first.seeds, second.seeds),
         "; ".join(f"{each.of}: {each.reason}" for each in (first, second) if each.reason),
+        (*first.terms, *((-weight, row) for weight, row in second.terms)) if first.terms and second.terms else (),
+        COUNT if first.interval == second.interval == COUNT else INDEPENDENT,
     )  # fmt: skip
+
+
+def _paired(comparisons: list[Comparison], items: between.Items) -> tuple[Comparison, ...]:
+    """The comparisons with the intervals of ``evaluate.between`` for those of several scores, where it has them."""
+    several = [len(each.terms) > 1 and math.isfinite(each.value) for each in comparisons]
+    found = iter(items.differences([each.terms for each, more in zip(comparisons, several) if more]))
+    return tuple(_with(each, next(found)) if more else each for each, more in zip(comparisons, several))
+
+
+def _with(comparison: Comparison, paired: between.Paired) -> Comparison:
+    if paired.why:
+        return replace(comparison, interval=f"{INDEPENDENT}: {paired.why}")
+    value, low, high = paired.estimate.value, paired.estimate.low, paired.estimate.high
+    if not math.isclose(value, comparison.value, rel_tol=1e-6, abs_tol=1e-6):
+        return replace(comparison, interval=f"{INDEPENDENT}: the items give another value")
+    how = "paired" if comparison.other else "together"
+    interval = f"{how}, {paired.items} items"
+    return replace(comparison, low=low, high=high, reason=paired.estimate.reason, interval=interval)
 
 
 def _correlation(rule: Rule, of: list[str], x: dict[str, Comparison], y: dict[str, Comparison]) -> Comparison:

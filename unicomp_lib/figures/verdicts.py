@@ -15,7 +15,7 @@ from unicomp_lib.evaluate import statistics
 from unicomp_lib.figures import palette, style
 from unicomp_lib.figures.claims import Comparison, Outcome, Verdict
 
-VERSION = "1"
+VERSION = "2"
 
 # Colour, marker and fill of each outcome.
 LOOKS = {
@@ -80,7 +80,7 @@ def comparisons(verdicts: list[Verdict]) -> pl.DataFrame:
 
 
 def _columns(verdict: Verdict, comparison: Comparison | None) -> dict[str, Any]:
-    names = ("of", "other", "seeds")
+    names = ("of", "other", "seeds", "interval")
     floats = ("value", "low", "high", "least", "most", "z")
     score = verdict.claim.rule.score
     given = {name: getattr(comparison, name, None) for name in names}

@@ -44,7 +44,9 @@ def plan(profile: Profile) -> list[Step]:
     judged = {name: _judge(profile, name, evaluations) for name in profile.evaluations if name in JUDGED}
     scores = [_score(profile, name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations]
     vision = _vision(profile, profile.vision) if profile.vision else []
-    figures = [_figure(profile, name) for name in profile.figures]
+    items = {name: _items(name, [judged[name]] if name in judged else evaluations) for name in profile.evaluations}
+    items["vision"] = _items("accuracy", vision)
+    figures = [_figure(profile, name, items) for name in profile.figures]
     steps = [*compressions, *evaluations, *judged.values(), *vision, *scores, *figures]
     for step in steps:
         where = f"step {step.name} of profile {profile.name}"
@@ -315,7 +317,7 @@ def _score(profile: Profile, dimension: str, evaluations: list[Step]) -> Step:
     )  # fmt: skip
 
 
-def _items(dimension: str, steps: list[Step]) -> Output | list[Output]:
+def _items(dimension: str, steps: list[Step]) -> list[Output]:
     return [Output(step.name, ITEMS) for step in steps if step.topic == dimension]
 
 
@@ -385,10 +387,11 @@ def _network(profile: Profile, cell: Cell, topic: str, parameters: dict[str, Any
     )  # fmt: skip
 
 
-def _figure(profile: Profile, figure: str) -> Step:
-    """A figure reads the scores of each dimension that its notebook has a parameter for."""
+def _figure(profile: Profile, figure: str, items: dict[str, list[Output]]) -> Step:
+    """A figure reads the scores, and the items, of each dimension that its notebook has a parameter for."""
     notebook = f"figures/{figure}"
-    wanted = {name: name.removesuffix("_scores") for name in notebooks.defaults(notebook) if name.endswith("_scores")}
+    names = [name for name in notebooks.defaults(notebook) if name.endswith(("_scores", "_items"))]
+    wanted = {name: name.rpartition("_")[0] for name in names}
     there = [*profile.evaluations, *(["vision"] if profile.vision else [])]
     missing = [dimension for dimension in wanted.values() if dimension not in there]
     if missing:
@@ -396,5 +399,8 @@ def _figure(profile: Profile, figure: str) -> Step:
             f"figure {figure!r} of profile {profile.name} needs evaluation "
             f"{missing[0]!r}; add it to evaluations or remove the figure"
         )
-    reads: Reads = {name: Output(step_name(Stage.SCORES, topic=dimension), TABLE) for name, dimension in wanted.items()}
+    reads: Reads = {
+        name: items[dimension] if name.endswith("_items") else Output(step_name(Stage.SCORES, topic=dimension), TABLE)
+        for name, dimension in wanted.items()
+    }
     return Step(Stage.FIGURES, notebook, {}, reads, topic=figure)
