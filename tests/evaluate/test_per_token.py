@@ -21,6 +21,17 @@ def test_quantiles_are_numpys_over_all_tokens():
     assert (np.isnan(found["kl_max"].low), found["kl_max"].reason) == (True, "the largest of these tokens")
 
 
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99, 1])
+def test_a_block_that_is_drawn_several_times_counts_as_often(share):
+    rng = np.random.default_rng(2)
+    blocks = [np.sort(rng.integers(9, size=size) / 8) for size in (1, 7, 4, 30)]  # with ties
+    weights = rng.multinomial(4, np.full(4, 0.25), size=50)
+    found = per_token._weighted(blocks, weights, share)
+    for row, value in zip(weights, found, strict=True):
+        repeated = np.concatenate([np.repeat(block, times) for block, times in zip(blocks, row, strict=True)])
+        assert value == np.quantile(repeated, share, method="inverted_cdf")
+
+
 def test_changes_count_by_their_size():
     found = dict(per_token.quantiles(rows([[-0.9, 0.1, 0.2]] * 6, "p_change")))
     assert (found["p_change_median"].value, found["p_change_max"].value) == (0.2, 0.9)

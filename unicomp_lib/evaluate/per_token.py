@@ -9,7 +9,7 @@ import polars as pl
 from unicomp_lib.evaluate import statistics
 from unicomp_lib.evaluate.statistics import Estimate
 
-VERSION = "1"
+VERSION = "2"
 
 SHARES = {"median": 0.5, "99": 0.99}
 LEAST = 5  # blocks, below which the bootstrap over them says little of a quantile
@@ -26,25 +26,30 @@ def quantiles(rows: pl.DataFrame) -> Iterator[tuple[str, Estimate]]:
     by_block = [texts if isinstance(texts, list) else [texts] for texts in kept]
     if any(text is None for texts in by_block for text in texts):
         return
-    blocks = [np.abs(np.concatenate([json.loads(text) for text in texts])) for texts in by_block]
-    values, of_block = np.concatenate(blocks), np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
-    order = np.argsort(values, kind="stable")
-    values, of_block = values[order], of_block[order]
+    blocks = [np.sort(np.abs(np.concatenate([json.loads(text) for text in texts]))) for texts in by_block]
     for name, share in SHARES.items():
-        observed = float(_weighted(values, np.ones((1, len(values))), share)[0])
+        observed = float(_weighted(blocks, np.ones((1, len(blocks))), share)[0])
         if len(blocks) < LEAST:
             yield f"{metric}_{name}", statistics.undefined(f"fewer than {LEAST} blocks", observed)
             continue
-        drawn = statistics.draws(len(blocks))
-        parts = np.array_split(drawn, max(1, drawn.shape[0] * len(values) // 10**7))  # 80 MB of weights at a time
-        resampled = np.concatenate([_weighted(values, part[:, of_block], share) for part in parts])
+        resampled = _weighted(blocks, statistics.draws(len(blocks)), share)
         yield f"{metric}_{name}", statistics.interval(observed, resampled)
-    yield f"{metric}_max", statistics.undefined("the largest of these tokens", float(values[-1]))
+    worst = float(np.concatenate(blocks).max())
+    yield f"{metric}_max", statistics.undefined("the largest of these tokens", worst)
 
 
-def _weighted(values: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
-    """The smallest of sorted ``values`` up to which ``share`` of the weight lies, for each row of ``weights``."""
-    reached = np.cumsum(weights, axis=1, dtype=np.float64)
-    places = np.argmax(reached >= share * reached[:, -1:] - 1e-9, axis=1)
-    found: np.ndarray = values[places]
+def _weighted(blocks: list[np.ndarray], weights: np.ndarray, share: float) -> np.ndarray:
+    """The smallest value up to which ``share`` of the weight lies, for each row of ``weights`` (rows, blocks).
+
+    Each value of the sorted ``blocks`` has the weight of its block. By bisection over all values in order.
+    """
+    values = np.sort(np.concatenate(blocks))
+    enough = share * (weights @ np.array([len(block) for block in blocks])) - 1e-9
+    low, high = np.zeros(len(weights), dtype=int), np.full(len(weights), len(values) - 1)
+    while (low < high).any():
+        middle = (low + high) // 2
+        reached = np.stack([np.searchsorted(block, values[middle], side="right") for block in blocks], axis=1)
+        inside = (weights * reached).sum(axis=1) >= enough
+        low, high = np.where(inside, low, middle + 1), np.where(inside, middle, high)
+    found: np.ndarray = values[low]
     return found

@@ -29,8 +29,9 @@ CLEAR = 2.5
 REPEATS = 6  # the fewest values whose range holds their true median with a probability of ``LEVEL``
 FEW_REPEATS = "fewer than six repeats: their range is no 95 % interval"
 SEEDS = 10  # an item's value may be the mean of so many outcomes
-# Of resampling draws that are kept: those of 26,000 clusters. The default study's `performance` needs those of 15,700.
-# Drawing takes at least 40 times as long as the product that follows, and each cell would draw again what is not kept.
+# Of resampling draws that are kept: those of 26,000 clusters. They suffice for a table with 11,000 items of dense: each
+# is drawn for its task, for groups of tasks, and again where a variant has fewer items. Drawing takes at least 40 times
+# as long as the product that follows, and each cell would draw again what is not kept.
 CACHE_BYTES = 256 * 2**20
 BLOCK = 100_000  # numbers of draws that are multiplied at once: as floats, what a processor's cache holds
 # Imaginary answers (compressed, dense) of retention, each counted half a time: Jeffreys' prior of a two by two table.
