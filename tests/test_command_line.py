@@ -42,10 +42,10 @@ def study(tmp_path, monkeypatch):
     for part in ("notebooks", "params"):
         shutil.copytree(paths.project() / part, root / part)
     monkeypatch.setattr(paths, "project", lambda: root)
-    for cached in (notebooks._cells, notebooks.fingerprint):
+    for cached in (notebooks._cells, notebooks.fingerprint, notebooks.data):
         cached.cache_clear()
     yield root
-    for cached in (notebooks._cells, notebooks.fingerprint):
+    for cached in (notebooks._cells, notebooks.fingerprint, notebooks.data):
         cached.cache_clear()
 
 

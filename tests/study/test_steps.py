@@ -1,10 +1,16 @@
+import ast
 import json
+import re
 import subprocess
 import sys
 
 import nbformat
 import pytest
 from checkout import environment
+
+from unicomp_lib import paths
+from unicomp_lib.inputs import assets, hub
+from unicomp_lib.study import code, notebooks, steps, versions
 
 # Keys are asked for in a process of a copied checkout, since what they are made of is read from there.
 ASK = """
@@ -147,3 +153,116 @@ def test_another_module_under_the_same_name_changes_its_steps(copy):
         notebook.write_text(text.replace("import wanda\\n", "import sparsegpt as wanda\\n"))
 
     assert {name for name in changed(copy, swap) if name.startswith("compress/")} == {"compress/tiny/wanda-2-4/seed-0"}
+
+
+NOTEBOOKS = sorted(f"{file.parent.name}/{file.stem}" for file in (paths.project() / "notebooks").glob("*/*.ipynb"))
+CACHED = (notebooks.data, assets.catalogue, hub.catalogue)
+
+
+@pytest.fixture
+def by_default(copy, monkeypatch):
+    """Gives the keys of all notebooks of a copied checkout, each with its defaults, as a new process would see them."""
+    monkeypatch.setattr(paths, "project", lambda: copy)
+
+    def known():
+        for cached in CACHED:
+            cached.cache_clear()
+        return {name: steps.key(steps.Step(steps.Stage.FIGURES, name, {}), {}) for name in NOTEBOOKS}
+
+    yield known
+    for cached in CACHED:
+        cached.cache_clear()
+
+
+JUDGED = {"evaluate/judge", "evaluate/scores", "vision/scores", "figures/reliability", "learn/5_judging_refusals"}
+
+
+def test_the_files_and_assets_that_are_read_by_name_count_where_they_are_read(copy, by_default):
+    def of_asset(name):
+        text = (copy / "params" / "assets.yaml").read_text()
+        _, found, after = text.partition(f"\n{name}:")
+        assert found
+        digest = re.search(r"[0-9a-f]{64}", after)
+        return {digest[0]: "a" * 64}
+
+    cases = (
+        ("params/published.yaml", {}, {"figures/published"}),
+        ("params/published_scores.yaml", {}, {"figures/published_tasks"}),
+        ("params/claims.yaml", {}, {"figures/claims", "explore/chat"}),
+        ("labels/agreement.csv", {}, JUDGED),
+        ("labels/own.csv", {}, {"learn/5_judging_refusals"}),
+        ("params/assets.yaml", {}, set()),  # a comment
+        ("params/hub.yaml", {}, set()),
+        ("params/assets.yaml", of_asset("minilm"), {"evaluate/judge", "learn/5_judging_refusals"}),
+        ("params/assets.yaml", of_asset("pyrit"), {"learn/5_judging_refusals"}),
+        (
+            "params/assets.yaml", of_asset("efficientnet-lite0"),
+            {"vision/interpretability", "learn/7_what_pruning_does_to_a_neuron"},
+        ),
+    )  # fmt: skip
+    before = by_default()
+    for name, changes, hit in cases:
+        content = (copy / name).read_text()
+        for old, new in changes.items():
+            replace(copy / name, old, new)
+        if not changes:
+            (copy / name).write_text(content + "# a remark\n")
+        after = by_default()
+        assert {notebook for notebook in before if after[notebook] != before[notebook]} == hit, (name, changes)
+        (copy / name).write_text(content)
+
+
+def test_a_chapter_counts_the_scores_it_reads(copy, by_default):
+    before = by_default()
+    published = copy / "results" / "embedded" / "scores.parquet"
+    published.parent.mkdir(parents=True)
+    published.write_bytes(b"a table")
+    once = by_default()
+    published.write_bytes(b"another")
+    chapter = "learn/8_how_many_items"
+    assert len({before[chapter], once[chapter], by_default()[chapter]}) == 3
+    assert once["compress/wanda"] == before["compress/wanda"]
+
+
+@pytest.mark.parametrize(
+    ("source", "read"),
+    [
+        ('paths.project() / "params" / "published.yaml"', {("file", "params/published.yaml")}),
+        ('paths.project() / "params/published.yaml"', {("file", "params/published.yaml")}),
+        ('NAME = "own.csv"\nopen(paths.project() / "labels" / NAME)', {("file", "labels"), ("file", "labels/own.csv")}),
+        ('paths.home() / "params" / "published.yaml"', set()),
+        ('paths.project() / "params" / given', {("file", "params")}),
+        ('assets.path("pyrit", f"{inside}.csv")', {("asset", "pyrit")}),
+        ('MODEL = "minilm"\n\n\ndef f():\n    return assets.fetch(MODEL)', {("asset", "minilm")}),
+        ("(inside,) = assets.asset(given).files", set()),
+        ('NAME = "gsm8k"\nhub.rows(NAME, "main", "test")', {("data set", "gsm8k")}),
+        ('half = 1 / "a"', set()),
+    ],
+)
+def test_what_is_read_by_name(source, read):
+    found = code._read(ast.parse(source))
+    assert found - {("file", "params")} == read - {("file", "params")}
+
+
+def test_what_is_read_under_a_computed_name_is_counted_by_a_parameter():
+    """A module that is new here must have what it reads counted: see ``steps.key``."""
+    computed = set()
+    for module in versions._called():
+        for node in ast.walk(code._source(module)):
+            calls = isinstance(node, ast.Call) and ast.unparse(node.func) in code.CALLS
+            joins = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+            if (calls and not isinstance(node.args[0], ast.Constant)) or (
+                joins
+                and ast.unparse(node.left).startswith("paths.project()")
+                and not isinstance(node.right, ast.Constant)
+            ):
+                computed.add(code.name(module))
+    of_parameters = {
+        "folder",
+        "folders",
+        "images",
+        "models",
+        "task",
+        "texts",
+    }  # data_dir, data, model, tasks, calibration
+    assert computed == {*of_parameters, "meaning", "results"}  # a constant, and the tables of *_scores

@@ -7,12 +7,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib import paths
+from unicomp_lib import files, paths
+from unicomp_lib.inputs import assets, hub
 
 LIBRARY = "unicomp_lib"
 # They draw inside an executed notebook, set its fonts, choose a folder where no runner does, or leave warnings out: no
 # result is another for it.
 BESIDE = ("diagnostics", "vision_diagnostics", "style", "by_hand", "quiet")
+# What they read is counted where a parameter names it, the task or the text: see ``steps.key``.
+COUNTED = ("corpora", "ifbench", "items", "paper", "texts")
+PINS = ("params/assets.yaml", "params/hub.yaml")  # counted entry by entry
+CALLS = {"assets.asset": "asset", "assets.fetch": "asset", "assets.path": "asset", "hub.rows": "data set"}
 # Fields of the syntax tree that not every version of Python has, or that say nothing.
 SKIPPED = ("type_params", "type_comment", "type_ignores", "kind", "ctx")
 
@@ -45,6 +50,57 @@ def reached(tree: ast.AST) -> set[str]:
             modules.add(module)
             waiting |= _imports(source)
     return {module for module in modules if not (paths.project() / Path(*module.split("."))).is_dir()}
+
+
+def data(tree: ast.AST) -> dict[str, Any]:
+    """What a piece of code and the library's modules it reaches read by name, each with what identifies its content.
+
+    Files of the checkout, as in ``paths.project() / "params" / "claims.yaml"``, and pinned assets and data sets of the
+    hub, as in ``assets.path("pyrit", ...)`` or ``hub.rows(NAME, ...)``.
+    """
+    modules = [module for module in reached(tree) if name(module) not in COUNTED]
+    found: set[tuple[str, str]] = set().union(*map(_read, [tree, *filter(None, map(_source, modules))]))
+    known: dict[str, Any] = {}
+    for kind, what in found:
+        if kind == "asset":
+            known[f"asset {what}"] = [assets.asset(what).archive, assets.asset(what).files]
+        elif kind == "data set":
+            known[f"data set {what}"] = hub.catalogue()[what].model_dump()
+        elif what not in PINS and (file := paths.project() / what).is_file():
+            known[what] = files.sha256(file)
+    return known
+
+
+@cache
+def _read(tree: ast.AST) -> frozenset[tuple[str, str]]:
+    """Kind and name of each thing that is read under a name written out in the code, or in a constant of it."""
+    constants = {
+        target.id: node.value.value
+        for node in getattr(tree, "body", [])
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and (parts := _parts(node, constants)):
+            found.add(("file", "/".join(parts)))
+        elif isinstance(node, ast.Call) and node.args and (kind := CALLS.get(ast.unparse(node.func))):
+            found.add((kind, _text(node.args[0], constants)))
+    return frozenset((kind, what) for kind, what in found if what)
+
+
+def _parts(node: ast.AST, constants: dict[str, Any]) -> list[str]:
+    """The parts of a path below ``paths.project()``; none where it is not such, or where one of them is computed."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and (last := _text(node.right, constants)):
+        above = _parts(node.left, constants)
+        return [*above, last] if above or ast.unparse(node.left) == "paths.project()" else []
+    return []
+
+
+def _text(node: ast.AST, constants: dict[str, Any]) -> str:
+    value = node.value if isinstance(node, ast.Constant) else constants.get(getattr(node, "id", ""))
+    return value if isinstance(value, str) else ""
 
 
 @cache

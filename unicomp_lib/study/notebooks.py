@@ -151,6 +151,12 @@ def fingerprint(notebook: str) -> str:
     return hashlib.sha256("\n".join([*map(code.text, trees), *versions]).encode()).hexdigest()
 
 
+@cache
+def data(notebook: str) -> dict[str, Any]:
+    """What a notebook and the library it calls read by name, whatever its parameters are: see ``code.data``."""
+    return {name: what for source in _cells(notebook)[1] for name, what in code.data(_parsed(source, notebook)).items()}
+
+
 def _parsed(source: str, notebook: str) -> ast.Module:
     try:
         return ast.parse(source)

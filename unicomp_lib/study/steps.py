@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib import files, paths, tables
+from unicomp_lib import files, paths, results, tables
 from unicomp_lib.inputs import assets, texts
 from unicomp_lib.study import notebooks, records
 from unicomp_lib.vision import folders
@@ -119,14 +119,15 @@ def keys(steps: list[Step]) -> dict[str, str]:
 def key(step: Step, parents: Mapping[str, str]) -> str:
     """Identity of a step: 12 hexadecimal digits of a SHA-256.
 
-    Of the notebook's code and the versions of the library it calls, its resolved parameters,
-    the keys of the steps it reads, and the identity of every model, text and task they name.
+    Of the notebook's code and the versions of the library it calls, the files and assets these read by name, its
+    resolved parameters, the keys of the steps it reads, and the identity of every model, text and task they name.
     """
     values = notebooks.defaults(step.notebook) | step.parameters
     values.pop(OUTPUT, None)
     values = {name: value for name, value in values.items() if name not in step.reads}
     parts = {
         "code": notebooks.fingerprint(step.notebook),
+        "data": notebooks.data(step.notebook),
         "parameters": {name: _without_folders(name, value, step) for name, value in values.items()},
         "reads": {name: _read_keys(read, parents) for name, read in step.reads.items()},
         "sources": {name: _source(name, step.located.get(name, value), step) for name, value in values.items()},
@@ -183,6 +184,9 @@ def _source(name: str, value: Any, step: Step) -> Any:
         return texts.identity(value)
     if name == "weights" and name in step.located:
         return files.sha256(Path(value))
+    if name.endswith("_scores") and not value:  # a chapter reads what the last default run has published
+        published = results.folder(results.DEFAULT) / "scores.parquet"
+        return files.sha256(published) if published.is_file() else None
     if name == "claims_file":
         return files.sha256(Path(value) if value else paths.project() / "params" / "claims.yaml")
     return None
