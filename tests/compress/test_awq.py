@@ -35,6 +35,17 @@ def test_the_scale_is_the_best_exponent_by_the_outputs_themselves():
     assert errors[0][0] > 1.5 * min(error for error, _ in errors.values())  # and scaling was worth it
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_some_outputs_show_which_exponents_are_worth_measuring_on_all(seed):
+    weight, x = problem(seed=seed, rows=700)
+    magnitude, options = x.abs().mean(0), {"bits": 3, "group_size": 32, "symmetric": False}
+    factors = [magnitude ** (step / awq.STEPS) for step in range(awq.STEPS)]
+    factors = [trial / (trial.max() * trial.min()).sqrt() for trial in factors]
+    errors = [((x / trial) @ rounded(weight * trial).T - x @ weight.T).square().mean() for trial in factors]
+    scale = awq.search([weight[:300], weight[300:]], x.T @ x / len(x), magnitude, **options)
+    assert torch.allclose(scale, factors[int(torch.stack(errors).argmin())])
+
+
 def test_every_group_has_the_shrink_of_least_output_error():
     weight, x = problem()
     clipped = awq.clip(weight, x.T @ x / len(x), bits=3, group_size=32, symmetric=True)

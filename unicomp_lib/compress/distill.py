@@ -24,6 +24,7 @@ Total = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of two tensors (
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the gradient
 STATE, HISTORY = "state.safetensors", "history"
+NONE = -1  # in place of a token
 CACHED = 2**19  # values of which a loss is computed at once, few enough to stay in a processor's cache
 
 
@@ -112,9 +113,11 @@ def next_token(logits: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of the next token in nats, for logits (samples, length, vocabulary)."""
 
     def total(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(logits.float(), targets[:, 0], reduction="sum")
+        return cross_entropy(logits.float(), targets[:, 0], reduction="sum", ignore_index=NONE)
 
-    return mean(total, logits[:, :-1], batch[:, 1:, None])
+    targets = torch.nn.functional.pad(batch[:, 1:], (0, 1), value=NONE)  # the last token has no next one
+    length = batch.shape[1]
+    return mean(total, logits, targets[..., None]) * (length / (length - 1))
 
 
 def train(

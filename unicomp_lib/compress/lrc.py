@@ -91,13 +91,15 @@ class Clone(nn.Module):
     def _distance(self, name: str, ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
         if name.rsplit(".", 1)[-1] in PROJECTED:
             theirs = theirs @ self.projections[f"{name}.weight".replace(".", "/")].to(theirs.dtype)
-        norm = torch.linalg.vector_norm(theirs.detach(), dtype=torch.float32)
-        mean_square = (norm.square() / theirs.numel()).clamp(min=1e-12)
 
-        def total(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
-            return mse_loss(ours.float(), theirs.float(), reduction="sum") / ours.shape[-1] / mean_square
+        def error(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+            return mse_loss(ours.float(), theirs.float(), reduction="sum")
 
-        return distill.mean(total, ours, theirs)
+        def square(theirs: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            return theirs.float().square().sum()
+
+        fixed = theirs.detach()
+        return distill.mean(error, ours, theirs) / distill.mean(square, fixed, fixed).clamp(min=1e-12)
 
 
 class _outputs:  # noqa: N801, used as a verb
