@@ -94,7 +94,7 @@ def test_it_agrees_with_the_effect_of_a_calibration(study):
     for effect in effects.iter_rows(named=True):
         found = difference({"performance": items}, "bits_per_byte_change", capability=effect["capability"])
         assert (found.estimate.value, found.estimate.low, found.estimate.high) == pytest.approx(
-            (effect["value"], effect["low"], effect["high"]), rel=0.02, abs=1e-9
+            (effect["value"], effect["low"], effect["high"]), rel=1e-6
         )
         assert found.items == effect["n"]
     shuffled = items.filter(task="t_generate").sample(fraction=1, shuffle=True, seed=1)
