@@ -9,7 +9,7 @@ import torch
 from transformers import GgufConfig
 
 from unicomp_lib import paths
-from unicomp_lib.checkpoints import models
+from unicomp_lib.checkpoints import gguf_bpe, models
 from unicomp_lib.exchange import gguf
 from unicomp_lib.inputs import assets
 
@@ -87,9 +87,10 @@ def test_an_interrupted_conversion_leaves_nothing_and_is_repeated(converted, mon
     assert len(converted) == 2
 
 
-def test_another_version_converts_again_and_leaves_the_one_before(converted, monkeypatch):
+@pytest.mark.parametrize("module", [models, gguf_bpe])
+def test_another_version_converts_again_and_leaves_the_one_before(module, converted, monkeypatch):
     before = Path(models.checkpoint(models.TINY)[0])
-    monkeypatch.setattr(models, "VERSION", "another")
+    monkeypatch.setattr(module, "VERSION", "another")
     assert models.checkpoint(models.TINY)[0] != str(before)
     assert len(converted) == 2
     assert (before / "model.safetensors").is_file()

@@ -183,10 +183,12 @@ def _converted(model: str, save: Callable[[str, Path], None]) -> Path:
     """A checkpoint converted once and cached; one that is incomplete or cut short is converted again.
 
     Its folder is named after what went in, so that another pinned file, or another version of this
-    module, converts anew. Older folders stay: another process may be reading them.
+    module or of the reader of tokenizers, converts anew. Older folders stay: another process may be reading them.
     """
+    from unicomp_lib.checkpoints import gguf_bpe
+
     pinned = assets.asset(model).files if model in assets.catalogue() else {}
-    made_from = hashlib.sha256(json.dumps([VERSION, pinned], sort_keys=True).encode()).hexdigest()
+    made_from = hashlib.sha256(json.dumps([VERSION, gguf_bpe.VERSION, pinned], sort_keys=True).encode()).hexdigest()
     folder = paths.home() / "models" / f"{model}-{made_from[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locks.held(folder.with_name(f"{folder.name}.lock")):
