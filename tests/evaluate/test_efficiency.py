@@ -1,15 +1,18 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import polars as pl
 import pytest
+import torch
 
 from unicomp_lib import hardware
 from unicomp_lib.checkpoints import int4, models, packed_integers, quanto_form, saving
 from unicomp_lib.compress import quanto, rtn
 from unicomp_lib.evaluate import efficiency
+from unicomp_lib.exchange import gguf
 
 
 @pytest.mark.slow
@@ -84,9 +87,10 @@ class _Pipe:
 
 
 FAKE_VLLM = """
-import pathlib, psutil, subprocess, sys, time
+import pathlib, psutil, statistics, subprocess, sys, time
 
 print("a line that is no answer")
+assert statistics.fmean([1, 2]) == 1.5  # Python's own
 folder = pathlib.Path(__file__).parent
 ENGINE = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], f'engine-{os.getpid()}').touch(); time.sleep(60)"
 
@@ -124,8 +128,9 @@ def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     half = shutil.copytree(models.checkpoint(models.TINY)[0], tmp_path / "half")
     rows = efficiency.compare(
-        str(half), models.TINY, precision="float32", prompt=16, generate=8, repeats=3, interpreter=sys.executable
-    )
+        str(half), models.TINY, precision="float32", prompt=16, generate=8, repeats=3, engine="vllm",
+        interpreter=sys.executable,
+    )  # fmt: skip
     counts = dict(rows.group_by("metric").len().iter_rows())
     measured = {
         f"{metric}{role}" for metric in ("prefill", "decode", "first_token", "decode_batch") for role in ("", "_dense")
@@ -137,11 +142,145 @@ def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
     assert median["decode"] / median["decode_dense"] == pytest.approx(0.5, rel=0.3)
 
 
-def test_an_interpreter_that_does_not_start_or_has_no_vllm_is_reported(tmp_path):
-    with pytest.raises(ValueError, match=r"interpreter '/no/python' does not start .* a Python that has vLLM"):
-        efficiency.compare(models.TINY, models.TINY, precision="float32", interpreter="/no/python")
+FAKE_LLAMA_CPP = """
+import pathlib, statistics, time
+from types import SimpleNamespace
+
+
+def CommonParams():
+    return SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace(), cpuparams_batch=SimpleNamespace())
+
+
+class Server:
+    def __init__(self, settings):
+        print("a line that is no answer")
+        assert statistics.fmean([1, 2]) == 1.5  # Python's own
+        assert settings.cpuparams.n_threads == settings.cpuparams_batch.n_threads == 1
+        assert pathlib.Path(settings.model.path).read_text() == "exported"
+        self.slots, self.context = settings.n_parallel, settings.n_ctx
+
+    def handle_completions(self, asked, callback):
+        prompts = asked["prompt"] if isinstance(asked["prompt"][0], list) else [asked["prompt"]]
+        assert len(prompts) <= self.slots
+        assert sum(map(len, prompts)) + len(prompts) * asked["n_predict"] <= self.context
+        assert all(0 <= token < {vocabulary} for prompt in prompts for token in prompt)
+        callback(None)
+        for number in range(asked["n_predict"] - {missing}):
+            time.sleep(0.02 if number else 0.1)
+            for index in range(len(prompts)):
+                callback({{"choices": [{{"index": index, "text": "a", "finish_reason": None}}]}})
+        for index in range(len(prompts)):
+            callback({{"choices": [{{"index": index, "text": "", "finish_reason": "length"}}]}})
+"""
+
+
+def pretended_llama_cpp(folder, monkeypatch, missing=0):
+    vocabulary = len(models.load_tokenizer(models.TINY))
+    (folder / "xllamacpp.py").write_text(FAKE_LLAMA_CPP.format(vocabulary=vocabulary, missing=missing))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    written = []
+
+    def export(source, file):
+        assert (source / "config.json").is_file()
+        file.write_text("exported")
+        written.append(file)
+
+    given = {
+        "precision": "float32",
+        "prompt": 16,
+        "generate": 4,
+        "batch": 2,
+        "repeats": 2,
+        "interpreter": sys.executable,
+    }
+    return given | {"engine": "llama.cpp", "export": export}, written
+
+
+@pytest.mark.slow
+def test_llama_cpp_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch):
+    given, written = pretended_llama_cpp(tmp_path, monkeypatch)
+    rows = efficiency.compare(models.TINY, models.TINY, **given)
+    counts = dict(rows.group_by("metric").len().iter_rows())
+    of_both = {"prefill": 2, "decode": 2, "first_token": 2, "token": 8, "decode_batch": 2, "token_batch": 4}
+    assert {name: counts[name] for name in of_both} == {name: counts[f"{name}_dense"] for name in of_both} == of_both
+    median = dict(rows.group_by("metric").agg(pl.col("value").median()).iter_rows())
+    assert median["prefill"] == pytest.approx(16 / 0.1, rel=0.3)
+    assert median["decode"] == pytest.approx(1 / 0.02, rel=0.3)
+    assert median["decode_batch"] == pytest.approx(2 / 0.02, rel=0.3)
+    assert median["token"] == pytest.approx(0.02, rel=0.3)
+    assert "read" not in median
+    if sys.platform == "linux":
+        assert 0 < median["load_memory"] <= median["peak_memory"]
+    assert len(written) == 1
+    assert not written[0].exists()
+
+
+def test_tokens_that_an_engine_does_not_report_end_the_measurement(tmp_path, monkeypatch):
+    given, _ = pretended_llama_cpp(tmp_path, monkeypatch, missing=1)
     with pytest.raises(RuntimeError, match="ended early"):
-        efficiency.compare(models.TINY, models.TINY, precision="float32", interpreter=sys.executable)
+        efficiency.compare(models.TINY, models.TINY, **given)
+
+
+def test_what_is_not_exported_is_refused_with_its_reason(tmp_path):
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(quanto.compress(model, weights="int4"), tokenizer, tmp_path, write=quanto_form.save)
+    with pytest.raises(ValueError, match="is not exported to GGUF: its weights are not quanto's integers of 8 bits"):
+        efficiency.compare(
+            str(tmp_path), models.TINY, precision="float32", engine="llama.cpp", interpreter=sys.executable,
+            export=gguf.export,
+        )  # fmt: skip
+
+
+INTERPRETER = os.environ.get("UNICOMP_LLAMACPP_PYTHON", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INTERPRETER, reason="UNICOMP_LLAMACPP_PYTHON names no Python interpreter with xllamacpp")
+def test_four_bits_in_llama_cpp_decode_faster_than_bfloat16_here(tmp_path):
+    """In the interpreter that UNICOMP_LLAMACPP_PYTHON names, which has the package xllamacpp."""
+    name = "smollm2-135m-instruct"
+    model, tokenizer = models.load(name, precision="bfloat16", on="cpu")
+    saving.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed_integers.save)
+    rows = efficiency.compare(
+        str(tmp_path), name, precision="bfloat16", prompt=64, generate=8, batch=4, repeats=3, engine="llama.cpp",
+        interpreter=INTERPRETER, export=gguf.export,
+    )  # fmt: skip
+    median = dict(rows.group_by("metric").agg(pl.col("value").median()).iter_rows())
+    assert median["decode"] > 2 * median["decode_dense"]
+    assert median["decode_batch"] > median["decode"]
+    assert median["bytes_on_disk"] < median["peak_memory"] < median["peak_memory_dense"]
+
+
+@pytest.mark.parametrize(("engine", "package"), [("vllm", "vLLM"), ("llama.cpp", "xllamacpp")])
+def test_an_interpreter_that_does_not_start_or_has_no_engine_is_reported(engine, package):
+    given = {"precision": "float32", "engine": engine, "export": lambda folder, file: None}
+    with pytest.raises(ValueError, match=f"interpreter '/no/python' does not start .* a Python that has {package}"):
+        efficiency.compare(models.TINY, models.TINY, interpreter="/no/python", **given)
+    with pytest.raises(RuntimeError, match="ended early"):
+        efficiency.compare(models.TINY, models.TINY, interpreter=sys.executable, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"engine": "ollama", "interpreter": "python"}, "engine 'ollama' is not known; allowed are 'vllm' and"),
+        ({"engine": "llama.cpp"}, "engine 'llama.cpp' needs interpreter, the path of a Python that has xllamacpp"),
+        ({"engine": "vllm"}, "engine 'vllm' needs interpreter, the path of a Python that has vLLM"),
+        ({"interpreter": "python"}, "interpreter 'python' is given but no engine"),
+        ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
+    ],
+)
+def test_an_engine_and_its_interpreter_are_given_together(given, said):
+    with pytest.raises(ValueError, match=said):
+        efficiency.compare(models.TINY, models.TINY, precision="float32", **given)
+
+
+def test_llama_cpp_is_not_compared_with_an_accelerator(monkeypatch):
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
+    with pytest.raises(ValueError, match="dense would be on the accelerator; hide it: CUDA_VISIBLE_DEVICES=''"):
+        efficiency.compare(
+            models.TINY, models.TINY, precision="float32", engine="llama.cpp", interpreter="python", export=gguf.export
+        )
 
 
 def test_peak_memory_is_this_process_own():

@@ -7,9 +7,10 @@ import multiprocessing
 import resource
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -25,6 +26,7 @@ PATIENCE = 60.0  # seconds until a killed process has given its memory back
 WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
 # transformers imports it, for which it takes a second, to generate with a second model, which nothing here does.
 UNUSED = "sklearn"
+ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp"}  # and the package that an interpreter must have
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -38,7 +40,9 @@ def compare(
     batch: int = 8,
     repeats: int = 6,
     kernels: bool = True,
+    engine: str = "",
     interpreter: str = "",
+    export: Callable[[Path, Path], object] | None = None,
 ) -> pl.DataFrame:
     """Measure ``checkpoint`` and ``dense`` alternately: rows of doc_id (the repeat), metric, value; and ``footprint``.
 
@@ -53,31 +57,57 @@ def compare(
     weights read to decode a token) and ``bandwidth`` (bytes per second that the process can move where the
     model is). The dense model's metrics end in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
-    (``int4``); else they are expanded on load, as transformers does. ``interpreter`` is the path of
-    a Python that has vLLM, whose pinned packages conflict with this study's: both models are then
-    measured there, without the times of single tokens and without memory, and vLLM chooses its kernels.
-    They are measured one after the other, since each takes nearly all memory of an accelerator.
+    (``int4``); else they are expanded on load, as transformers does.
+
+    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it. With ``vllm`` both
+    models are measured there, without the times of single tokens and without memory, and vLLM chooses its
+    kernels. They are measured one after the other, since each takes nearly all memory of an accelerator.
+    With ``llama.cpp`` ``checkpoint`` alone is, on one thread, in turn with dense in transformers here, so that
+    ratios hold for what is served against what was compressed. ``export`` writes a folder's checkpoint to a file
+    of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the end.
     """
     from unicomp_lib.checkpoints import models
 
+    _check_engine(engine, interpreter)
     # A wrong name is reported here rather than in a child process.
     folders = [models.checkpoint(name)[0] for name in (checkpoint, dense)]
     named = {"": checkpoint, "_dense": dense}
+    turns: list[dict[str, AbstractContextManager[Pipe]]]
+    if engine == "vllm":
+        longest = prompt + 1 + generate
+        turns = [{role: _vllm_process(interpreter, name, precision, longest)} for role, name in named.items()]
+    else:
+        turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
+    if engine == "llama.cpp":
+        if export is None:
+            raise ValueError("engine 'llama.cpp' needs export, a function that writes a checkpoint to a file of GGUF")
+        if hardware.device().type != "cpu":
+            raise ValueError(
+                "engine 'llama.cpp' is measured on a thread of the CPU, and dense would be on the accelerator; "
+                f"hide it: {hardware.visible()}=''"
+            )
+        context = max(prompt + 1 + generate, prompt + batch * (2 + generate))
+        turns[0][""] = _llama_cpp_process(interpreter, checkpoint, export, context, batch)
     rows: list[dict[str, object]] = []
-    for turn in [{role: name} for role, name in named.items()] if interpreter else [named]:
+    for turn in turns:
         with ExitStack() as stack:
-            roles: dict[str, Pipe] = {
-                role: stack.enter_context(
-                    _vllm_process(interpreter, name, precision, prompt + 1 + generate)
-                    if interpreter
-                    else _process(name, precision, kernels)
-                )
-                for role, name in turn.items()
-            }
+            roles = {role: stack.enter_context(process) for role, process in turn.items()}
             if not rows:
                 rows = footprint(*folders, prompt=prompt).to_dicts()  # while the processes import and load
             rows += _measurements(roles, prompt, generate, batch, repeats)
     return pl.DataFrame(rows, schema=SCHEMA)
+
+
+def _check_engine(engine: str, interpreter: str) -> None:
+    allowed = " and ".join(map(repr, ENGINES))
+    if engine and engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not known; allowed are {allowed}, or nothing for transformers here")
+    if engine and not interpreter:
+        raise ValueError(f"engine {engine!r} needs interpreter, the path of a Python that has {ENGINES[engine]}")
+    if interpreter and not engine:
+        raise ValueError(
+            f"interpreter {interpreter!r} is given but no engine; allowed are {allowed}, or leave it empty"
+        )
 
 
 def _measurements(
@@ -223,14 +253,35 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int
     from unicomp_lib.checkpoints import models
 
     source, revision = models.checkpoint(checkpoint)
-    script = Path(__file__).with_name("vllm_process.py")
-    command = [interpreter, str(script), source, revision or "", precision, str(length)]
+    with _engine_process("vllm", interpreter, source, revision or "", precision, str(length)) as pipe:
+        yield pipe
+
+
+@contextmanager
+def _llama_cpp_process(
+    interpreter: str, checkpoint: str, export: Callable[[Path, Path], object], context: int, batch: int
+) -> Iterator[Pipe]:
+    from unicomp_lib.checkpoints import models
+
+    vocabulary = len(models.load_tokenizer(checkpoint))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.gguf"
+        export(Path(models.checkpoint(checkpoint)[0]), file)
+        with _engine_process("llama.cpp", interpreter, str(file), str(vocabulary), str(context), str(batch)) as pipe:
+            yield pipe
+
+
+@contextmanager
+def _engine_process(engine: str, interpreter: str, *arguments: str) -> Iterator[Pipe]:
+    """A process of another interpreter that runs the script of its engine beside this file."""
+    script = Path(__file__).with_name(f"{engine.replace('.', '_')}_process.py")
+    command = [interpreter, str(script), *arguments]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     except OSError as error:
         raise ValueError(
-            f"interpreter {interpreter!r} does not start ({error.strerror}); give the path of a Python that has vLLM, "
-            "or leave it empty"
+            f"interpreter {interpreter!r} does not start ({error.strerror}); give the path of a Python that has "
+            f"{ENGINES[engine]}, or leave engine and interpreter empty"
         ) from error
     try:
         yield _Lines(process)

@@ -33,6 +33,8 @@ def main() -> None:
     # Whatever vLLM prints goes to standard error: standard output carries the answers alone.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    # Not from this file's folder, whose statistics.py is not Python's.
+    sys.path = [folder for folder in sys.path if folder != os.path.dirname(__file__)]
     from vllm import LLM
 
     # Without a length vLLM reserves memory for the longest that the model allows, and refuses where that does not fit.
