@@ -31,7 +31,7 @@ def test_no_other_design_of_the_same_cost_is_better():
     for a, b in itertools.product(range(16, 501, 4), range(16, 150, 4)):
         c = (60 - a * 0.1 - b * 0.4) / 0.05
         if 16 <= c <= 500:
-            assert variance(TASKS, {"a": a, "b": b, "c": c}) > 0.995 * best
+            assert variance(TASKS, {"a": a, "b": b, "c": c}) > 0.99 * best  # items are whole
 
 
 def test_small_sets_are_taken_whole_and_what_they_leave_goes_to_the_others():

@@ -114,31 +114,34 @@ def allocate(tasks: list[Known], seconds: float, *, least: int = LEAST) -> dict[
     for one in tasks:
         above[one.capability] = above.get(one.capability, 0.0) + one.above
 
-    def numbers(log_price: float) -> dict[str, int]:
-        fewest = {one.task: min(least, one.largest) for one in tasks}
-        price = np.exp(log_price)
-        wanted = {one.task: _worth(one, price * one.seconds * above[one.capability] ** 2) for one in tasks if one.above}
-        return fewest | {
-            one.task: int(np.clip(np.floor(wanted[one.task]), fewest[one.task], one.largest))
+    fewest = {one.task: min(least, one.largest) for one in tasks}
+
+    def wanted(price: float) -> dict[str, float]:
+        return {
+            one.task: float(
+                np.clip(_worth(one, price * one.seconds * above[one.capability] ** 2), fewest[one.task], one.largest)
+            )
             for one in tasks
             if one.above
         }
 
-    def excess(log_price: float) -> float:
-        found = numbers(log_price)
-        return sum(found[one.task] * one.seconds for one in tasks) - seconds
-
+    free = seconds - sum(fewest[one.task] * one.seconds for one in tasks if not one.above)
     low, high = -60.0, 60.0  # of the logarithm of what a second may cost
     for _ in range(80):
         middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return numbers(high)
+        numbers = wanted(float(np.exp(middle)))
+        spent = sum(numbers[one.task] * one.seconds for one in tasks if one.above)
+        low, high = (middle, high) if spent > free else (low, middle)
+    return fewest | {task: int(number + 1e-6) for task, number in wanted(float(np.exp(high))).items()}
 
 
 def _worth(one: Known, price: float) -> float:
     """The number of items n at which another one lowers the task's variance by ``price``: price n^3 = s^2 n + 2 i^2."""
-    roots = np.roots([price, 0.0, -(one.sigma**2), -2 * one.imagined**2])
-    return float(roots.real[np.abs(roots.imag) <= 1e-6 * (1 + np.abs(roots))].max())
+    noise = 2 * one.imagined**2
+    n = float(np.sqrt(one.sigma**2 / price) + np.cbrt(noise / price))  # at or above the root, where Newton's steps fall
+    for _ in range(30):
+        n -= (price * n**3 - one.sigma**2 * n - noise) / (3 * price * n**2 - one.sigma**2) if n else 0.0
+    return n
 
 
 def half_widths(tasks: Iterable[Known], numbers: dict[str, int]) -> dict[str, float]:
