@@ -260,7 +260,9 @@ DRAW = {
     "published": lambda figure, axes, table: panels.measured_and_published(
         axes,
         table.with_columns(of=pl.lit("text"), label=pl.col("label").fill_null(pl.col("variant"))),
-        table.with_columns(of=pl.lit("text"), source=pl.lit("a paper"), label=pl.col("label").fill_null(pl.col("variant"))),
+        table.with_columns(
+            of=pl.lit("text"), source=pl.lit("a paper"), label=pl.col("label").fill_null(pl.col("variant"))
+        ),
         label="x",
     ),
     "legend": lambda figure, axes, table: panels.legend(figure, table),

@@ -216,7 +216,10 @@ def test_an_evaluation_leaves_out_the_variants_it_is_told_to(tmp_path):
         return {(step.topic, step.cell.variant) for step in steps if step.stage == "evaluate"}
 
     assert cells([]) - cells(["quanto-int8"]) == {("performance", "quanto-int8")}
-    for name, says in (("quanto-int", "did you mean 'quanto-int8'"), ("dense", "lists 'dense'; allowed are magnitude-50")):
+    for name, says in (
+        ("quanto-int", "did you mean 'quanto-int8'"),
+        ("dense", "lists 'dense'; allowed are magnitude-50"),
+    ):
         with pytest.raises(params.ParamsError, match=f"evaluations.performance.without of profile mine .*{says}"):
             cells([name])
 

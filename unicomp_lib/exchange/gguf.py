@@ -18,6 +18,8 @@ from unicomp_lib.exchange import gguf_blocks, gguf_families, gguf_tokenizer
 from unicomp_lib.exchange.gguf_blocks import Coded
 from unicomp_lib.exchange.gguf_source import Source
 
+VERSION = "1"
+
 SUFFIX = ".gguf"
 ROPE_FACTORS = "rope_freqs.weight"
 QUANTIZATION = 2  # version of the blocks' layouts, general.quantization_version

@@ -7,6 +7,8 @@ import torch
 from gguf import GGML_QUANT_SIZES
 from gguf import GGMLQuantizationType as Kind
 
+VERSION = "1"
+
 BLOCK = 32  # weights that share a scale, along the inputs
 ROUNDING = 2**-11  # largest relative error of a number that float16 has in its range
 MIDDLE = 8  # GGUF's codes of 4 bits are 0 to 15, those of this study -8 to 7

@@ -8,6 +8,8 @@ import torch
 from gguf import MODEL_ARCH, GGUFWriter
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+VERSION = "1"
+
 FULL = "full_attention"
 
 

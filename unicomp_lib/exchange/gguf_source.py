@@ -14,6 +14,8 @@ from unicomp_lib.checkpoints import configs, decoder, float4, float8, float_zero
 from unicomp_lib.exchange import gguf_blocks
 from unicomp_lib.exchange.gguf_blocks import Coded
 
+VERSION = "1"
+
 PACKED, SHAPE, SCALE, ZEROS = "_packed", "_shape", "_scale", "_zero_point"  # of compressed-tensors
 BYTES, OF_BYTES = "._data", "._scale"  # of quanto, beside which it keeps scales of inputs and outputs
 PARTS = (PACKED, SHAPE, SCALE, ZEROS, BYTES, OF_BYTES)

@@ -8,6 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from unicomp_lib.checkpoints.gguf_bpe import BYTES, BYTES_BY_WORDS, CUTS, SINGLE_DIGITS, SPLIT
 
+VERSION = "1"
+
 SPECIAL = ("bos", "eos", "unk", "pad")
 
 

@@ -22,7 +22,7 @@ from matplotlib.transforms import ScaledTranslation, offset_copy
 
 from unicomp_lib.figures import language_names, marks, palette, style
 
-VERSION = "11"
+VERSION = "12"
 
 FILLS = marks.FILLS
 DENSE, MIDDLE = "dense", "geometric mean"  # what a line and a mark mean, in legends

@@ -101,8 +101,8 @@ class Evaluation(BaseModel):
 
     ``rerun`` are parameters with which dense is evaluated a second time, as ``dense-rerun``: how
     far its scores then move is the noise below which no difference means anything. ``dense`` gives tasks of which
-    dense is asked more items than its variants. ``without`` are variants that it leaves out. ``judge`` are the parameters of the notebook that judges the answers,
-    such as ``judge_url``.
+    dense is asked more items than its variants. ``without`` are variants that it leaves out. ``judge`` are the
+    parameters of the notebook that judges the answers, such as ``judge_url``.
     """
 
     model_config = ConfigDict(extra="allow")

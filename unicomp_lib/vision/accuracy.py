@@ -11,7 +11,7 @@ from unicomp_lib import tables
 from unicomp_lib.vision import finite, masks, removal, training
 from unicomp_lib.vision.images import Images
 
-VERSION = "2"
+VERSION = "3"
 
 
 METRICS = ("acc", "log_likelihood")

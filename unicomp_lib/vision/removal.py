@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from unicomp_lib.vision.googlenet import BLOCKS, Convolution, GoogLeNet
 
-VERSION = "2"
+VERSION = "3"
 
 
 class Channels(NamedTuple):
