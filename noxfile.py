@@ -28,6 +28,7 @@ UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
 LOCKS = {
     "requirements.lock": ("pyproject.toml", "--group", "dev", "--group", "report", "--group", "build"),
     "bench/llm-compressor.txt": ("--group", "llm-compressor"),
+    "bench/llama-cpp.txt": ("--group", "llama-cpp"),
 }
 
 
@@ -39,8 +40,8 @@ def prepare(session: nox.Session) -> None:
     install(session, ENVIRONMENT, Path("requirements.lock"), own=True)
 
 
-def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False) -> Path:
-    """Make an environment with torch and the packages of ``lock``, and with the study's ``own``; return its programs.
+def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False, torch: bool = True) -> Path:
+    """Make an environment with ``torch``, the packages of ``lock`` and the study's ``own``; return its programs.
 
     torch comes first and by version alone: its CPU and CUDA builds carry one number but differ in their hashes and in
     what they need, and the index decides which it is. Everything else is held to the hashes of the lock. Packages
@@ -49,9 +50,9 @@ def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False
     import tomllib  # nox itself may run on a Python without it, which prepare refuses
 
     project = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (torch,) = (name for name in project["dependencies"] if name.startswith("torch=="))
+    first = [name for name in project["dependencies"] if torch and name.startswith("torch==")]
     pins = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
-    wanted = hashlib.sha256("\n".join([torch, *pins]).encode()).hexdigest()
+    wanted = hashlib.sha256("\n".join([*first, *pins]).encode()).hexdigest()
     programs, stamp = folder / "bin", folder / "installed.txt"
     if stamp.is_file() and stamp.read_text() == wanted:
         return programs
@@ -59,7 +60,8 @@ def install(session: nox.Session, folder: Path, lock: Path, *, own: bool = False
     session.log(f"installing {lock} into {shown}; this takes some minutes, once")
     session.run(sys.executable, "-m", "venv", "--clear", str(folder))
     pip = (str(programs / "python"), "-m", "pip", "install", "--quiet")
-    session.run(*pip, torch)
+    if first:
+        session.run(*pip, *first)
     session.run(*pip, "--no-build-isolation", "--no-deps", "--require-hashes", "-r", str(lock))
     if own:
         session.run(*pip, "--no-build-isolation", "--no-deps", "-e", ".")
@@ -138,6 +140,12 @@ def publish(session: nox.Session) -> None:
 def export(session: nox.Session) -> None:
     """Write a checkpoint as one GGUF file, which llama.cpp serves: nox -s export -- CELL_OR_FOLDER FILE.gguf."""
     command(session, "export")
+
+
+@nox.session
+def engine(session: nox.Session) -> None:
+    """Make an environment with llama.cpp, in which the profile engines measures speed."""
+    install(session, ENVIRONMENT.with_name("llama-cpp"), Path("bench", "llama-cpp.txt"), torch=False)
 
 
 @nox.session

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import polars as pl
 import psutil
 
-from unicomp_lib import hardware
+from unicomp_lib import hardware, paths
 
 VERSION = "5"
 PATIENCE = 60.0  # seconds until a killed process has given its memory back
@@ -59,7 +59,8 @@ def compare(
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does.
 
-    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it. With ``vllm`` both
+    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; for llama.cpp it may be
+    empty, after ``nox -s engine``. With ``vllm`` both
     models are measured there, without the times of single tokens and without memory, and vLLM chooses its
     kernels. They are measured one after the other, since each takes nearly all memory of an accelerator.
     With ``llama.cpp`` ``checkpoint`` alone is, on one thread, in turn with dense in transformers here, so that
@@ -68,7 +69,7 @@ def compare(
     """
     from unicomp_lib.checkpoints import models
 
-    _check_engine(engine, interpreter)
+    interpreter = _interpreter(engine, interpreter)
     # A wrong name is reported here rather than in a child process.
     folders = [models.checkpoint(name)[0] for name in (checkpoint, dense)]
     named = {"": checkpoint, "_dense": dense}
@@ -98,16 +99,20 @@ def compare(
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _check_engine(engine: str, interpreter: str) -> None:
+def _interpreter(engine: str, given: str) -> str:
+    """The Python that has an ``engine``: the one ``given``, or that of ``nox -s engine``; empty for transformers."""
     allowed = " and ".join(map(repr, ENGINES))
     if engine and engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; allowed are {allowed}, or nothing for transformers here")
-    if engine and not interpreter:
-        raise ValueError(f"engine {engine!r} needs interpreter, the path of a Python that has {ENGINES[engine]}")
-    if interpreter and not engine:
-        raise ValueError(
-            f"interpreter {interpreter!r} is given but no engine; allowed are {allowed}, or leave it empty"
-        )
+    if given and not engine:
+        raise ValueError(f"interpreter {given!r} is given but no engine; allowed are {allowed}, or leave it empty")
+    made = paths.project() / ".nox" / "llama-cpp" / "bin" / "python"
+    if engine == "llama.cpp" and not given and made.is_file():
+        return str(made)
+    if engine and not given:
+        install = "run nox -s engine, or give" if engine == "llama.cpp" else "give"
+        raise ValueError(f"engine {engine!r}: {install} interpreter, the path of a Python that has {ENGINES[engine]}")
+    return given
 
 
 def _measurements(
