@@ -208,7 +208,7 @@ def test_llama_cpp_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch):
     assert 0 < median["prefill"] <= 16 / 0.1
     assert 0 < median["decode"] <= 1 / 0.02
     assert 0 < median["decode_batch"] <= 2 / 0.02
-    assert median["first_token"] == pytest.approx(16 / median["prefill"])
+    assert median["first_token"] >= 0.1
     assert median["token"] >= 0.02
     assert "read" not in median
     if sys.platform == "linux":
