@@ -54,7 +54,7 @@ def test_speed_memory_and_bandwidth_are_those_of_the_accelerator(packed, monkeyp
     monkeypatch.setattr(
         efficiency, "_measure", lambda model, *given: where.append(model.device.type) or measure(model, *given)
     )
-    asked = [None, (2, 4, 2)]
+    asked = [None, (1, 4, 2)]
 
     class Pipe:
         def recv(self):

@@ -72,8 +72,12 @@ def test_a_dry_run_says_how_wide_the_intervals_will_be(tmp_path, monkeypatch, ca
         tables.write(rows(variant, "piqa_cloze", values), tmp_path / "items" / f"tiny.{variant}.performance.parquet")
     assert command_line.main(["reproduce", "--profile", "tiny", "--dry-run"]) == 0
     asked = profile.evaluations["performance"].parameters["tasks"]["piqa_cloze"]
-    left = ours - statistics.slope(Part(ours, dense, np.arange(200), 0.5)) * dense
-    half = 1.96 * np.sqrt(np.var(left, ddof=2) / asked) / (dense.mean() - 0.5)
+    slope = statistics.slope(Part(ours, dense, np.arange(200), 0.5))
+    # What dense leaves open of each answer, and the four imaginary answers, each counted half a time.
+    spread = np.var(ours - slope * dense, ddof=2) / asked
+    imagined = [a - ours.mean() - slope * (b - dense.mean()) for a in (0, 1) for b in (0, 1)]
+    spread += 0.5 * np.square(imagined).sum() / asked**2
+    half = 1.96 * np.sqrt(spread) / (dense.mean() - 0.5)
     said = f"expected half-width of retention in performance, in points: commonsense {100 * half:.0f}, "
     assert said + f"all {100 * half:.0f}" in capsys.readouterr().out
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unicomp_lib import files, paths
-from unicomp_lib.inputs import assets, hub
+from unicomp_lib.inputs import assets
 
 LIBRARY = "unicomp_lib"
 # They draw inside an executed notebook, set its fonts, choose a folder where no runner does, or leave warnings out: no
@@ -65,6 +65,8 @@ def data(tree: ast.AST) -> dict[str, Any]:
         if kind == "asset":
             known[f"asset {what}"] = [assets.asset(what).archive, assets.asset(what).files]
         elif kind == "data set":
+            from unicomp_lib.inputs import hub  # imports polars, which names and colours do without
+
             known[f"data set {what}"] = hub.catalogue()[what].model_dump()
         elif what not in PINS and (file := paths.project() / what).is_file():
             known[what] = files.sha256(file)
