@@ -212,6 +212,14 @@ def test_the_files_and_assets_that_are_read_by_name_count_where_they_are_read(co
         (copy / name).write_text(content)
 
 
+def test_what_commands_have_made_counts_in_no_key(copy, by_default):
+    before = by_default()
+    made = copy / ".nox" / "llama-cpp" / "bin" / "python"  # as nox -s engine makes it
+    made.parent.mkdir(parents=True)
+    made.write_text("an interpreter")
+    assert by_default() == before
+
+
 def test_a_chapter_counts_the_scores_it_reads(copy, by_default):
     before = by_default()
     published = copy / "results" / "embedded" / "scores.parquet"

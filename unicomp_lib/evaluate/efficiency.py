@@ -60,12 +60,12 @@ def compare(
     (``int4``); else they are expanded on load, as transformers does.
 
     ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; for llama.cpp it may be
-    empty, after ``nox -s engine``. With ``vllm`` both
-    models are measured there, without the times of single tokens and without memory, and vLLM chooses its
-    kernels. They are measured one after the other, since each takes nearly all memory of an accelerator.
-    With ``llama.cpp`` ``checkpoint`` alone is, on one thread, in turn with dense in transformers here, so that
-    ratios hold for what is served against what was compressed. ``export`` writes a folder's checkpoint to a file
-    of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the end.
+    empty, after ``nox -s engine``. With ``vllm`` both models are measured there, without the times of single tokens
+    and without memory, and vLLM chooses its kernels. They are measured one after the other, since each takes nearly
+    all memory of an accelerator. With ``llama.cpp`` ``checkpoint`` alone is, on one thread, in turn with dense in
+    transformers here, so that ratios hold for what is served against what was compressed. ``export`` writes a
+    folder's checkpoint to a file of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the
+    end.
     """
     from unicomp_lib.checkpoints import models
 
@@ -80,13 +80,6 @@ def compare(
     else:
         turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
     if engine == "llama.cpp":
-        if export is None:
-            raise ValueError("engine 'llama.cpp' needs export, a function that writes a checkpoint to a file of GGUF")
-        if hardware.device().type != "cpu":
-            raise ValueError(
-                "engine 'llama.cpp' is measured on a thread of the CPU, and dense would be on the accelerator; "
-                f"hide it: {hardware.visible()}=''"
-            )
         context = max(prompt + 1 + generate, prompt + batch * (2 + generate))
         turns[0][""] = _llama_cpp_process(interpreter, checkpoint, export, context, batch)
     rows: list[dict[str, object]] = []
@@ -264,10 +257,17 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int
 
 @contextmanager
 def _llama_cpp_process(
-    interpreter: str, checkpoint: str, export: Callable[[Path, Path], object], context: int, batch: int
+    interpreter: str, checkpoint: str, export: Callable[[Path, Path], object] | None, context: int, batch: int
 ) -> Iterator[Pipe]:
     from unicomp_lib.checkpoints import models
 
+    if export is None:
+        raise ValueError("engine 'llama.cpp' needs export, a function that writes a checkpoint to a file of GGUF")
+    if hardware.device().type != "cpu":
+        raise ValueError(
+            "engine 'llama.cpp' is measured on a thread of the CPU, and dense would be on the accelerator; "
+            f"hide it: {hardware.visible()}=''"
+        )
     vocabulary = len(models.load_tokenizer(checkpoint))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"

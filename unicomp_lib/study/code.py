@@ -17,7 +17,7 @@ BESIDE = ("diagnostics", "vision_diagnostics", "style", "by_hand", "quiet")
 # What they read is counted where a parameter names it, the task or the text: see ``steps.key``.
 COUNTED = ("corpora", "ifbench", "items", "paper", "texts")
 PINS = ("params/assets.yaml", "params/hub.yaml")  # counted entry by entry
-WRITTEN = ("results", "figures", "runs")  # folders; a file in the place of one is no input
+WRITTEN = ("results", "figures", "runs", ".nox")  # folders that commands make: what lies there is no input
 CALLS = {"assets.asset": "asset", "assets.fetch": "asset", "assets.path": "asset", "hub.rows": "data set"}
 # Fields of the syntax tree that not every version of Python has, or that say nothing.
 SKIPPED = ("type_params", "type_comment", "type_ignores", "kind", "ctx")
@@ -69,7 +69,7 @@ def data(tree: ast.AST) -> dict[str, Any]:
             from unicomp_lib.inputs import hub  # imports polars, which names and colours do without
 
             known[f"data set {what}"] = hub.catalogue()[what].model_dump()
-        elif what not in PINS + WRITTEN and (file := paths.project() / what).is_file():
+        elif what not in PINS and what.split("/")[0] not in WRITTEN and (file := paths.project() / what).is_file():
             known[what] = files.sha256(file)
     return known
 
