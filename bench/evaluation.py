@@ -1,8 +1,9 @@
 """The study's evaluation compared with lm-eval's plain HFLM, and a prompt read once with one read for each question.
 
-Same model, same items, one thread, one process, the two sides in turn. HFLM runs at the batch size that is fastest for
-it on the first items. Of the second comparison, both sides are the study's: one plans the formats of a set together,
-the other evaluates each alone and asks for its likelihoods and its answers one after the other.
+Same model, same items, one process, the two sides in turn, on the machine's accelerator or one thread of its CPU.
+HFLM runs at the batch size that is fastest for it on the first items. Of the second comparison, both sides are the
+study's: one plans the formats of a set together, the other evaluates each alone and asks for its likelihoods and its
+answers one after the other.
 """
 
 import argparse
@@ -56,7 +57,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     precision = hardware.native_precision() if options.precision == "auto" else options.precision
-    plain, tokenizer = models.load(options.model, precision=precision, on="cpu")
+    plain, tokenizer = models.load(options.model, precision=precision)
     ours = copy.deepcopy(plain)
     attention.use(ours)
     rows = []
@@ -68,7 +69,7 @@ def main() -> None:
         print(pl.DataFrame(rows[-1:]), flush=True)
     _say(rows, "evaluation.csv", f"{precision}; speed-up is study / HFLM in items per second, above 1 in its favour")
     rows = [{"case": name, **_once(ours, tokenizer, tasks, options.once)} for name, tasks in TOGETHER.items()]
-    note = f"{precision}; tokens read and CPU seconds when each question reads its prompt / when it is read once"
+    note = f"{precision}; tokens read and seconds when each question reads its prompt / when it is read once"
     _say(rows, "evaluation-once.csv", note)
 
 
@@ -83,7 +84,7 @@ def _say(rows: list[dict[str, Any]], name: str, note: str) -> None:
 
 
 def _once(model: Any, tokenizer: Any, tasks: tuple[str, ...], count: int) -> dict[str, Any]:
-    """Tokens read and CPU seconds of formats when each question reads its prompt and when it is read once.
+    """Tokens read and seconds (a CPU's own) of formats when each question reads its prompt and when it is read once.
 
     ``same_score``: the share of items and formats of which both say right, or both wrong.
     """
@@ -105,16 +106,17 @@ class _Each(PackedLM):
 def _cost(
     kind: type[PackedLM], model: Any, tokenizer: Any, tasks: tuple[str, ...], count: int
 ) -> tuple[Any, int, float]:
-    """Item rows, tokens given to the model before the first token of an answer, padding included, and CPU seconds."""
+    """Item rows, tokens given to the model before the first token of an answer, padding included, and seconds."""
     read = []
+    clock = time.process_time if model.device.type == "cpu" else time.perf_counter
     hook = model.register_forward_pre_hook(
         lambda _, args, given: read.append(given["input_ids"].numel() if given["input_ids"].shape[1] > 1 else 0),
         with_kwargs=True,
     )
     lm = kind(pretrained=model, tokenizer=tokenizer, batch_size=16)
-    start = time.process_time()
+    start = clock()
     rows = harness.rows(lm, dict.fromkeys(tasks, count))
-    seconds = time.process_time() - start
+    seconds = clock() - start
     hook.remove()
     return rows, sum(read), seconds
 

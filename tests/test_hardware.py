@@ -10,6 +10,7 @@ from unicomp_lib import hardware
 
 def test_steps_at_once_are_bounded_by_memory_and_accelerators(monkeypatch):
     monkeypatch.setattr(hardware, "cores", lambda: 64)
+    monkeypatch.setattr(hardware, "devices", list)
     monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: type("M", (), {"total": 16e9})())
     assert hardware.workers() == 2
     monkeypatch.setattr(hardware.psutil, "virtual_memory", lambda: type("M", (), {"total": 2e9})())
