@@ -3,15 +3,17 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
 
 import polars as pl
 import pytest
 import torch
 
 from unicomp_lib import hardware
-from unicomp_lib.checkpoints import int4, models, packed_integers, quanto_form, saving
-from unicomp_lib.compress import quanto, rtn
-from unicomp_lib.evaluate import efficiency
+from unicomp_lib.checkpoints import int4, models, packed_integers, quantized_cache, quanto_form, saving
+from unicomp_lib.compress import cache, quanto, rtn
+from unicomp_lib.evaluate import arithmetic, efficiency
 from unicomp_lib.exchange import gguf
 
 
@@ -231,6 +233,42 @@ def test_what_is_not_exported_is_refused_with_its_reason(tmp_path):
             str(tmp_path), models.TINY, precision="float32", engine="llama.cpp", interpreter=sys.executable,
             export=gguf.export,
         )  # fmt: skip
+
+
+@pytest.fixture
+def quantized(tmp_path):
+    """A folder of the tiny model with a cache of 4-bit keys and values."""
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    cache.compress(model, keys="int4", values="int4", group_size=16)
+    saving.save(model, tokenizer, tmp_path / "cache", write=partial(quantized_cache.save, source=models.TINY))
+    return str(tmp_path / "cache")
+
+
+def test_the_bytes_of_a_cache_are_measured_where_one_is_quantized(quantized, monkeypatch):
+    monkeypatch.setattr(arithmetic, "bandwidth", lambda *_: 1.0)
+    pipes = _Pipe([None]), _Pipe([None])
+    for pipe, checkpoint in zip(pipes, (quantized, models.TINY), strict=True):
+        with pytest.raises(EOFError):
+            efficiency._serve(pipe, checkpoint, "bfloat16", kernels=True)
+    bytes_of = [pipe.answers[0]["cache"] for pipe in pipes]
+    assert bytes_of == [2 * 2 * 2 * (8 + 4), 2 * 2 * 2 * 2 * 16]  # layers, heads, keys and values; bytes of 16 channels
+    monkeypatch.setattr(efficiency, "_process", lambda *_: nullcontext())
+    rows = [{"doc_id": 0, "metric": name, "value": 1.0} for name in ("cache", "cache_dense", "read")]
+    monkeypatch.setattr(efficiency, "_measurements", lambda *_: rows)
+    for checkpoint, expected in ((quantized, {"cache", "cache_dense", "read"}), (models.TINY, {"read"})):
+        found = set(efficiency.compare(checkpoint, models.TINY, precision="bfloat16")["metric"])
+        assert found & {"cache", "cache_dense", "read"} == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "says"),
+    [("vllm", "in a form that vLLM does not read"), ("llama.cpp", "not exported to GGUF: its cache is quantized")],
+)
+def test_an_engine_that_would_drop_a_quantized_cache_is_refused(quantized, engine, says):
+    with pytest.raises(ValueError, match=says):
+        efficiency.compare(
+            quantized, models.TINY, precision="float32", engine=engine, interpreter=sys.executable, export=gguf.export
+        )
 
 
 INTERPRETER = os.environ.get("UNICOMP_LLAMACPP_PYTHON", "")

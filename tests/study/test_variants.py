@@ -39,6 +39,8 @@ def labels(compressions):
         ("a", {"method": "smoothquant"}, "SmoothQuant W8A8"),
         ("a", {"method": "quanto", "weights": "int4"}, "quanto int4"),
         ("a", {"method": "quanto", "activations": "int8"}, "quanto int8, activations int8"),
+        ("a", {"method": "cache"}, "Cache int8"),
+        ("a", {"method": "cache", "keys": ""}, "Cache keys full, values int8"),
         ("minitron-width", {"method": "minitron"}, "Minitron depth"),
         ("a", {"method": "minitron", "layers": 0, "neurons": 1152}, "Minitron width"),
         ("a", {"method": "minitron", "layers": 20, "hidden": 486}, "Minitron depth and width"),

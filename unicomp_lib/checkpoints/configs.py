@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import AutoConfig, GenerationConfig, PreTrainedModel
 
 from unicomp_lib import files
 from unicomp_lib.checkpoints import decoder
@@ -40,6 +40,11 @@ def quantization(folder: Path) -> dict[str, Any]:
         return {}
     found: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("quantization_config")
     return found or {}
+
+
+def quantizes_cache(source: Path | str, revision: str | None = None) -> bool:
+    """Whether the model of a folder or repository reads from a quantized cache, see ``quantized_cache``."""
+    return getattr(AutoConfig.from_pretrained(source, revision=revision), decoder.CACHE, None) is not None
 
 
 def load_generation(model: PreTrainedModel, folder: Path) -> None:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 VERSION = "2"
 
+CACHE = "cache_quantization"  # entry of a configuration that says how keys and values are held: quantized_cache
 OUT_OF_REACH = 0.01  # share of weights outside linear maps from which a model is not compressed: a convolution is less
 
 
@@ -50,7 +51,9 @@ def compressible(model: PreTrainedModel) -> nn.ModuleList:
     A ``ValueError`` names a tensor that is not finite, or the largest weight out of reach of the
     methods where more than 1 % of the weights belong to no linear map: the experts of a mixture are
     one parameter of three dimensions, and a model of which they stay dense is not half as large.
+    See ``check_cache`` for a model whose cache is quantized.
     """
+    check_cache(model)
     stack, known = layers(model), weights(model)
     check_finite(model.state_dict().items(), type(model).__name__)
     reached = {id(linear.weight) for linear in linears(stack).values()}
@@ -63,6 +66,18 @@ def compressible(model: PreTrainedModel) -> nn.ModuleList:
             "without experts"
         )
     return stack
+
+
+def check_cache(model: PreTrainedModel) -> None:
+    """Raise a ``ValueError`` for a model whose cache is quantized: that is the last step of a compression.
+
+    What would be saved of a later one is a model that reads other keys and values than those it was fitted with.
+    """
+    if getattr(model.config, CACHE, None) is not None:
+        raise ValueError(
+            f"the cache of this {type(model).__name__} is quantized, which comes last; compress the checkpoint that it "
+            "was made from, and quantize the cache of the result"
+        )
 
 
 def check_finite(tensors: Iterable[tuple[str, torch.Tensor]], owner: str) -> None:

@@ -1,6 +1,7 @@
 """Models by name: an asset, a hub repository, a folder or the tiny random one."""
 
 import hashlib
+import importlib
 import json
 import os
 import tempfile
@@ -72,7 +73,21 @@ def load(model: str, *, precision: str = "bfloat16", on: str = "") -> tuple[PreT
     if hardware.device().type == "cpu":
         for note in hardware.notes(2.0 * network.num_parameters()):
             print(f"note: {note}")
-    return network.to(on or hardware.device()).eval(), load_tokenizer(model)  # type: ignore[arg-type]
+    network = network.to(on or hardware.device()).eval()  # type: ignore[arg-type]
+    return with_cache(network), load_tokenizer(model)
+
+
+def with_cache(network: PreTrainedModel) -> PreTrainedModel:
+    """A model that reads its keys and values from a quantized cache, where its configuration says so.
+
+    A ``ValueError`` says why it cannot, see ``quantized_cache.attach``.
+    """
+    if getattr(network.config, decoder.CACHE, None) is None:
+        return network
+    # By name: its version is in the keys of the steps that save such checkpoints, and of all that read these. An import
+    # would put it into the keys of all steps that load a model.
+    attached: PreTrainedModel = importlib.import_module("unicomp_lib.checkpoints.quantized_cache").attach(network)
+    return attached
 
 
 def own_reader(folder: Path) -> Callable[[Path, torch.dtype], PreTrainedModel] | None:

@@ -46,7 +46,8 @@ class Selection:
 
 
 def whole(model: PreTrainedModel) -> Selection:
-    """All of a model, to be narrowed with ``dataclasses.replace``."""
+    """All of a model, to be narrowed with ``dataclasses.replace``. See ``decoder.check_cache``."""
+    decoder.check_cache(model)
     config, count = model.config, len(decoder.layers(model))
     return Selection(
         torch.arange(count),

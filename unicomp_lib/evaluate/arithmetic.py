@@ -57,6 +57,15 @@ def read_bytes(model: PreTrainedModel) -> int:
     return sum(_bytes(tensor) for tensor in tensors.values())
 
 
+@torch.no_grad()
+def cache_bytes(model: PreTrainedModel) -> float:
+    """Bytes that a model's cache holds for a token, all layers together; 0 for a family that has no such cache."""
+    output = model(input_ids=torch.tensor([[1]], device=model.device), use_cache=True, logits_to_keep=1)
+    layers = getattr(output.get("past_key_values"), "layers", [])
+    held = [part for layer in layers for part in (getattr(layer, "keys", None), getattr(layer, "values", None))]
+    return float(sum(part.nbytes for part in held if part is not None))
+
+
 def bandwidth(device: str | torch.device = "cpu") -> float:
     """Bytes per second this process moves in a device's memory: the best of five copies, reads and writes counted."""
     source, target = torch.ones(COPIED // 4, device=device), torch.empty(COPIED // 4, device=device)

@@ -55,7 +55,8 @@ def compare(
     only once. Once per process: ``load_memory`` and ``peak_memory`` (highest resident bytes until the model
     is loaded, and until the end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of
     weights read to decode a token) and ``bandwidth`` (bytes per second that the process can move where the
-    model is). The dense model's metrics end in ``_dense``.
+    model is); and where the cache of one of the two is quantized, ``cache`` (bytes of keys and values held for a
+    token). The dense model's metrics end in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does.
 
@@ -67,7 +68,7 @@ def compare(
     folder's checkpoint to a file of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the
     end.
     """
-    from unicomp_lib.checkpoints import models
+    from unicomp_lib.checkpoints import configs, models
 
     interpreter = _interpreter(engine, interpreter)
     # A wrong name is reported here rather than in a child process.
@@ -89,6 +90,8 @@ def compare(
             if not rows:
                 rows = footprint(*folders, prompt=prompt).to_dicts()  # while the processes import and load
             rows += _measurements(roles, prompt, generate, batch, repeats)
+    if not any(map(configs.quantizes_cache, folders)):
+        rows = [row for row in rows if row["metric"] not in ("cache", "cache_dense")]
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
@@ -248,9 +251,14 @@ class _Lines:
 
 @contextmanager
 def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int) -> Iterator[Pipe]:
-    from unicomp_lib.checkpoints import models
+    from unicomp_lib.checkpoints import configs, models
 
     source, revision = models.checkpoint(checkpoint)
+    if configs.quantizes_cache(source, revision):
+        raise ValueError(
+            f"the cache of {checkpoint} is quantized in a form that vLLM does not read: it would serve it in full "
+            "precision; leave engine empty, or measure the checkpoint that it was made from"
+        )
     with _engine_process("vllm", interpreter, source, revision or "", precision, str(length)) as pipe:
         yield pipe
 
@@ -367,7 +375,7 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
         hardware.end_with_parent(starter.pid)
     torch.set_num_threads(1)
     if kernels and hardware.device().type == "cpu" and int4.fits(Path(checkpoint), hardware.dtype(precision)):
-        model = int4.load(Path(checkpoint), hardware.dtype(precision)).eval()
+        model = models.with_cache(int4.load(Path(checkpoint), hardware.dtype(precision)).eval())
         tokenizer = models.load_tokenizer(checkpoint)
     else:
         model, tokenizer = models.load(checkpoint, precision=precision)
@@ -379,7 +387,7 @@ def _serve(pipe: Connection, checkpoint: str, precision: str, kernels: bool) -> 
         if request is None:
             # The peak first: measuring the bandwidth takes memory of its own.
             measured = {"load_memory": loaded, "peak_memory": float(peak_memory())}
-            measured["read"] = float(arithmetic.read_bytes(model))
+            measured |= {"read": float(arithmetic.read_bytes(model)), "cache": arithmetic.cache_bytes(model)}
             if model.device.type != "cpu":
                 measured["device_memory"] = hardware.device_memory()
             pipe.send({**measured, "bandwidth": arithmetic.bandwidth(model.device)})

@@ -62,7 +62,9 @@ def keeps(model: Any) -> bool:
         return False
     output = model(input_ids=torch.tensor([[1, 2]], device=model.device), use_cache=True, logits_to_keep=1)
     cache = getattr(output, "past_key_values", None)
-    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
+    return isinstance(cache, DynamicCache) and all(
+        type(layer) is DynamicLayer or getattr(layer, "keeps", False) for layer in cache.layers
+    )
 
 
 @torch.no_grad()

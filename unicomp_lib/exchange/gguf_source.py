@@ -122,6 +122,11 @@ def _weight(name: str) -> str:
 
 def _check_form(folder: Path) -> bool:
     """Whether a folder holds quanto's integers of 8 bits, and no form that is not exported."""
+    if configs.quantizes_cache(folder):
+        raise ValueError(
+            f"{folder} is not exported to GGUF: its cache is quantized, which GGUF cannot say; export the checkpoint "
+            "that it was made from, and choose the types of keys and values in the engine"
+        )
     reader = models.own_reader(folder)
     if reader is None:
         return False

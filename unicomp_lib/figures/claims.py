@@ -39,7 +39,7 @@ VERSION = "3"
 # Scores that are counted, not estimated.
 COUNTS = (
     "bytes_on_disk", "read", "parameters", "linear_weights", "sparsity", "bits_per_weight", "flops", "cost_tokens",
-    "macs", "constant",
+    "macs", "constant", "cache",
 )  # fmt: skip
 COUNTED = (*COUNTS, *(f"{name}_ratio" for name in COUNTS))
 FIELDS = ("capability", "task", "format")  # what a score may have to name beside its metric

@@ -1,11 +1,13 @@
 """Pictures shown inside the method and evaluation notebooks."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import torch
 from matplotlib.figure import Figure
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
 from unicomp_lib.evaluate import statistics
@@ -189,6 +191,37 @@ def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tenso
         panel.set(title=title, xlabel="input", yscale="log")
     axes[0].set_ylabel("largest absolute value")
     axes[0].legend()
+    return figure
+
+
+@torch.no_grad()
+def held(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Keys and values (tokens, channels) of the first head of one decoder layer, as attention reads them."""
+    cache = DynamicCache(config=model.config)
+    read: list[tuple[torch.Tensor, torch.Tensor]] = []
+    update = cache.update
+
+    def noted(*args: Any, **kwargs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        read.append(update(*args, **kwargs))
+        return read[-1]
+
+    cache.update = noted  # type: ignore[method-assign]
+    model(input_ids=tokens[:1].to(model.device), past_key_values=cache)
+    keys, values = (part[0, 0].float().cpu() for part in read[index])
+    return keys, values
+
+
+def cached(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]) -> Figure:
+    """Keys and values (``held``) of a head by channel: their range over the tokens, and the error of rounding them."""
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4), sharey=True)
+    for panel, title, exact, rounded in zip(axes, ("Keys", "Values"), before, after, strict=True):
+        channels, error = range(exact.shape[1]), (rounded - exact).square().mean(0).sqrt()
+        panel.fill_between(channels, exact.amin(0), exact.amax(0), step="mid", color=GREY, alpha=0.5, label="range")
+        panel.plot(channels, exact.median(0).values, color=BLUE, linewidth=1, label="median")
+        panel.plot(channels, error, color=ORANGE, linewidth=1, label="rounding error")
+        panel.set(title=title, xlabel="channel of the head")
+    axes[0].set_ylabel("value")
+    axes[0].legend(fontsize=6)
     return figure
 
 

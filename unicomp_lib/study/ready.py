@@ -220,6 +220,8 @@ def _groups(waiting: list[Step], profile: Profile) -> list[str]:
     for step in waiting:
         group = (notebooks.defaults(step.notebook) | step.parameters).get("group_size")
         if step.stage == Stage.COMPRESS and step.cell and group and _is_of_dense(step, profile):
+            if step.cell.method == "cache":  # groups of a head's channels, whose number a configuration may not give
+                continue
             for name, width in _widths(profile.models[step.cell.model], profile).items():
                 if width % group:
                     near = next((size for size in (128, 64, 32, 16, 8) if width % size == 0), 1)

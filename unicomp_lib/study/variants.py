@@ -118,10 +118,16 @@ def _quanto(parameters: Parameters) -> str:
     return f"{parameters['weights']}{activations}"
 
 
+def _cache(parameters: Parameters) -> str:
+    keys, values = (parameters[name] or "full" for name in ("keys", "values"))
+    return keys if keys == values else f"keys {keys}, values {values}"
+
+
 # Setting shown after a method's name, for methods whose setting is neither a sparsity nor a number of bits.
 SETTINGS: dict[str, Callable[[Parameters], str]] = {
     "smoothquant": lambda _: "W8A8",
     "quanto": _quanto,
+    "cache": _cache,
     "minitron": _minitron,
     "lrc": lambda parameters: str(parameters["hidden"]),
 }

@@ -1,0 +1,307 @@
+"""A quantized cache against the closed form, and the same model whether tokens come at once or one by one."""
+
+import json
+
+import families
+import numpy as np
+import pytest
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
+from scipy import linalg
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, StaticCache
+from transformers.masking_utils import eager_mask
+from transformers.models.llama.modeling_llama import eager_attention_forward
+
+from unicomp_lib.checkpoints import (
+    configs,
+    decoder,
+    float8,
+    float_zeros,
+    int4,
+    int8,
+    models,
+    packed_integers,
+    quantized_cache,
+    quanto_form,
+    saving,
+)
+from unicomp_lib.compress import cache, fp8, gptq, hqq, quanto, rtn, smoothquant
+from unicomp_lib.evaluate import arithmetic, greedy, packed_lm, prefix
+
+FULL = ("llama", "qwen3", "gemma", "phi3", "smollm3", "olmo2", "falcon", "opt", "gpt2", "gpt_neox", "mixtral")
+WINDOWS = ("mistral", "gemma2", "gemma3_text", "cohere2", "exaone4", "lfm2")
+
+
+def closed_form(states, bits, group_size):
+    """s round((x - m) / s) + m for each group of the last axis, in float64, with s and m in float16."""
+    groups = states.detach().numpy().astype(np.float64).reshape(-1, group_size)
+    found = np.empty_like(groups)
+    for row, group in enumerate(groups):
+        lowest = float(np.float16(group.min()))
+        scale = float(np.float16((np.float32(group.max()) - np.float32(lowest)) / np.float32(2**bits - 1)))
+        codes = np.clip(np.round((group - lowest) / scale), 0, 2**bits - 1) if scale else np.zeros(group_size)
+        found[row] = scale * codes + lowest
+    return torch.from_numpy(found.reshape(states.shape))
+
+
+def spread(*shape, seed=0):
+    """States some channels of which stand out, with a token that is zero and one that is constant."""
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(*shape, generator=generator) * torch.logspace(-2, 2, shape[-1])
+    states[..., 0, :], states[..., 1, :] = 0, -3.25
+    return states
+
+
+@pytest.mark.parametrize("group_size", [8, 16, 64])
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_what_is_held_is_the_closed_form_and_takes_the_bytes_that_it_says(bits, group_size):
+    states = spread(2, 3, 5, 64)
+    held = quantized_cache.pack(states, bits, group_size)
+    assert held.dtype == torch.uint8
+    assert held.shape == (2, 3, 5, 64 * bits // 8 + 4 * 64 // group_size)
+    found = quantized_cache.unpack(held, bits, group_size, states)
+    assert found.dtype == states.dtype
+    assert torch.allclose(found.double(), closed_form(states, bits, group_size), rtol=1e-5, atol=1e-6)
+    ranges = states.unflatten(-1, (-1, group_size)).amax(-1) - states.unflatten(-1, (-1, group_size)).amin(-1)
+    errors = (found - states).abs().unflatten(-1, (-1, group_size)).amax(-1)
+    assert (errors <= 0.52 * ranges / (2**bits - 1) + 1e-3 * states.abs().max()).all()
+    alone = quantized_cache.pack(states[1:, 2:, 4:], bits, group_size)  # of each token by itself, whatever is beside it
+    assert torch.equal(alone, held[1:, 2:, 4:])
+
+
+def test_parts_of_what_is_held_are_read_wherever_they_lie_in_memory():
+    states = spread(2, 1, 5, 12)
+    held = quantized_cache.pack(states, 2, 12)  # 7 bytes a token
+    found = quantized_cache.unpack(held, 2, 12, states)
+    for token in range(5):
+        part = quantized_cache.unpack(held[1:, :, token : token + 1], 2, 12, states)
+        assert torch.equal(part, found[1:, :, token : token + 1])
+
+
+def one_by_one(model, tokens):
+    logits, held = [], DynamicCache(config=model.config)
+    for column in tokens.split(1, dim=1):
+        output = model(column, past_key_values=held, use_cache=True)
+        logits.append(output.logits)
+        held = output.past_key_values
+    return torch.cat(logits, dim=1), held
+
+
+@pytest.mark.parametrize("width", [2, 16, 64, 96, 80])
+def test_the_rotation_is_sylvesters_and_its_own_inverse(width):
+    size = {96: 32, 80: 16}.get(width, width)
+    group_size = max(size // 2, 2)
+    matrix = torch.block_diag(
+        *[torch.from_numpy(linalg.hadamard(size).astype("float64")) / size**0.5] * (width // size)
+    )
+    states = torch.randn(3, 5, width, dtype=torch.float64)
+    assert torch.allclose(quantized_cache.rotated(states), states @ matrix)
+    assert torch.allclose(quantized_cache.rotated(quantized_cache.rotated(states)), states)
+    turned = closed_form((states.float() @ matrix.float()), 4, group_size) @ matrix
+    held = quantized_cache.pack(states.float(), 4, group_size, hadamard=True)
+    found = quantized_cache.unpack(held, 4, group_size, states.float(), hadamard=True)
+    close = torch.isclose(found.double(), turned, atol=1e-4)
+    assert close.float().mean() > 0.98  # a code that lies between two may be rounded either way
+
+
+@pytest.mark.parametrize("hadamard", [False, True])
+@pytest.mark.parametrize("family", FULL)
+@torch.no_grad()
+def test_tokens_at_once_and_one_by_one_read_the_same_keys_and_values(family, hadamard):
+    model, tokens = families.build(family), families.tokens(rows=2, length=20)
+    exact = model(tokens).logits
+    cache.compress(model, keys="int4", values="int4", group_size=8, hadamard=hadamard)
+    whole = model(tokens, use_cache=False).logits
+    steps, held = one_by_one(model, tokens)
+    assert (whole - exact).abs().max() > 1e-2 * exact.abs().max()
+    assert (whole - steps).abs().max() < 1e-3 * exact.abs().max()
+    assert torch.equal(model(tokens).logits, whole)
+    assert all(
+        type(layer) is quantized_cache.QuantizedLayer and layer.keys.dtype == torch.uint8 for layer in held.layers
+    )
+    assert all(layer.get_seq_length() == 20 for layer in held.layers)
+
+
+@pytest.fixture
+def oracle():
+    """An attention function that rounds the keys and values it is given; the model knows of no quantized cache."""
+    settings = {}
+
+    def attend(module, query, key, value, mask, **kwargs):
+        key, value = (
+            closed_form(part, settings[name], settings["group_size"]).to(part) if settings[name] else part
+            for name, part in (("keys", key), ("values", value))
+        )
+        return eager_attention_forward(module, query, key, value, mask, **kwargs)
+
+    AttentionInterface.register("rounded", attend)
+    AttentionMaskInterface.register("rounded", eager_mask)
+    return settings
+
+
+@pytest.mark.parametrize(("keys", "values"), [("int8", "int8"), ("int4", "int4"), ("int4", ""), ("", "int2")])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@torch.no_grad()
+def test_attention_reads_what_the_closed_form_says(family, keys, values, oracle):
+    model, tokens = families.build(family), families.tokens(rows=2, length=20)
+    oracle |= {"keys": int(keys[3:] or 0), "values": int(values[3:] or 0), "group_size": 16}
+    model.set_attn_implementation("rounded")
+    expected = model(tokens, use_cache=False).logits
+    model.set_attn_implementation("eager")
+    cache.compress(model, keys=keys, values=values, group_size=16)
+    assert (model(tokens).logits - expected).abs().max() < 1e-3 * expected.abs().max()
+
+
+def asked(kind, *args):
+    return Instance(request_type=kind, doc={}, arguments=args, idx=0)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_ranked_and_generated_answers_are_those_of_separate_sequences(tiny, batch):
+    model, tokenizer = tiny
+    cache.compress(model, keys="int4", values="int4", group_size=8)
+    shots = "Question: two and two? Answer: four. " * 6
+    prompts = [shots + "Question: a long one, with many words. Answer:", shots + "Question: short? Answer:", "Q:", "A"]
+    ranked = [asked("loglikelihood", prompt, option) for prompt in prompts for option in (" yes", " no, not at all")]
+    generated = [asked("generate_until", prompt, {"until": ["\n"], "max_gen_toks": 6}) for prompt in prompts]
+    fast = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=512)
+    plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=512)
+    assert prefix.keeps(model)
+    fast.read([*ranked, *generated])
+    found, expected = fast.loglikelihood(ranked), plain.loglikelihood(ranked, disable_tqdm=True)
+    assert fast._longest() > 0  # rows are packed
+    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-3)
+    assert fast.generate_until(generated) == plain.generate_until(generated, disable_tqdm=True)
+    alone = [greedy.answer(fast, {0: greedy.asked(fast, *one.args)})[0].text for one in generated]
+    assert fast.generate_until(generated) == alone
+
+
+def forms():
+    tokens = families.tokens()
+    return {
+        "dense": (lambda model: model, saving.plain),
+        "rtn": (lambda model: rtn.compress(model, group_size=32), packed_integers.save),
+        "gptq, zero points": (
+            lambda model: gptq.compress(model, tokens, group_size=32, symmetric=False), packed_integers.save,
+        ),
+        "quanto": (lambda model: quanto.compress(model, weights="int8"), quanto_form.save),
+        "smoothquant": (lambda model: smoothquant.compress(model, tokens), int8.save),
+        "fp8": (fp8.compress, float8.save),
+        "hqq": (lambda model: hqq.compress(model, group_size=32), float_zeros.save),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("form", forms())
+@torch.no_grad()
+def test_a_checkpoint_of_any_form_says_that_its_cache_is_quantized(form, tmp_path):
+    compress, write = forms()[form]
+    made, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(compress(made), tokenizer, tmp_path / "base", write=write)
+    base, _ = models.load(str(tmp_path / "base"), precision="float32", on="cpu")
+    tokens = families.tokens(rows=1)
+    before = base(tokens).logits
+    cache.compress(base, keys="int4", values="int8", group_size=16)
+    expected = base(tokens).logits
+    saved = saving.save(
+        base, tokenizer, tmp_path / "cache",
+        write=lambda model, folder: quantized_cache.save(model, folder, source=str(tmp_path / "base")),
+    )  # fmt: skip
+    again, _ = models.load(str(tmp_path / "cache"), precision="float32", on="cpu")
+    assert torch.equal(again(tokens).logits, expected)
+    assert not torch.equal(expected, before)
+    entry = {"keys": "int4", "values": "int8", "group_size": 16, "hadamard": False}
+    assert again.config.cache_quantization == entry
+    assert configs.quantizes_cache(tmp_path / "cache")
+    assert not configs.quantizes_cache(tmp_path / "base")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("base", "cache")]
+    assert weights[0] == weights[1]
+    assert saved == saving.measure(tmp_path / "base")
+    # 2 layers of 2 heads of 16 channels: 8 and 16 bytes of codes, and 4 of a group each
+    assert arithmetic.cache_bytes(again) == 2 * 2 * (8 + 4 + 16 + 4)
+    if form == "rtn":
+        kernel = models.with_cache(int4.load(tmp_path / "cache", torch.float32).eval())
+        assert arithmetic.cache_bytes(kernel) == 2 * 2 * (8 + 4 + 16 + 4)
+        assert (kernel(tokens).logits - expected).abs().max() < 1e-2 * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", WINDOWS)
+@torch.no_grad()
+def test_families_that_discard_tokens_are_refused_and_left_as_they_were(family):
+    model, tokens = families.build(family), families.tokens(rows=1)
+    before = model(tokens).logits
+    with pytest.raises(ValueError, match="does not hold the keys and values of all tokens in every layer"):
+        cache.compress(model, group_size=16)
+    assert not hasattr(model.config, decoder.CACHE)
+    assert torch.equal(model(tokens).logits, before)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"keys": "int3"},
+            "keys 'int3' and values 'int8' are no form of a quantized cache; allowed are 'int8', 'int4'",
+        ),
+        ({"values": "fp8"}, "values 'fp8' are no form"),
+        ({"keys": "", "values": ""}, "and not '' for both"),
+        ({"keys": 8}, "keys 8 and values 'int8' are no form"),
+        ({"values": ["int8"]}, "are no form of a quantized cache"),
+        ({"group_size": 0}, "group_size is 0; give the channels of a group"),
+        ({"group_size": 16.0}, "group_size is 16.0"),
+        ({"group_size": True}, "group_size is True"),
+        ({"hadamard": 1}, "hadamard is 1; allowed are true and false"),
+        ({"group_size": 12}, "group_size 12 does not divide the 16 channels of a head"),
+        ({"group_size": 32}, "group_size 32 does not divide the 16 channels of a head"),
+    ],
+)
+@torch.no_grad()
+def test_settings_that_are_not_allowed_are_refused(tiny, settings, says):
+    model, tokens = tiny[0], families.tokens(rows=1)
+    before = model(tokens).logits
+    with pytest.raises(ValueError, match=says):
+        cache.compress(model, **{"group_size": 16} | settings)
+    assert torch.equal(model(tokens).logits, before)
+    cache.compress(model, group_size=16)
+
+
+@pytest.mark.parametrize("entry", [{}, [], "int8", {"keys": "int8"}, {"keys": "int8", "values": "int8", "bits": 8}])
+def test_an_entry_of_another_hand_is_refused_on_load(tiny, tmp_path, entry):
+    saving.save(*tiny, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"cache_quantization": entry}))
+    with pytest.raises(ValueError, match="it must have the keys keys, values, group_size, hadamard"):
+        models.load(str(tmp_path), on="cpu")
+
+
+@torch.no_grad()
+def test_a_cache_of_another_kind_or_in_full_precision_is_refused(tiny):
+    model, _ = tiny
+    full = model(families.tokens(rows=1), use_cache=True).past_key_values
+    cache.compress(model, group_size=16)
+    for other in (full, StaticCache(config=model.config, max_cache_len=8)):
+        with pytest.raises(ValueError, match=f"it was given a {type(other).__name__} in full precision"):
+            model(families.tokens(rows=1, length=1), past_key_values=other)
+
+
+@torch.no_grad()
+def test_a_family_that_does_not_use_the_cache_it_is_given_is_refused(monkeypatch):
+    model = families.build("llama")
+    first = model.model.layers[0].self_attn
+    forward = first.forward
+    monkeypatch.setattr(first, "forward", lambda *args, **kwargs: forward(*args, **kwargs | {"past_key_values": None}))
+    with pytest.raises(ValueError, match="does not put its keys and values into the cache it is given"):
+        cache.compress(model, group_size=16)
+
+
+def test_what_generate_makes_is_quantized_too(tiny):
+    model, _ = tiny
+    cache.compress(model, keys="int4", values="int4", group_size=16)
+    tokens = families.tokens(rows=2, length=12)
+    found = model.generate(
+        tokens, attention_mask=torch.ones_like(tokens), max_new_tokens=6, do_sample=False, eos_token_id=None,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    assert all(isinstance(layer, quantized_cache.QuantizedLayer) for layer in found.past_key_values.layers)
+    logits, _ = one_by_one(model, found.sequences[:, :-1])
+    assert torch.equal(logits[:, 11:].argmax(-1), found.sequences[:, 12:])
