@@ -127,6 +127,13 @@ def test_a_student_is_trained_on_it_and_goes_on_after_an_interruption(tokens, ac
     assert kinds(models.load(str(tmp_path / "checkpoint"))[0]) == {accelerator.type}
 
 
+def test_losses_are_computed_some_tokens_at_a_time_on_it(accelerator, monkeypatch):
+    monkeypatch.setattr(distill, "AT_ONCE", 3 * 11)
+    ours, theirs = torch.randn(2, 5, 11), torch.randn(2, 5, 11)
+    found = distill.divergence(ours.to(accelerator), theirs.to(accelerator), temperature=2.0)
+    assert found.item() == pytest.approx(distill.divergence(ours, theirs, temperature=2.0).item(), rel=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")  # by mse_loss, of such devices
 def test_a_low_rank_clone_is_trained_on_it(tokens, accelerator, tmp_path):
     clone = lrc.Clone(models.load(models.TINY)[0], tokens, hidden=48)

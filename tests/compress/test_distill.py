@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -91,6 +92,61 @@ def test_an_interrupted_training_resumes_where_it_stopped(teacher, text, tmp_pat
     assert [row["loss"] for row in runs[0][0]] == [row["loss"] for row in runs[1][0]]
     assert [row["step"] for row in runs[1][0]] == list(range(1, 13))
     assert all(torch.equal(value, runs[1][1][name]) for name, value in runs[0][1].items())
+
+
+def adamw(start, gradients, *, learning_rate, steps):
+    """Loshchilov and Hutter (2019, arXiv 1711.05101) without decay, in float64, as ``distill.train`` documents it."""
+    values = [value.double() for value in start]
+    moments = [(torch.zeros_like(value), torch.zeros_like(value)) for value in values]
+    for step in range(steps):
+        found = gradients(values, step)
+        norm = sum(part.square().sum() for part in found).sqrt()
+        rise = max(1, round(0.1 * steps))
+        share = (step + 1) / rise if step < rise else 0.5 + 0.5 * math.cos(math.pi * (step - rise) / (steps - rise))
+        for value, part, (first, second) in zip(values, found, moments, strict=True):
+            part = part / max(1.0, norm)
+            first.mul_(0.9).add_(part, alpha=0.1)
+            second.mul_(0.95).addcmul_(part, part, value=0.05)
+            mean, spread = first / (1 - 0.9 ** (step + 1)), second / (1 - 0.95 ** (step + 1))
+            value -= learning_rate * share * mean / (spread.sqrt() + 1e-8)
+    return values
+
+
+@pytest.mark.parametrize("size", [0.3, 30.0])  # gradients that are clipped in some steps, and in all
+def test_a_step_is_that_of_adamw_with_clipped_gradients(tmp_path, size):
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(5, 3, generator=generator), torch.randn(4, generator=generator)]
+    parameters = {str(index): torch.nn.Parameter(value.clone()) for index, value in enumerate(start)}
+    text = torch.randint(1, 9, (24, 2), generator=generator)
+
+    def loss(batch):
+        total = sum(((value - size * batch.float().mean()) ** 2).sum() for value in parameters.values())
+        return {"loss": total / 20}
+
+    def gradients(values, step):
+        of_batches = [size * part.double().mean() for part in text[4 * step : 4 * step + 4].split(2)]
+        return [sum((value - target) / 10 for target in of_batches) / 2 for value in values]
+
+    distill.train(parameters, loss, text, tmp_path / "state", batch_size=2, accumulate=2, learning_rate=0.05)
+    for value, expected in zip(parameters.values(), adamw(start, gradients, learning_rate=0.05, steps=6), strict=True):
+        torch.testing.assert_close(value.detach().double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("large", "pause", "saved"), [(10**9, 1e9, 5), (0, 1e9, 0), (0, 0.0, 5)])
+def test_a_large_state_is_saved_only_after_a_pause(monkeypatch, tmp_path, large, pause, saved):
+    monkeypatch.setattr(distill, "LARGE", large)
+    monkeypatch.setattr(distill, "PAUSE", pause)
+    parameters = {"one": torch.nn.Parameter(torch.ones(3))}
+    states = []
+
+    def loss(batch):
+        found = tmp_path / "state" / distill.STATE
+        states.append(found.read_bytes() if found.is_file() else b"")
+        return {"loss": parameters["one"].sum()}
+
+    distill.train(parameters, loss, torch.ones(6, 2), tmp_path / "state", batch_size=1, every=1)
+    assert len(set(states) - {b""}) == saved
+    assert all(len(state) >= distill.STATE_BYTES * 3 for state in set(states) - {b""})
 
 
 @torch.no_grad()

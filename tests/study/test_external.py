@@ -78,6 +78,48 @@ def test_of_several_models_each_has_its_own(tmp_path, checkpoint):
     assert not [name for name in names if "tiny/mine" in name or "tiny/more" in name]
 
 
+def test_values_for_each_model_are_those_of_its_own_steps(tmp_path):
+    two = {"tiny": "tiny-random-llama", "other": "tiny-random-llama", "third": "tiny-random-llama"}
+    student = {
+        "method": "minitron",
+        "layers": 0,
+        "hidden": {"tiny": 32, "other": 48},
+        "neurons": {"tiny": 64, "other": 96},
+    }
+    clone = {"method": "lrc", "hidden": {"other": 48}}
+    tuned = {"method": "finetune", "base": "clone"}
+    profile = written(tmp_path, two, student=student, clone=clone, tuned=tuned)
+    steps = plan(profile)
+    made = {each.name: each.parameters for each in steps if each.stage == "compress"}
+    assert (made["compress/tiny/student"]["hidden"], made["compress/tiny/student"]["neurons"]) == (32, 64)
+    assert (made["compress/other/student"]["hidden"], made["compress/other/student"]["neurons"]) == (48, 96)
+    assert made["compress/other/student"]["layers"] == 0
+    assert {"compress/other/clone", "compress/other/tuned"} <= set(made)
+    assert not [each.name for each in steps if re.search("third/student|(tiny|third)/(clone|tuned)", each.name)]
+    labels = {name: row["label"] for name, row in facts(profile).items()}
+    assert labels["student"] == "Minitron width"
+    assert labels["clone"] == "Low-Rank Clone 48"
+    assert labels["tuned"] == "Low-Rank Clone 48 + Fine-tuning"
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        (
+            {"method": "lrc", "hidden": {"tinny": 32}},
+            "gives hidden for 'tinny', which is no model .*did you mean 'tiny'",
+        ),
+        ({"method": "lrc", "hidden": {"tiny": "32"}}, "gives hidden='32', a str; compress/lrc.ipynb takes a int"),
+        ({"method": "lrc", "hidden": {}}, "gives hidden for no model; give a value, or remove it"),
+        ({"method": "wanda", "chat_template": {"tiny": True}}, "gives chat_template for each model; only layers, h"),
+        ({"method": "wanda", "hidden": {"tiny": 32}}, "gives parameter 'hidden', which compress/wanda.ipynb does not"),
+    ],
+)
+def test_wrong_values_for_each_model_are_one_sentence(tmp_path, entry, says):
+    with pytest.raises(ValueError, match=says):
+        plan(written(tmp_path, mine=entry))
+
+
 def test_published_ones_are_pinned_and_fetched(tmp_path):
     published = {"method": "published", "checkpoint": "owner/name-awq@0123456"}
     profile = written(tmp_path, awq=published)

@@ -93,6 +93,42 @@ def test_a_forward_pass_over_the_text_takes_two_operations_a_weight_and_token(pa
     assert found.seconds == pytest.approx(compute + needs.START + 16e9 / needs.COPY, rel=0.01)
 
 
+SMALL = {
+    "llama-3.2-3b": {
+        "hidden_size": 3072, "num_hidden_layers": 28, "intermediate_size": 8192, "num_attention_heads": 24,
+        "num_key_value_heads": 8, "vocab_size": 128256,
+    },
+    "qwen2.5-3b": {
+        "hidden_size": 2048, "num_hidden_layers": 36, "intermediate_size": 11008, "num_attention_heads": 16,
+        "num_key_value_heads": 2, "vocab_size": 151936,
+    },
+}  # fmt: skip
+WEIGHTS = {"llama-3.2-3b": 3_212_749_824, "qwen2.5-3b": 3_085_938_688}  # as their files have them
+
+
+@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("variant", ["minitron-depth", "minitron-width", "lrc"])
+def test_a_distillation_fits_one_card_of_80_gb(paper, monkeypatch, model, variant):
+    profile, steps = paper
+    source = profile.models[model]
+    monkeypatch.setattr(ready, "configuration", lambda *_: SMALL[model])
+    monkeypatch.setattr(ready, "model_size", lambda *_: 2.0 * WEIGHTS[model])
+    assert needs._weights(needs.shape(source, profile)) == pytest.approx(WEIGHTS[model], rel=1e-3)
+    step = steps[f"compress/{model}/{variant}"]
+    trained, held = needs._training(needs.shape(source, profile), step.cell.method, step.parameters | {"teacher": ""})
+    found, alone = need(paper, step.name), need(paper, step.name, device=False)
+    assert 16 * trained < held < found.device < 75e9
+    assert found.disk == pytest.approx(2 * 12 * trained)  # the last state stays until the next one is there
+    assert found.host > 12 * trained
+    assert alone.device == 0
+    assert alone.host > held
+    larger = needs._training(
+        needs.shape(source, profile), step.cell.method, step.parameters | {"teacher": "", "batch_size": 8}
+    )
+    assert larger[0] == trained
+    assert larger[1] > 100e9
+
+
 def test_what_was_measured_stands_for_an_estimate(paper, tmp_path):
     profile, steps = paper
     step = steps["compress/llama-3.2-3b/wanda-50/seed-0"]

@@ -23,9 +23,12 @@ Loss = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 Total = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of two tensors (tokens, values)
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the gradient
+STATE_BYTES = 12  # of a trained parameter's state: itself and two moments, in float32
 STATE, HISTORY = "state.safetensors", "history"
 NONE = -1  # in place of a token
 CACHED = 2**19  # values of which a loss is computed at once, few enough to stay in a processor's cache
+AT_ONCE = 2**26  # the same on an accelerator: many, since every operation takes time to start, but no gigabytes
+LARGE, PAUSE = 2e9, 600.0  # bytes of a state that is saved at most once in so many seconds
 
 
 def divergence(
@@ -70,7 +73,8 @@ class _Mean(torch.autograd.Function):
         tokens, width = rows[0].shape
         sums, gradients = [], []
         wanted = ctx.needs_input_grad[1:]
-        for some in zip(*(values.split(max(1, CACHED // width)) for values in rows), strict=True):
+        count = max(1, (CACHED if rows[0].device.type == "cpu" else AT_ONCE) // width)
+        for some in zip(*(values.split(count) for values in rows), strict=True):
             with torch.enable_grad():
                 parts = [part.detach().requires_grad_(want) for part, want in zip(some, wanted, strict=True)]
                 value = total(*parts) / tokens
@@ -128,10 +132,11 @@ def train(
 
     AdamW on float32 parameters with products in bfloat16; the learning rate rises over the first
     tenth of the steps and decays to zero as a cosine. A step takes ``batch_size`` samples
-    ``accumulate`` times. Every ``every`` steps the parameters and the optimizer are saved to
-    ``folder``, from which the same call resumes after an interruption; the folder is removed at the
-    end. The history has ``step``, ``tokens`` read, ``seconds``, and the parts of the loss; ``loss``
-    is their sum.
+    ``accumulate`` times, so that memory follows from ``batch_size`` alone. Every ``every`` steps the
+    parameters and the optimizer, 12 bytes a parameter, are saved to ``folder``, from which the same call
+    resumes after an interruption; the folder is removed at the end. A state of more than ``LARGE``
+    bytes is saved at most once in ``PAUSE`` seconds. The history has ``step``, ``tokens`` read,
+    ``seconds``, and the parts of the loss; ``loss`` is their sum.
     """
     optimizer = torch.optim.AdamW(
         list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
@@ -140,6 +145,8 @@ def train(
     history = _load_state(parameters, optimizer, folder)
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
     device = next(iter(parameters.values())).device
+    pause = PAUSE if STATE_BYTES * sum(parameter.numel() for parameter in parameters.values()) > LARGE else 0.0
+    saved = time.perf_counter()
     with tqdm(total=steps, initial=len(history), desc="distilling", unit="step") as bar:
         for step in range(len(history), steps):
             for group in optimizer.param_groups:
@@ -159,8 +166,9 @@ def train(
             history.append({"step": step + 1.0, "tokens": read, "seconds": time.perf_counter() - start, **losses})
             bar.set_postfix(loss=f"{losses['loss']:.3f}", tokens_per_second=f"{read / history[-1]['seconds']:.0f}")
             bar.update()
-            if (step + 1) % every == 0 and step + 1 < steps:
+            if (step + 1) % every == 0 and step + 1 < steps and time.perf_counter() - saved >= pause:
                 _save_state(parameters, optimizer, history, folder)
+                saved = time.perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     return history
 

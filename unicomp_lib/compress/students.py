@@ -73,7 +73,8 @@ def cut(model: PreTrainedModel, selection: Selection) -> PreTrainedModel:
             axes(name)
         _narrow(config, selection, head_width(model))
     _check(config)
-    student = AutoModelForCausalLM.from_config(config, dtype=model.dtype).to(model.device)
+    with torch.device(model.device):  # billions of random numbers, all replaced below, take minutes on a CPU
+        student = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
     state, ratio = model.state_dict(), _queries_per_group(model.config)
     sliced = {}
     for name in student.state_dict():

@@ -27,6 +27,7 @@ METHODS = {
     "cache": ("Cache", "#DDAA33", "$\\bigstar$"),
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),
+    "finetune": ("Fine-tuning", "#225555", "$\\odot$"),
     "given": ("Given", "#88CCEE", "$\\diamondsuit$"),
     "published": ("Published", "#F0E442", "$\\heartsuit$"),
 }

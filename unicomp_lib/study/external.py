@@ -1,18 +1,23 @@
-"""Variants that others have compressed: what a profile says of them, and of which of its models they are variants."""
+"""Variants of some of a profile's models: those that others have compressed, and those with values for each model."""
 
 import re
+from collections.abc import Iterable
 
 from unicomp_lib.study import params
 from unicomp_lib.study.hints import meant
-from unicomp_lib.study.params import DENSE, GIVEN, PUBLISHED, Compression, ParamsError, Profile
+from unicomp_lib.study.params import BY_MODEL, DENSE, GIVEN, PUBLISHED, Compression, ParamsError, Profile
 
 ON_HUB = re.compile(r"[^/\s@]+/[^/\s@]+@[^\s@]+")
 
 
 def check(profile: Profile) -> None:
-    """Raise a ``ParamsError`` for a checkpoint that is not there, not pinned, or of a method that makes its own."""
+    """Raise a ``ParamsError`` for a checkpoint that is not there, not pinned, or of a method that makes its own.
+
+    And for values given for each model, of a parameter that has none, or for a model that there is not.
+    """
     for variant, compression in profile.compressions.items():
         where = f"compressions.{variant} of profile {profile.name}"
+        _check_by_model(compression, profile, where)
         if not compression.is_given:
             if compression.checkpoint:
                 raise ParamsError(
@@ -33,11 +38,36 @@ def sources(profile: Profile) -> list[str]:
 
 
 def concerns(profile: Profile, variant: str, model: str) -> bool:
-    """Whether a model of the profile has this variant: it is made, or given for this model."""
+    """Whether a model of the profile has this variant: it is made, or given for this model, with all that it takes."""
     compression = profile.compressions[variant]
     if compression.is_given:
         return bool(compression.checkpoint_of(model))
+    if compression.parameters_of(model).keys() != compression.parameters.keys():
+        return False
     return variant == DENSE or compression.base == variant or concerns(profile, compression.base, model)
+
+
+def _check_by_model(compression: Compression, profile: Profile, where: str) -> None:
+    for name, given in compression.parameters.items():
+        if not isinstance(given, dict):
+            continue
+        if name not in BY_MODEL:
+            raise ParamsError(
+                f"{where} gives {name} for each model; only {', '.join(BY_MODEL)} may differ between the models of one "
+                "variant: give one value, or make several variants of it"
+            )
+        if not given:
+            raise ParamsError(f"{where} gives {name} for no model; give a value, or remove it")
+        _check_models(given, f"{where} gives {name} for", profile)
+
+
+def _check_models(given: Iterable[str], what: str, profile: Profile) -> None:
+    for model in given:
+        if model not in profile.models:
+            raise ParamsError(
+                f"{what} {model!r}, which is no model of the profile; allowed are "
+                f"{', '.join(profile.models)}; {meant(str(model), profile.models) or 'correct or remove it'}"
+            )
 
 
 def _of_models(compression: Compression, profile: Profile, where: str) -> list[str]:
@@ -52,12 +82,7 @@ def _of_models(compression: Compression, profile: Profile, where: str) -> list[s
                 f"such as checkpoint: {{{next(iter(profile.models))}: {given}}}"
             )
         return [given]
-    for model in given:
-        if model not in profile.models:
-            raise ParamsError(
-                f"{where} gives the checkpoint of {model!r}, which is no model of the profile; allowed are "
-                f"{', '.join(profile.models)}; {meant(model, profile.models) or 'correct or remove it'}"
-            )
+    _check_models(given, f"{where} gives the checkpoint of", profile)
     return list(given.values())
 
 

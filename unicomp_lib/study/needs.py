@@ -18,7 +18,9 @@ REACHED = 0.4  # share of a large product's speed that a model reaches
 # Forward passes over the calibration text that take as long as what a method does, as measured with 135M weights.
 PASSES = {"wanda": 2, "smoothquant": 2, "sparsegpt": 8, "gptq": 9, "awq": 18}
 LEARNING = 16  # the same for training: the student's pass, its gradients, the teacher's, and the optimizer
-MASTERS = 18  # bytes a weight in training: itself, its gradient, and float32 copies and moments
+# Bytes a trained parameter: itself, its gradient and two moments in float32, and a copy in bfloat16 for products. Of
+# these, itself and the moments are saved, from time to time, to go on from.
+TRAINED, STATE = 18, 12
 # Items of the sets whose number a profile gives as 0, all of them; of others a thousand are assumed.
 SIZES = {
     "mmlu_full": 14042, "arc_challenge": 1172, "arc_easy": 2376, "hellaswag": 10042, "piqa_full": 1838,
@@ -45,7 +47,7 @@ class Need(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Weights, bytes that they take in bfloat16, decoder layers, and widths of a model."""
+    """Weights, bytes that they take in bfloat16, decoder layers, and widths of a model, ``wide`` that of its heads."""
 
     weights: float
     size: float
@@ -54,6 +56,7 @@ class Shape(NamedTuple):
     inner: float
     keys: float
     vocabulary: float
+    wide: float
 
 
 class Speed(NamedTuple):
@@ -94,7 +97,7 @@ def shape(source: str, profile: Profile) -> Shape | None:
     keys = hidden * (given.get("num_key_value_heads") or heads / 4) / heads
     return Shape(
         weights, size, given.get("num_hidden_layers") or hidden / 128, hidden,
-        given.get("intermediate_size") or 3.5 * hidden, keys, given.get("vocab_size") or 128_000,
+        given.get("intermediate_size") or 3.5 * hidden, keys, given.get("vocab_size") or 128_000, hidden,
     )  # fmt: skip
 
 
@@ -131,7 +134,7 @@ def _compress(step: Step, profile: Profile, device: bool) -> Need | None:
     if known is None or step.cell is None:
         return None
     given = notebooks.defaults(step.notebook) | step.parameters
-    disk = ready.estimated(step, profile)
+    disk, saved = ready.estimated(step, profile), 0.0
     length = given.get("length", 0)
     tokens = float(given.get("samples", 0) * length)
     learned = float((given.get("training_samples", 0) + given.get("correction_samples", 0)) * length)
@@ -141,12 +144,46 @@ def _compress(step: Step, profile: Profile, device: bool) -> Need | None:
     layer = 2 * tokens * (2 * known.hidden + known.inner) + 3 * known.size / known.layers + 8 * known.inner**2
     work = layer if tokens else 0.0
     if learned:
-        batch = given.get("batch_size", 1) * length
-        # What the gradients need of each layer (34 bytes a token and channel: arXiv 2205.05198), and logits of both.
-        held = batch * (34 * known.layers * known.hidden + 16 * known.vocabulary)
-        work = max(work, MASTERS * known.weights + known.size + held)
-    host = LIBRARIES + 1.3 * known.size + (0 if device else work)
+        trained, held = _training(known, step.cell.method, given)
+        work = max(work, held)
+        # The last state stays until the next is written; both are gone once the checkpoint is.
+        saved = STATE * trained
+        disk = max(disk, 2 * saved)
+    host = LIBRARIES + 1.3 * known.size + (saved if device else work)
     return Need(seconds, host, CONTEXT + work if device and work else 0.0, disk, measured=False)
+
+
+def _training(known: Shape, method: str, given: dict[str, Any]) -> tuple[float, float]:
+    """Parameters that a distillation trains, and the bytes that it holds."""
+    student = _student(known, given)
+    weights = _weights(student)
+    tokens = given.get("batch_size", 1) * given.get("length", 0)
+    # What gradients need of each layer: float32 states and their norms, and what the maps take and give in bfloat16.
+    # arXiv 2205.05198 counts 34 bytes a token and channel where all is bfloat16.
+    layers = student.layers * (46 * student.hidden + 8 * student.inner)
+    logits = 16 * student.vocabulary
+    if method != "lrc":
+        # The model that is cut and the teacher are two; a correction trains the teacher as well.
+        trained = known.weights if given.get("correction_samples") else weights
+        copies = 2 * known.size if "teacher" in given else 0.0
+        return trained, copies + TRAINED * trained + tokens * (layers + logits)
+    trained = known.hidden * student.hidden * (7 * known.layers + 1)
+    # The teacher in float32 and a copy for products; the student as made, as computed, and its gradients, in bfloat16.
+    held = 6 * known.weights + 6 * weights + TRAINED * trained
+    outputs = known.layers * (3 * known.hidden + 2 * known.keys + 2 * known.inner)  # of the maps that are compared
+    return trained, held + tokens * (layers + logits + 6 * outputs)
+
+
+def _student(known: Shape, given: dict[str, Any]) -> Shape:
+    """The shape of a student that is cut out of a model of this one."""
+    sizes = {"layers": "layers", "hidden": "hidden", "inner": "neurons"}
+    return known._replace(**{field: float(given.get(name) or getattr(known, field)) for field, name in sizes.items()})
+
+
+def _weights(known: Shape) -> float:
+    """Weights of a decoder, its embeddings counted once; its heads are as wide together as the model was at first."""
+    heads = 2 * known.wide + 2 * known.keys
+    return known.hidden * (known.layers * (3 * known.inner + heads) + known.vocabulary)
 
 
 def _evaluate(step: Step, profile: Profile, device: bool) -> Need | None:
@@ -213,7 +250,8 @@ def _form(step: Step, profile: Profile, known: Shape) -> float:
     """Bytes of the weights of the variant that is evaluated."""
     assert step.cell is not None
     entry = profile.compressions.get(step.cell.variant, profile.compressions[DENSE])
-    return known.size * ready.share(entry.method, notebooks.defaults(entry.notebook) | entry.parameters)
+    given = notebooks.defaults(entry.notebook) | entry.parameters_of(step.cell.model)
+    return known.size * ready.share(entry.method, given)
 
 
 def _size(name: str) -> int:

@@ -17,6 +17,8 @@ DENSE, RERUN, UNTRAINED = "dense", "dense-rerun", "untrained"
 # Methods of which the study has no part: a checkpoint that others have compressed, in a folder or on the hub.
 GIVEN, PUBLISHED = "given", "published"
 RESERVED = (RERUN, "all")
+# Parameters that may differ between the models of one variant, since they are right for one shape alone.
+BY_MODEL = ("layers", "hidden", "neurons", "groups", "learning_rate", "alpha")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
 NOT_PROFILES = ("assets", "published", "published_scores", "claims", "hub")  # files of params/ that are no profile
 DEFAULT = "embedded"
@@ -63,7 +65,8 @@ class Compression(BaseModel):
     Both follow from method and parameters where they are not given. ``keep: false`` has the weights of its checkpoint
     removed once all that reads them is done; they are made again where they are needed. ``checkpoint`` belongs to the
     methods ``given`` and ``published``: the folder, or ``owner/name@revision`` on the hub, of the compressed model, or
-    one for each of the profile's models; a model without one is left out there.
+    one for each of the profile's models; a model without one is left out there. So are those without a value of a
+    parameter of ``BY_MODEL`` that is given for each model.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -90,6 +93,12 @@ class Compression(BaseModel):
     def notebook(self) -> str:
         """The notebook of its method."""
         return f"compress/{GIVEN if self.is_given else self.method}"
+
+    def parameters_of(self, model: str) -> dict[str, Any]:
+        """The same for one of the profile's models, as far as they are given for it."""
+        every = self.parameters
+        named = {name: value[model] for name, value in every.items() if isinstance(value, dict) and model in value}
+        return {name: value for name, value in every.items() if not isinstance(value, dict)} | named
 
     def checkpoint_of(self, model: str) -> str:
         """The compressed checkpoint of one of the profile's models; empty where it has none."""

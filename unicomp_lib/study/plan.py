@@ -177,7 +177,7 @@ def _compress_step(profile: Profile, model: str, variant: str, seed: int | None)
     notebook = compression.notebook
     allowed = notebooks.defaults(notebook)
     shared: dict[str, Any] = {**profile.calibration, "seed": seed or 0}
-    parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters
+    parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters_of(model)
     reads: Reads = {}
     if compression.method == DENSE:
         parameters["model"] = profile.models[model]

@@ -73,7 +73,13 @@ def _parameters(profile: Profile, compression: Compression) -> Parameters:
     """All parameters that a compression's notebook receives, including its defaults."""
     allowed = notebooks.defaults(compression.notebook)
     shared = {name: value for name, value in profile.calibration.items() if name in allowed}
-    return _unwired(allowed | shared | compression.parameters)
+    given = {name: _either(value) for name, value in compression.parameters.items()}
+    return _unwired(allowed | shared | given)
+
+
+def _either(value: Any) -> Any:
+    """A value as labels have it; of one for each model, all that there are: "1536 or 1200"."""
+    return " or ".join(map(str, dict.fromkeys(value.values()))) if isinstance(value, dict) else value
 
 
 def _pruning_parameters(profile: Profile, pruning: Pruning) -> Parameters:
