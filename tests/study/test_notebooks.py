@@ -29,7 +29,7 @@ QUICK = {
     "compress/sinq": {"checkpoint": "tiny-random-llama", "group_size": "32"},
     "compress/mxfp4": {"checkpoint": "tiny-random-llama"},
     "compress/minitron": {"layers": "10", "samples": "4", "training_samples": "4"},
-    "compress/finetune": TINY | {"length": "32", "training_samples": "4"},
+    "compress/finetune": {"checkpoint": "tiny-random-llama", "length": "32", "training_samples": "4"},
     "compress/lrc": {"hidden": "288", "samples": "4", "training_samples": "4"},
     "evaluate/efficiency": {"repeats": "2"},
     "vision/train": {"number": "60", "epochs": "1"},
