@@ -10,6 +10,7 @@ tokens in full precision until a group of them is complete. That is not done her
 how many come after those it reads, and so on how a sequence is cut, padded and packed.
 """
 
+import functools
 import json
 import shutil
 from pathlib import Path
@@ -85,19 +86,22 @@ class QuantizedLayer(DynamicLayer):
 
 
 def rotated(states: torch.Tensor) -> torch.Tensor:
-    """The last axis times a Hadamard matrix over the root of its size: twice is once nothing, as it is symmetric.
+    """The last axis times a Hadamard matrix over the root of its size, which is its own inverse.
 
-    Sylvester's, by its butterfly. Where the axis is no power of two, every block of the largest one that divides it.
+    Where the axis is no power of two, every block of the largest one that divides it.
     """
     width = states.shape[-1]
     size = width & -width
-    blocks = states.unflatten(-1, (-1, size))
-    half = 1
-    while half < size:
-        one, two = blocks.unflatten(-1, (-1, 2, half)).unbind(-2)
-        blocks = torch.stack([one + two, one - two], dim=-2).flatten(-3)
-        half *= 2
-    return blocks.flatten(-2) / size**0.5
+    matrix = _sylvester(size, states.dtype, states.device)
+    return (states.unflatten(-1, (-1, size)) @ matrix).flatten(-2)
+
+
+@functools.cache
+def _sylvester(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    found = torch.ones(1, 1, dtype=dtype, device=device)
+    while len(found) < size:
+        found = torch.cat([torch.cat([found, found], 1), torch.cat([found, -found], 1)])
+    return found / size**0.5
 
 
 def pack(states: torch.Tensor, bits: int, group_size: int, *, hadamard: bool = False) -> torch.Tensor:
