@@ -211,9 +211,10 @@ def check(session: nox.Session) -> None:
 def test(session: nox.Session, *arguments: str) -> None:
     """Run pytest in two processes."""
     # Each test is one thread wide: two processes of two threads would take turns on the cores. A file
-    # stays in one process, since its tests share what is expensive to make.
+    # stays in one process, since its tests share what is expensive to make; conftest.py puts the longest first.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    call(session, "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments, env=threads)
+    spread = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
+    call(session, "python", "-m", "pytest", *spread, *arguments, env=threads)
 
 
 @nox.session

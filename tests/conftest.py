@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pretended
 import pytest
@@ -11,13 +13,20 @@ from unicomp_lib.checkpoints import models
 torch.set_num_threads(1)
 
 # Fixtures that load the real model, or copy the checkout for processes to run in.
-SLOW = {"checkout", "copy", "dense", "network", "study"}
+SLOW = {"checkout", "copy", "dense", "network", "small", "study"}
+
+# Files that take minutes, the longest first: `nox -s tests` hands files out in this order, and one begun last would
+# leave the other process without work.
+LONG = (
+    "study/test_study.py", "study/test_notebooks.py", "study/test_paper_profile.py", "study/test_kills.py",
+    "test_contributing.py", "study/test_slurm.py", "report/test_site.py", "test_lint.py",
+)  # fmt: skip
 
 COLOURS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 40, 30)}
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out.
+    """Mark what uses a slow fixture as slow; ``nox -s check`` leaves it out. Long files come first, then slow ones.
 
     A process keeps the pretended accelerator once it has it, and must have it before torch computes a gradient. So
     what uses it runs alone, in a process that ``test_accelerator`` starts.
@@ -29,6 +38,9 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if SLOW & set(item.fixturenames):
             item.add_marker("slow")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    long = {Path(__file__).parent / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: (long.get(item.path, len(LONG)), item.path not in slow))
 
 
 @pytest.fixture

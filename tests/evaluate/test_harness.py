@@ -12,7 +12,7 @@ from unicomp_lib import tables
 from unicomp_lib.evaluate import forms, harness, task
 from unicomp_lib.evaluate.packed_lm import PackedLM
 
-LIMIT = 24
+LIMIT = 10
 
 
 @pytest.mark.parametrize("name", ["piqa_cloze", "openbookqa_letter"])

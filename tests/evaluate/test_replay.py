@@ -7,8 +7,8 @@ from unicomp_lib.evaluate import harness, replay
 from unicomp_lib.evaluate.tasks import extract
 
 TASKS = {
-    "piqa_cloze": 4, "openbookqa_letter": 4, "openbookqa_generate": 4, "asdiv_generate": 3, "nq_open_generate": 3,
-    "ifbench_generate": 2, "strongreject_generate": 2,
+    "piqa_cloze": 4, "openbookqa_letter": 4, "openbookqa_generate": 2, "asdiv_generate": 3, "nq_open_generate": 2,
+    "ifbench_generate": 1, "strongreject_generate": 1,
 }  # fmt: skip
 
 

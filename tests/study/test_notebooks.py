@@ -12,34 +12,46 @@ import yaml
 from checkout import copied, environment
 
 from unicomp_lib import paths
+from unicomp_lib.checkpoints import models
 from unicomp_lib.figures import answers
 from unicomp_lib.study import code, notebooks, records, scheduler
 
 FOLDER = paths.project() / "notebooks"
 NAMES = sorted(str(file.relative_to(FOLDER).with_suffix("")) for file in FOLDER.rglob("*.ipynb"))
+JUDGED = paths.project() / "results" / "embedded" / "items" / "smollm2-135m.dense.reliability.parquet"
+DEFAULT = "smollm2-135m-instruct"  # the model of notebooks that are not told of another
 
-
-# Parameters given in place of a default that computes for minutes.
+# Parameters given in place of a default that computes for long: what a notebook does is the same with less of it.
+SHORT = {"samples": "4", "length": "64"}
+TINY = {"checkpoint": "tiny-random-llama"}
 QUICK = {
-    "compress/awq": {"samples": "4"},
+    "compress/awq": SHORT,
     "compress/given": {"model": "tiny-random-llama", "dense": "tiny-random-llama"},
-    "compress/gptq": {"samples": "4"},
-    "compress/sparsegpt": {"samples": "4"},
-    "compress/hqq": {"checkpoint": "tiny-random-llama", "group_size": "32"},
-    "compress/sinq": {"checkpoint": "tiny-random-llama", "group_size": "32"},
-    "compress/mxfp4": {"checkpoint": "tiny-random-llama"},
-    "compress/minitron": {"layers": "10", "samples": "4", "training_samples": "4"},
-    "compress/finetune": {"checkpoint": "tiny-random-llama", "length": "32", "training_samples": "4"},
-    "compress/lrc": {"hidden": "288", "samples": "4", "training_samples": "4"},
-    "evaluate/efficiency": {"repeats": "2"},
+    "compress/gptq": SHORT,
+    "compress/hqq": TINY | {"group_size": "32"},
+    "compress/finetune": TINY | {"length": "32", "training_samples": "4"},
+    "compress/lrc": TINY | SHORT | {"hidden": "32", "training_samples": "4"},
+    "compress/minitron": TINY | SHORT | {"layers": "1", "training_samples": "4"},
+    "compress/mxfp4": TINY,
+    "compress/sinq": TINY | {"group_size": "32"},
+    "compress/smoothquant": SHORT,
+    "compress/sparsegpt": SHORT,
+    "compress/wanda": SHORT,
+    "evaluate/efficiency": {"prompt": "32", "generate": "4", "repeats": "2"},
+    "evaluate/judge": {"items": str([str(JUDGED)])},
+    "evaluate/performance": {"tasks": "{piqa_cloze: 6, openbookqa_generate: 4, asdiv_generate: 2}"},
+    "evaluate/reliability": {"tasks": "{facts_cloze: 6, bbq_cloze: 6, overrefusal_generate: 2}"},
+    "explore/chat": {"profile": "tiny", "limit": "4"},
+    "explore/layers": {"model": "tiny-random-llama", "group_size": "32", "samples": "4", "map_samples": "2"},
+    "learn/1_what_a_weight_is_worth": {"layer": "1"},
+    "learn/3_less_model_same_teacher": {"model": "tiny-random-llama", "keep": "1", "steps": "4"},
+    "learn/4_measuring_damage": {"model": DEFAULT, "tasks": "{piqa_cloze: 30, openbookqa_letter: 20}"},
+    "learn/6_why_not_smaller_or_faster": {"outputs": "1024", "inputs": "1024", "seconds": "0.1"},
+    "learn/7_what_pruning_does_to_a_neuron": {"epochs": "0", "size": "32", "tasks_per_unit": "4"},
     "vision/train": {"number": "60", "epochs": "1"},
     "vision/prune": {"number": "60"},
     "vision/accuracy": {"number": "60"},
     "vision/interpretability": {"number": "60", "tasks_per_unit": "3", "explanations": "2"},
-    "learn/3_less_model_same_teacher": {"steps": "4"},
-    "learn/7_what_pruning_does_to_a_neuron": {"epochs": "1"},
-    "explore/chat": {"profile": "tiny", "limit": "4"},
-    "explore/layers": {"model": "tiny-random-llama", "group_size": "32", "samples": "4", "map_samples": "2"},
 }
 
 
@@ -97,6 +109,18 @@ def network(tmp_path_factory):
     return network.save(network.new(9), tmp_path_factory.mktemp("network"))
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """The default model with its first two layers alone: all that fits its widths and its tokenizer fits these."""
+    model, tokenizer = models.load(DEFAULT, on="cpu")
+    model.model.layers = model.model.layers[:2]
+    model.config.num_hidden_layers = 2
+    folder = tmp_path_factory.mktemp("small")
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 LENGTHS = (("reasoning", "performance"), ("instruction following", "performance"), ("reliability", "reliability"))
 
 
@@ -116,10 +140,12 @@ def shown(executed):
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - set(BY_HAND)))
-def test_it_runs_as_a_step_with_its_defaults(name, tmp_path, network):
+def test_it_runs_as_a_step_with_its_defaults(name, tmp_path, network, small):
     run = tmp_path / "runs" / "step"
     run.mkdir(parents=True)
-    parameters = {key: yaml.safe_load(value) for key, value in given(name, network).items()} | {"output": str(run)}
+    own = {key: str(small) for key, value in notebooks.defaults(name).items() if value == DEFAULT}
+    quick = {key: yaml.safe_load(value) for key, value in given(name, network).items()}
+    parameters = own | quick | {"output": str(run)}
     job = {
         "name": name, "notebook": name, "key": "k", "forced": False, "limit": None, "parameters": parameters,
         "run": str(run),
