@@ -4,12 +4,13 @@ import json
 import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
-from unicomp_lib.checkpoints import given, models, packed_integers, saving
+from unicomp_lib.checkpoints import given, int4, models, packed_integers, saving
 from unicomp_lib.compress import rtn
 
 
@@ -37,6 +38,18 @@ def test_inputs_that_another_tool_quantizes_are_refused(folders, tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="w4a8 quantizes the inputs of its linear maps too"):
         models.load(str(folder))
+    assert int4.fits(folders / "packed", torch.bfloat16)
+    assert not int4.fits(folder, torch.bfloat16)  # its kernel would leave them in full precision too
+
+
+def test_a_cache_that_another_tool_quantizes_is_refused(folders, tmp_path):
+    folder = shutil.copytree(folders / "packed", tmp_path / "kv8")
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"]["kv_cache_scheme"] = {"num_bits": 8, "type": "float", "strategy": "tensor"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="kv8 quantizes its cache too, in a form of compressed-tensors"):
+        models.load(str(folder))
+    assert not int4.fits(folder, torch.bfloat16)
 
 
 def test_the_files_stay_as_their_author_saved_them(folders, tmp_path):
@@ -114,11 +127,11 @@ def test_another_number_of_outputs_is_refused(folders, copy, tmp_path):
         given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
 
 
-@pytest.mark.parametrize("form", ["gptq", "awq", "bitsandbytes"])
+@pytest.mark.parametrize("form", ["marlin", "aqlm", "bitsandbytes"])
 def test_forms_that_the_study_does_not_read_are_refused(folders, copy, tmp_path, form):
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": form, "bits": 4}}))
-    with pytest.raises(ValueError, match=f"in the form '{form}', which the study does not read; allowed are plain"):
+    with pytest.raises(ValueError, match=f"the form '{form}', which .*; allowed are .*compressed-tensors, awq, gptq:"):
         given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
     assert not (tmp_path / "taken").exists()
 

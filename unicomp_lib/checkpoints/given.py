@@ -6,12 +6,12 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from unicomp_lib.checkpoints import models, saving
+from unicomp_lib.checkpoints import awq_gptq, models, saving
 from unicomp_lib.inputs import hub
 
-VERSION = "1"
+VERSION = "2"
 
-QUANTIZED = ("compressed-tensors",)  # forms of other tools that ``models.load`` reads
+QUANTIZED = ("compressed-tensors", *awq_gptq.LAYOUTS)  # forms of other tools that ``models.load`` reads
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 COPIED = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")  # no code, and nothing pickled
 # Texts that tokenizers of one vocabulary may still cut in different ways.
@@ -60,6 +60,8 @@ def check_weights(folder: Path) -> None:
             f"{folder} holds no weights as .safetensors; save them so with save_pretrained, since other forms can run "
             "code"
         )
+    if awq_gptq.is_saved(folder):
+        awq_gptq.settings(folder)
     if models.own_reader(folder) is not None:
         return
     config: Any = AutoConfig.from_pretrained(folder)

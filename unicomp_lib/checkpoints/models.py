@@ -30,6 +30,7 @@ from unicomp_lib.inputs import assets
 VERSION = "3"
 
 TINY = "tiny-random-llama"
+BY_NAME = {"awq": "awq_gptq", "gptq": "awq_gptq"}  # readers imported by name, as in with_cache
 COMPLETE = "complete.json"  # file written last into a converted checkpoint: the sizes of all others
 
 
@@ -91,11 +92,15 @@ def with_cache(network: PreTrainedModel) -> PreTrainedModel:
 
 
 def own_reader(folder: Path) -> Callable[[Path, torch.dtype], PreTrainedModel] | None:
-    """The function that reads a folder in a form of this study's own; None where transformers reads it."""
+    """The function that reads a folder in a form of this study's own, or of AutoAWQ and AutoGPTQ; None for others."""
     from unicomp_lib.checkpoints import float4, float8, float_zeros, int8
 
     if (folder / quanto_form.MAP).is_file():
         return quanto_form.load
+    if module := BY_NAME.get(str(configs.quantization(folder).get("quant_method"))):
+        reader: Callable[[Path, torch.dtype], PreTrainedModel]
+        reader = importlib.import_module(f"unicomp_lib.checkpoints.{module}").load
+        return reader
     return next((form.load for form in (int8, float8, float4, float_zeros) if form.is_saved(folder)), None)
 
 
