@@ -124,3 +124,15 @@ def test_energy_is_that_of_the_packages_or_none(tmp_path):
     assert hardware.joules(tmp_path) == 3.5
     (tmp_path / "intel-rapl:1" / "energy_uj").unlink()
     assert hardware.joules(tmp_path) is None
+
+
+def test_convolutions_on_an_accelerator_are_exact_and_repeatable(monkeypatch):
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.conv.fp32_precision
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    try:
+        cudnn.deterministic, cudnn.conv.fp32_precision = False, "tf32"
+        assert hardware.device().type == "cuda"
+        assert (cudnn.deterministic, cudnn.conv.fp32_precision) == (True, "ieee")
+    finally:
+        cudnn.deterministic, cudnn.conv.fp32_precision = before

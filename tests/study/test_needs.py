@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from unicomp_lib.checkpoints import saving
 from unicomp_lib.study import needs, params, ready, records
 from unicomp_lib.study.needs import Need, Speed
 from unicomp_lib.study.plan import plan
@@ -115,6 +116,7 @@ def test_a_distillation_fits_one_card_of_80_gb(paper, monkeypatch, model, varian
     monkeypatch.setattr(ready, "model_size", lambda *_: 2.0 * WEIGHTS[model])
     assert needs._weights(needs.shape(source, profile)) == pytest.approx(WEIGHTS[model], rel=1e-3)
     step = steps[f"compress/{model}/{variant}"]
+    assert step.parameters.get("hidden", 0) % SMALL[model]["num_attention_heads"] == 0  # else no such model
     trained, held = needs._training(needs.shape(source, profile), step.cell.method, step.parameters | {"teacher": ""})
     found, alone = need(paper, step.name), need(paper, step.name, device=False)
     assert 16 * trained < held < found.device < 75e9
@@ -129,7 +131,7 @@ def test_a_distillation_fits_one_card_of_80_gb(paper, monkeypatch, model, varian
     assert larger[1] > 100e9
 
 
-def test_what_was_measured_stands_for_an_estimate(paper, tmp_path):
+def test_what_was_measured_stands_for_an_estimate(paper, monkeypatch):
     profile, steps = paper
     step = steps["compress/llama-3.2-3b/wanda-50/seed-0"]
     run = records.folder(step.name, "0" * 12)
@@ -145,6 +147,11 @@ def test_what_was_measured_stands_for_an_estimate(paper, tmp_path):
     time, memory, memory_unit, device, *disk = needs.columns(needs.of(step, profile), step, profile, None).split()
     assert (time, memory, memory_unit, disk[-2:]) == ("1:01", "2.0", "GB", ["7.0", "GB"])
     assert device.startswith("~")
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / saving.DEVICE_MEMORY).write_text("9e9")
+    (run / records.RECORD).write_text(json.dumps({**facts, "run": str(run)}))
+    monkeypatch.setattr(needs.hardware, "devices", lambda: ["0"])
+    assert needs.of(step, profile) == Need(61.0, 2e9, 9e9, 7e9 + 5, measured=True)
     (run / records.RECORD).write_text(json.dumps({**facts, "files": {"a": None}}))
     assert not needs.of(step, profile).measured
 

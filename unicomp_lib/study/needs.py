@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from unicomp_lib import hardware
@@ -69,9 +70,17 @@ class Speed(NamedTuple):
 def of(step: Step, profile: Profile) -> Need | None:
     """What a step needs on this machine; None where neither a record nor a model's size says."""
     if last := ready.last_record(step):
-        disk = ready.written(last)
-        return Need(last["seconds"], last["peak_memory"], float(last.get("device_memory") or 0), disk, measured=True)
+        return Need(last["seconds"], last["peak_memory"], _on_device(last), ready.written(last), measured=True)
     return of_shape(step, profile, device=bool(hardware.devices()))
+
+
+def _on_device(last: dict[str, Any]) -> float:
+    """Bytes that a compression took on an accelerator; 0 where there is none, and for other steps."""
+    if not hardware.devices():
+        return 0.0
+    from unicomp_lib.checkpoints import saving  # heavy
+
+    return saving.device_memory(Path(last["run"]) / "checkpoint")
 
 
 def of_shape(step: Step, profile: Profile, *, device: bool) -> Need | None:
