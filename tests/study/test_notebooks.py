@@ -26,6 +26,7 @@ SHORT = {"samples": "4", "length": "64"}
 TINY = {"checkpoint": "tiny-random-llama"}
 QUICK = {
     "compress/awq": SHORT,
+    "compress/cache": TINY | {"group_size": "16"},
     "compress/given": {"model": "tiny-random-llama", "dense": "tiny-random-llama"},
     "compress/gptq": SHORT,
     "compress/hqq": TINY | {"group_size": "32"},
@@ -33,6 +34,7 @@ QUICK = {
     "compress/lrc": TINY | SHORT | {"hidden": "32", "training_samples": "4"},
     "compress/minitron": TINY | SHORT | {"layers": "1", "training_samples": "4"},
     "compress/mxfp4": TINY,
+    "compress/quarot": TINY | SHORT | {"group_size": "32"},
     "compress/sinq": TINY | {"group_size": "32"},
     "compress/smoothquant": SHORT,
     "compress/sparsegpt": SHORT,

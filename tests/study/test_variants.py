@@ -40,6 +40,7 @@ def labels(compressions):
         ("a", {"method": "quanto", "weights": "int4"}, "quanto int4"),
         ("a", {"method": "quanto", "activations": "int8"}, "quanto int8, activations int8"),
         ("a", {"method": "cache"}, "Cache int8"),
+        ("a", {"method": "quarot"}, "QuaRot W4A4KV4"),
         ("a", {"method": "cache", "keys": ""}, "Cache keys full, values int8"),
         ("minitron-width", {"method": "minitron"}, "Minitron depth"),
         ("a", {"method": "minitron", "layers": 0, "neurons": 1152}, "Minitron width"),

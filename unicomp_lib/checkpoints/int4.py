@@ -93,5 +93,7 @@ def _weight_settings(folder: Path) -> dict[str, Any]:
     quantization = json.loads(config.read_text(encoding="utf-8")).get("quantization_config")
     if not quantization or quantization.get("format") != "pack-quantized":
         return {}
-    weights: dict[str, Any] = quantization["config_groups"]["group_0"]["weights"]
-    return weights
+    group: dict[str, Any] = quantization["config_groups"]["group_0"]
+    if group.get("input_activations") or quantization.get("kv_cache_scheme"):
+        return {}  # not weights alone: models.load says so
+    return dict(group["weights"])

@@ -30,7 +30,8 @@ from unicomp_lib.inputs import assets
 VERSION = "3"
 
 TINY = "tiny-random-llama"
-BY_NAME = {"awq": "awq_gptq", "gptq": "awq_gptq"}  # readers imported by name, as in with_cache
+W4A4 = "unicomp-w4a4"  # in a configuration, a form of this study's own: int4_inputs
+BY_NAME = {W4A4: "int4_inputs", "awq": "awq_gptq", "gptq": "awq_gptq"}  # readers imported by name, as in with_cache
 COMPLETE = "complete.json"  # file written last into a converted checkpoint: the sizes of all others
 
 
@@ -176,12 +177,19 @@ def _missing(folder: Path) -> set[str]:
 def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
     """Packed integers are expanded once, on load: transformers has no kernel that multiplies them.
 
-    A ``ValueError`` where inputs are to be quantized too: expanded, the model would be another, and a better one.
+    A ``ValueError`` where inputs or the cache are to be quantized too: expanded, the model would be another, and a
+    better one.
     """
     config = folder / "config.json"
     if not config.is_file() or '"compressed-tensors"' not in (text := config.read_text(encoding="utf-8")):
         return {}
-    groups = (json.loads(text).get("quantization_config") or {}).get("config_groups") or {}
+    quantization = json.loads(text).get("quantization_config") or {}
+    if quantization.get("kv_cache_scheme") is not None:
+        raise ValueError(
+            f"{folder} quantizes its cache too, in a form of compressed-tensors that this study does not compute; it "
+            "has one of its own, of the method cache: save the checkpoint without kv_cache_scheme"
+        )
+    groups = quantization.get("config_groups") or {}
     if any(isinstance(group, dict) and group.get("input_activations") for group in groups.values()):
         raise ValueError(
             f"{folder} quantizes the inputs of its linear maps too, in a form that this study does not compute; it "

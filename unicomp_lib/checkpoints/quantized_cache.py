@@ -43,7 +43,7 @@ class Settings(NamedTuple):
 
 
 class QuantizedLayer(DynamicLayer):
-    """Keys and values of one decoder layer.
+    """Keys and values of one decoder layer. Each ``update`` dequantizes all of them: that takes time, and saves bytes.
 
     ``keys`` and ``values`` are uint8 (batch, heads, tokens, bytes): of each token and head, scale and lowest value of
     every group as float16, then the codes, two or four to a byte below 8 bits. What is "" is in the model's own type.

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder
@@ -192,6 +193,16 @@ def smoothed(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tenso
     axes[0].set_ylabel("largest absolute value")
     axes[0].legend()
     return figure
+
+
+@torch.no_grad()
+def inputs(model: PreTrainedModel, tokens: torch.Tensor, linear: nn.Linear) -> torch.Tensor:
+    """What a linear map of a model is given for the first of ``tokens`` (samples, length): (length, inputs)."""
+    seen: list[torch.Tensor] = []
+    handle = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].float().cpu()))
+    model(input_ids=tokens[:1].to(model.device), use_cache=False)
+    handle.remove()
+    return seen[0]
 
 
 @torch.no_grad()

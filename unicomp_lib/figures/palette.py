@@ -24,6 +24,7 @@ METHODS = {
     "nvfp4": ("NVFP4", "#CC6677", "8"),
     "mxfp4": ("MXFP4", "#AA4499", "$\\spadesuit$"),
     "rotate": ("Rotation", "#6699CC", "$\\clubsuit$"),
+    "quarot": ("QuaRot", "#4477AA", "$\\bowtie$"),
     "cache": ("Cache", "#DDAA33", "$\\bigstar$"),
     "minitron": ("Minitron", "#332288", ">"),
     "lrc": ("Low-Rank Clone", "#999933", "<"),

@@ -134,6 +134,7 @@ SETTINGS: dict[str, Callable[[Parameters], str]] = {
     "smoothquant": lambda _: "W8A8",
     "quanto": _quanto,
     "cache": _cache,
+    "quarot": lambda _: "W4A4KV4",
     "minitron": _minitron,
     "lrc": lambda parameters: str(parameters["hidden"]),
 }
