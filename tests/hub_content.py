@@ -191,7 +191,8 @@ ROWS = {
 def publish_models(folder: Path, repositories: list[str]) -> None:
     """Two-layer models under these names: byte tokenizer, chat template, and a generation file that would sample.
 
-    The row of the end-of-text token is enlarged, so that greedy answers end, some of them late.
+    The row of the end-of-text token is enlarged and a quarter of all tokens end an answer, so that greedy ones end,
+    some of them late.
     """
     from transformers import AutoTokenizer
 
@@ -215,6 +216,7 @@ def publish_models(folder: Path, repositories: list[str]) -> None:
         network.to(torch.bfloat16).save_pretrained(home)
         tokenizer.save_pretrained(home)
         sampled = {"do_sample": True, "repetition_penalty": 1.05, "temperature": 0.7, "top_k": 20, "top_p": 0.8}
-        (home / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 1], "bos_token_id": 0, **sampled}))
+        ends = {"eos_token_id": [0, *range(1, len(tokenizer), 4)], "bos_token_id": 0}
+        (home / "generation_config.json").write_text(json.dumps({**ends, **sampled}))
         (home / "modeling_custom.py").write_text("raise SystemExit('code of a repository was run')\n")
         (home / "pytorch_model.bin").write_bytes(b"no safe form of weights")
