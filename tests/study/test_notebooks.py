@@ -40,6 +40,7 @@ QUICK = {
     "compress/sparsegpt": SHORT,
     "compress/wanda": SHORT,
     "evaluate/efficiency": {"prompt": "32", "generate": "4", "repeats": "2"},
+    "evaluate/fidelity": {"samples": "4"},
     "evaluate/judge": {"items": str([str(JUDGED)])},
     "evaluate/performance": {"tasks": "{piqa_cloze: 6, openbookqa_generate: 4, asdiv_generate: 2}"},
     "evaluate/reliability": {"tasks": "{facts_cloze: 6, bbq_cloze: 6, overrefusal_generate: 2}"},

@@ -176,7 +176,8 @@ def test_a_scheduler_at_an_address(copy, certificates, monkeypatch, tls):
                 patch.delenv(name, raising=False)
             stranger = unicomp(copy, "reproduce", *one, "--force", "*", "--scheduler", address) if tls else None
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of them run now" in done.stdout
+    assert "1 step on 1 worker" in done.stdout
+    assert "1 of 1 step stands, 1 of them run now" in done.stdout
     assert done.stderr.count("can run code as you") == (0 if tls else 1)
     if stranger:
         assert stranger.returncode == 2

@@ -3,10 +3,13 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+from functools import cache
+from pathlib import Path
 
 import nbformat
 import pytest
-from checkout import environment
+from checkout import copied, environment
 
 from unicomp_lib import paths
 from unicomp_lib.inputs import assets, hub
@@ -27,8 +30,15 @@ def keys(checkout):
     return json.loads(done.stdout)
 
 
+@cache
+def unedited():
+    """The keys of a copy in which nothing has been edited: they do not depend on its place."""
+    with tempfile.TemporaryDirectory() as folder:
+        return keys(copied(Path(folder) / "study"))
+
+
 def changed(checkout, edit):
-    before = keys(checkout)
+    before = unedited()
     edit()
     after = keys(checkout)
     return {name for name in before if before[name] != after[name]}
@@ -44,7 +54,7 @@ WANDA = {f"evaluate/tiny/wanda-2-4/seed-{{}}/{d}" for d in ("fidelity", "perform
 
 
 def test_a_calibration_seed_changes_exactly_what_depends_on_it(copy):
-    before = keys(copy)
+    before = unedited()
     replace(copy / "params" / "tiny.yaml", "seeds: [0]", "seeds: [1]")
     after = keys(copy)
     same = {name for name in before if after.get(name) == before[name]}
@@ -104,7 +114,7 @@ def test_drawing_counts_in_figures_alone_and_training_in_all_that_follows_it(cop
             text = module.read_text()
             module.write_text(text.replace('VERSION = "', 'VERSION = "9'))
 
-    before = keys(copy)
+    before = unedited()
     drawing = sorted((copy / "unicomp_lib" / "figures").glob("*.py"))
     raised(*drawing)
     assert {"panels", "palette", "networks", "marks"} <= {
@@ -218,6 +228,34 @@ def test_what_commands_have_made_counts_in_no_key(copy, by_default):
     made.parent.mkdir(parents=True)
     made.write_text("an interpreter")
     assert by_default() == before
+
+
+@pytest.mark.parametrize("notebook", ["evaluate/efficiency", "evaluate/served"])
+def test_an_engine_counts_with_its_lock_and_its_script_and_no_other_cell_with_them(copy, monkeypatch, notebook):
+    monkeypatch.setattr(paths, "project", lambda: copy)
+    lock, script = copy / "bench" / "llama-cpp.txt", copy / "unicomp_lib" / "evaluate" / "llama_cpp_process.py"
+    lock.parent.mkdir()
+    lock.write_text("# compiled\nxllamacpp==1 \\\n    --hash=sha256:aa\n")
+    given = {"engine": {"engine": "llama.cpp"}, "own": {"engine": "llama.cpp", "interpreter": "python"}}
+    given |= {"none": {}, "vllm": {"engine": "vllm", "interpreter": "python"}, "unknown": {"engine": "ollama"}}
+
+    def known():
+        code._source.cache_clear()
+        made = {name: steps.Step(steps.Stage.EVALUATE, notebook, values) for name, values in given.items()}
+        return {name: steps.key(step, {}) for name, step in made.items()}
+
+    def stale(path, old, new):
+        before = known()
+        replace(path, old, new)
+        after = known()
+        return {name for name in before if before[name] != after[name]}
+
+    assert stale(lock, "# compiled", "# compiled anew") == set()
+    assert stale(lock, "xllamacpp==1 ", "xllamacpp==2 ") == {"engine"}
+    assert stale(lock, "sha256:aa", "sha256:bb") == {"engine"}
+    assert stale(script, "def main", "# a remark\ndef main") == set()
+    assert stale(script, '"temperature": 0,', '"temperature": 1,') == {"engine", "own"}
+    code._source.cache_clear()
 
 
 def test_a_chapter_counts_the_scores_it_reads(copy, by_default):

@@ -12,13 +12,13 @@ from typing import Any
 import polars as pl
 
 from unicomp_lib import files, paths, results, tables
-from unicomp_lib.checkpoints import models
 from unicomp_lib.inputs import assets
 from unicomp_lib.report import contents, front
 from unicomp_lib.report.contents import Study
 from unicomp_lib.report.theme import SETTINGS, STYLE
 from unicomp_lib.study import publish
 from unicomp_lib.study.params import Profile, profile_path
+from unicomp_lib.study.sources import TINY
 from unicomp_lib.study.steps import Stage, Step
 
 
@@ -107,7 +107,7 @@ def _lay_out(study: Study, source: Path) -> None:
     shutil.copytree(study.figures, source / "files", ignore=shutil.ignore_patterns(".*", "*.md"))
     sections = contents.lay_out(study, source)
     sections["All numbers"] = ["scores", "provenance"]
-    warning = front.MEANINGLESS if models.TINY in study.profile.models.values() else ""
+    warning = front.MEANINGLESS if TINY in study.profile.models.values() else ""
     files.write_text(source / "scores.md", front.table(study.scores, warning))
     files.write_text(source / "provenance.md", front.provenance(study.facts))
     picture = "overview" if (study.figures / "overview.png").is_file() else ""

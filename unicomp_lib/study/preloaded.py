@@ -28,8 +28,6 @@ KERNEL = (
 )  # fmt: skip
 BARS = ("tqdm.auto", "tqdm.autonotebook")
 RUNNER = ("nbformat", "nbclient", "requests")
-# nbformat's jsonschema imports it, for which it takes a second, to check addresses, which notebooks are not asked for.
-UNUSED = "rfc3987_syntax"
 
 
 def main() -> None:
@@ -39,9 +37,9 @@ def main() -> None:
     surroundings.raise_limits()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     spent = _imported(KERNEL)
-    sys.modules[UNUSED] = None  # type: ignore[assignment]  # it is said not to be there
+    sys.modules[surroundings.UNUSED] = None  # type: ignore[assignment]  # it is said not to be there
     _imported(RUNNER)
-    del sys.modules[UNUSED]
+    del sys.modules[surroundings.UNUSED]  # which a kernel may import
     sys.stdout.flush()  # else every child would write what is left
     gc.freeze()  # what is here stays: a collection in a child need not look at it, and so copy its pages
     connection.send_bytes(json.dumps(len(os.listdir("/proc/self/task"))).encode())

@@ -39,6 +39,8 @@ KEPT = (
 )  # fmt: skip
 # What a record lists: what is left of them, threads, accelerators, and libraries put before others.
 RECORDED = (*DROPPED, "OMP_", "KMP_", "GOMP_", "CUDA_", "NVIDIA_", "LD_PRELOAD", "MALLOC_", "HF_HUB_OFFLINE")
+# nbformat's jsonschema imports it, for which it takes a second, to check addresses, which notebooks are not asked for.
+UNUSED = "rfc3987_syntax"
 FILES = 256  # open files that a step may need: those of its kernel, of its threads and of a checkpoint
 ADDRESSES = 4 * 2**30  # bytes of address space below which polars waits for memory without end
 

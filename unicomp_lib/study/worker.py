@@ -106,6 +106,7 @@ def _execute(run: Path, job: dict[str, Any]) -> dict[str, Any]:
     # Of what runs: a long step may outlive it. And git before papermill is there: the memory of a process that starts
     # another counts for both.
     commit = records.commit()
+    sys.modules.setdefault(surroundings.UNUSED, None)  # type: ignore[arg-type]  # it is said not to be there
 
     import papermill
     from nbclient.exceptions import DeadKernelError
