@@ -30,7 +30,7 @@ def compress(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
     gets its own. ``seed`` draws the rotation. A ``ValueError`` names a parameter of a family of another form than
     Llama's, or a model whose outputs a rotation would change; that one is left as it was.
 
-    Deviation: QuaRot also rotates the values and the inputs of the last map of each MLP, the latter at run time.
+    What QuaRot rotates beside the hidden states: see ``quarot`` and ``quantized_cache``.
     """
     _check_form(model)
     original = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
