@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from unicomp_lib import hardware
+from unicomp_lib import hardware, paths
 from unicomp_lib.checkpoints import int4, models, packed_integers, quantized_cache, quanto_form, saving
 from unicomp_lib.compress import cache, quanto, rtn
 from unicomp_lib.evaluate import arithmetic, efficiency
@@ -327,6 +327,41 @@ def test_llama_cpp_is_found_where_the_session_installs_it(tmp_path, monkeypatch)
         efficiency.compare(
             models.TINY, models.TINY, precision="float32", engine="llama.cpp", export=lambda folder, file: None
         )
+
+
+class _Session:
+    """Stands for nox's, and installs nothing."""
+
+    def run(self, *command):
+        if "venv" in command:
+            python = paths.project() / ".nox" / "llama-cpp" / "bin" / "python"
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.touch()
+
+    def log(self, text):
+        pass
+
+
+def test_an_engine_that_was_installed_from_another_lock_is_not_measured(tmp_path, monkeypatch):
+    source = (paths.project() / "noxfile.py").read_text()
+    projects = (paths.project() / "pyproject.toml", paths.project() / "bench" / "llama-cpp.txt")
+    (tmp_path / "bench").mkdir()
+    for file in projects:
+        shutil.copy(file, tmp_path / file.relative_to(paths.project()))
+    monkeypatch.setattr(efficiency.paths, "project", lambda: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    session = {"__file__": str(tmp_path / "noxfile.py"), "__name__": "noxfile"}
+    exec(compile(source, "noxfile.py", "exec"), session)
+    session["engine"].func(_Session())
+    made = str(tmp_path / ".nox" / "llama-cpp" / "bin" / "python")
+    assert efficiency.python_of("llama.cpp", "") == made
+    lock = tmp_path / "bench" / "llama-cpp.txt"
+    lock.write_text(lock.read_text() + "other==1\n")
+    with pytest.raises(ValueError, match=r"bench/llama-cpp.txt pins other versions than are installed; run nox -s en"):
+        efficiency.python_of("llama.cpp", "")
+    assert efficiency.python_of("llama.cpp", "mine") == "mine"
+    session["engine"].func(_Session())
+    assert efficiency.python_of("llama.cpp", "") == made
 
 
 def test_llama_cpp_is_not_compared_with_an_accelerator(monkeypatch):

@@ -1,6 +1,7 @@
 """Speed and memory of a checkpoint against dense, each in its own process, measured alternately."""
 
 import copy
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -27,6 +28,7 @@ WARM = 2  # tokens generated to warm up: the first makes all that the later ones
 # transformers imports it, for which it takes a second, to generate with a second model, which nothing here does.
 UNUSED = "sklearn"
 ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp"}  # and the package that an interpreter must have
+MADE = {"llama.cpp": ("llama-cpp", "bench/llama-cpp.txt")}  # by nox -s engine: its folder in .nox, and its lock
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -70,7 +72,7 @@ def compare(
     """
     from unicomp_lib.checkpoints import configs, models
 
-    interpreter = _interpreter(engine, interpreter)
+    interpreter = python_of(engine, interpreter)
     # A wrong name is reported here rather than in a child process.
     folders = [models.checkpoint(name)[0] for name in (checkpoint, dense)]
     named = {"": checkpoint, "_dense": dense}
@@ -95,20 +97,34 @@ def compare(
     return pl.DataFrame(rows, schema=SCHEMA)
 
 
-def _interpreter(engine: str, given: str) -> str:
+def python_of(engine: str, given: str) -> str:
     """The Python that has an ``engine``: the one ``given``, or that of ``nox -s engine``; empty for transformers."""
     allowed = " and ".join(map(repr, ENGINES))
     if engine and engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; allowed are {allowed}, or nothing for transformers here")
     if given and not engine:
         raise ValueError(f"interpreter {given!r} is given but no engine; allowed are {allowed}, or leave it empty")
-    made = paths.project() / ".nox" / "llama-cpp" / "bin" / "python"
-    if engine == "llama.cpp" and not given and made.is_file():
-        return str(made)
+    if engine in MADE and not given:
+        folder, lock = MADE[engine]
+        made = paths.project() / ".nox" / folder
+        if (made / "bin" / "python").is_file():
+            stamp = made / "installed.txt"
+            if (stamp.read_text(encoding="utf-8") if stamp.is_file() else "") != locked(engine):
+                raise ValueError(f"engine {engine!r}: {lock} pins other versions than are installed; run nox -s engine")
+            return str(made / "bin" / "python")
     if engine and not given:
         install = "run nox -s engine, or give" if engine == "llama.cpp" else "give"
         raise ValueError(f"engine {engine!r}: {install} interpreter, the path of a Python that has {ENGINES[engine]}")
     return given
+
+
+def locked(engine: str) -> str:
+    """Digest of the versions that the lock of an ``engine`` pins, as nox notes it; empty where it has no lock."""
+    lock = paths.project() / MADE[engine][1] if engine in MADE else None
+    if lock is None or not lock.is_file():
+        return ""
+    pins = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
+    return hashlib.sha256("\n".join(pins).encode()).hexdigest()
 
 
 def _measurements(
@@ -125,12 +141,12 @@ def _measurements(
     rows: list[dict[str, object]] = []
     for repeat in range(repeats):
         for role, pipe in roles.items():
-            rows += _rows(_ask(pipe, (*alone, tokens)), repeat, role)
-            batched = _ask(pipe, (*together, half))
+            rows += _rows(ask(pipe, (*alone, tokens)), repeat, role)
+            batched = ask(pipe, (*together, half))
             of_batch = {f"{name}_batch": batched[name] for name in ("decode", "token") if name in batched}
             rows += _rows(of_batch, repeat, role)
     for role, pipe in roles.items():
-        once = _ask(pipe, None).items()
+        once = ask(pipe, None).items()
         rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
     return rows
 
@@ -259,7 +275,7 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int
             f"the cache of {checkpoint} is quantized in a form that vLLM does not read: it would serve it in full "
             "precision; leave engine empty, or measure the checkpoint that it was made from"
         )
-    with _engine_process("vllm", interpreter, source, revision or "", precision, str(length)) as pipe:
+    with engine_process("vllm", interpreter, source, revision or "", precision, length) as pipe:
         yield pipe
 
 
@@ -280,15 +296,19 @@ def _llama_cpp_process(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         export(Path(models.checkpoint(checkpoint)[0]), file)
-        with _engine_process("llama.cpp", interpreter, str(file), str(vocabulary), str(context), str(batch)) as pipe:
+        with engine_process("llama.cpp", interpreter, file, vocabulary, context, batch) as pipe:
             yield pipe
 
 
+def script(engine: str) -> str:
+    """Name of the module beside this one that the interpreter of an engine runs."""
+    return f"{engine.replace('.', '_')}_process"
+
+
 @contextmanager
-def _engine_process(engine: str, interpreter: str, *arguments: str) -> Iterator[Pipe]:
+def engine_process(engine: str, interpreter: str, *arguments: object) -> Iterator[Pipe]:
     """A process of another interpreter that runs the script of its engine beside this file."""
-    script = Path(__file__).with_name(f"{engine.replace('.', '_')}_process.py")
-    command = [interpreter, str(script), *arguments]
+    command = [interpreter, str(Path(__file__).with_name(f"{script(engine)}.py")), *map(str, arguments)]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     except OSError as error:
@@ -338,12 +358,13 @@ def _process(checkpoint: str, precision: str, kernels: bool) -> Iterator[Pipe]:
         process.join()
 
 
-def _ask(pipe: Pipe, request: tuple[int, int, int] | None) -> dict[str, Any]:
+def ask(pipe: Pipe, request: Any) -> dict[str, Any]:
+    """The answer of a measuring process to a request; a ``RuntimeError`` where the process has ended."""
     _send(pipe, request)
     return _receive(pipe)
 
 
-def _send(pipe: Pipe, request: tuple[int, int, int] | None) -> None:
+def _send(pipe: Pipe, request: Any) -> None:
     with _ended():
         pipe.send(request)
 

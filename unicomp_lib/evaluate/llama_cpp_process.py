@@ -1,8 +1,9 @@
-"""Time a file of GGUF in llama.cpp: run by an interpreter that has the package xllamacpp but not this library.
+"""Time and read a file of GGUF in llama.cpp: run by an interpreter that has the package xllamacpp but not this library.
 
 ``python llama_cpp_process.py FILE VOCABULARY CONTEXT BATCH``: tokens that it may be asked to read, the most that it
 holds at once, and answers that it generates at once. One thread computes. Every line of standard input asks for
-``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by the process's memory.
+``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by the process's memory, and
+``{"rows": ..., "top": ...}`` by the log-likelihoods of ``read``.
 """
 
 import ctypes
@@ -15,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+EVERY = 2**30  # more tokens than any vocabulary has: the server then tells of all
 
 
 def main() -> None:
@@ -32,7 +35,10 @@ def main() -> None:
     loaded = peak_memory()
     for line in sys.stdin:
         request = json.loads(line)
-        if request:
+        answer: Any
+        if isinstance(request, dict):
+            answer = read(server, **request)
+        elif request:
             answer = measure(server, generator, int(vocabulary), *request)
         else:
             answer = {"load_memory": loaded, "peak_memory": peak_memory()} if loaded else {}
@@ -78,6 +84,40 @@ def measure(server: Any, generator: random.Random, vocabulary: int, batch: int, 
         "first_token": steps[0] - start,
         "token": [after - before for before, after in itertools.pairwise(steps)],
     }
+
+
+def read(server: Any, rows: list[list[int]], top: int) -> dict[str, list[Any]]:
+    """What the model says of each token but the first of each of ``rows``, after those before it.
+
+    ``right``: its log-likelihood; ``ids`` and ``likely``: the ``top`` likeliest tokens in its place and their
+    log-probabilities, likeliest first.
+    """
+    answer: dict[str, list[Any]] = {"right": [], "ids": [], "likely": []}
+    for row in rows:
+        for place, token in enumerate(row[1:], 1):
+            # The server scores no prompt, but it tells the log-likelihood of what it writes as it was before the bias:
+            # so it is made to write the token that is there.
+            told = written(server, row[:place], token, top)
+            if told:
+                right, found = told["logprob"], told["top_logprobs"]
+            else:  # half a character, or the end of a text: it is looked for among all tokens
+                found = written(server, row[:place], "a", EVERY)["top_logprobs"]
+                right = next(each["logprob"] for each in found if each["id"] == token)
+            answer["right"].append(right)
+            answer["ids"].append([each["id"] for each in found[:top]])
+            answer["likely"].append([each["logprob"] for each in found[:top]])
+    return answer
+
+
+def written(server: Any, prompt: list[int], token: int | str, top: int) -> dict[str, Any]:
+    """What the server tells of the one token that it is made to write after a prompt; empty where it tells nothing."""
+    asked = {
+        "prompt": prompt, "n_predict": 1, "n_probs": top, "temperature": 0, "logit_bias": [[token, 1000.0]],
+        "cache_prompt": True, "post_sampling_probs": False,
+    }  # fmt: skip
+    (choice,) = server.handle_completions(asked)["choices"]
+    told = (choice.get("logprobs") or {}).get("content") or [{}]
+    return dict(told[0])
 
 
 def peak_memory() -> float:

@@ -14,7 +14,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "rate": ("share", "weights that are pruned"),
     "schedule": ("", "of pruned networks: one-shot or iterative"),
     "control": ("", "why a variant is no method of its own, such as rerun"),
-    "dimension": ("", "performance, reliability, fidelity, efficiency or vision"),
+    "dimension": ("", "performance, reliability, fidelity, served, efficiency or vision"),
     "capability": ("", "what a task asks for, such as knowledge"),
     "task": ("", "task by name; all: over tasks"),
     "format": ("", "how a task is asked: cloze, letter or generate"),

@@ -1,0 +1,211 @@
+import json
+import os
+import sys
+import warnings
+
+import families
+import polars as pl
+import pytest
+import tokenizers_made
+import torch
+
+from unicomp_lib.checkpoints import models, saving
+from unicomp_lib.evaluate import fidelity, served
+from unicomp_lib.exchange import gguf, gguf_families
+
+ROLES = ("nll", "nll_here", "nll_engine", "kl_here", "kl_engine", "kl_dense", "kl_dense_engine")
+
+
+def distributions(vocabulary, number=5):
+    return torch.randn(number, vocabulary, generator=torch.Generator().manual_seed(0)).double().log_softmax(-1)
+
+
+def test_the_divergence_is_that_of_all_tokens_and_smaller_where_some_count_as_one():
+    exact, other = distributions(50), distributions(50).flip(0)
+    every = (exact.exp() * (exact - other)).sum(-1)
+    torch.testing.assert_close(served.divergence(exact, other), every)
+    few = [(part[:, :10], part[:, 10:].logsumexp(-1, keepdim=True)) for part in (exact, other)]
+    (exact_few, exact_rest), (other_few, other_rest) = few
+    parted = (exact_few.exp() * (exact_few - other_few)).sum(-1) + (exact_rest.exp() * (exact_rest - other_rest))[:, 0]
+    found = served.divergence(exact_few, other_few)
+    torch.testing.assert_close(found, parted)
+    others = [0, 1, 3, 4]  # the middle one is compared with itself
+    assert (found[others] < every[others]).all()
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    """The tiny model with sharper distributions, the folder of its checkpoint, and tokens for it to read."""
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    for part in model.parameters():
+        part.data.mul_(3)
+    tokens = torch.randint(3, len(tokenizer), (3, 8), generator=torch.Generator().manual_seed(0))
+    return model, tokenizer, tokens
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    saving.save(tiny[0], tiny[1], folder)
+    return str(folder)
+
+
+def means(rows):
+    return dict(rows.group_by("metric").agg(pl.col("value").mean()).iter_rows())
+
+
+def test_without_an_engine_it_is_the_model_here_as_fidelity_measures_it(tiny, checkpoint):
+    *_, tokens = tiny
+    rows = served.compare(checkpoint, models.TINY, tokens, precision="bfloat16")
+    found = means(rows)
+    assert rows.group_by("metric").len().filter(pl.col("metric") != "kl_limit")["len"].to_list() == [3] * 9
+    assert found["nll_engine"] == found["nll_here"]
+    assert found["kl_engine"] == found["kl_here"] > 0
+    assert found["nll_change"] == pytest.approx(found["nll_engine"] - found["nll"])
+    here, exact, dense = (
+        models.load(name, precision=precision, on="cpu")[0]
+        for name, precision in ((checkpoint, "bfloat16"), (checkpoint, "float32"), (models.TINY, "float32"))
+    )
+    expected = means(fidelity.compare(here, dense, tokens))
+    assert (found["nll_here"], found["kl_dense"]) == pytest.approx((expected["nll"], expected["kl"]), abs=1e-5)
+    expected = means(fidelity.compare(here, exact, tokens))
+    assert (found["nll"], found["kl_here"]) == pytest.approx((expected["nll_dense"], expected["kl"]), abs=1e-5)
+    assert found["agreement"] == pytest.approx(expected["agreement"])
+
+
+FAKE_LLAMA_CPP = """
+import json
+from types import SimpleNamespace
+
+
+def CommonParams():
+    return SimpleNamespace(model=SimpleNamespace(), cpuparams=SimpleNamespace(), cpuparams_batch=SimpleNamespace())
+
+
+class Server:
+    def __init__(self, settings):
+        with open(settings.model.path) as file:
+            self.known = json.load(file)
+        self.context = settings.n_ctx
+
+    def handle_completions(self, asked):
+        assert len(asked["prompt"]) + asked["n_predict"] <= self.context and not asked["post_sampling_probs"]
+        scores = self.known[str(asked["prompt"])]
+        ((token, bias),) = asked["logit_bias"]
+        if isinstance(token, int) and token % 2:  # as of half a character
+            return {"choices": [{"text": "", "logprobs": None}]}
+        likely = sorted(range(len(scores)), key=lambda each: -scores[each])[: asked["n_probs"]]
+        told = {"top_logprobs": [{"id": each, "logprob": scores[each]} for each in likely]}
+        if isinstance(token, int):
+            told |= {"id": token, "logprob": scores[token]}
+        return {"choices": [{"text": "a", "logprobs": {"content": [told]}}]}
+"""
+
+
+def exporting(model, tokens):
+    """An export to what the pretended engine reads: the distributions of ``model`` after every start of a block."""
+
+    @torch.no_grad()
+    def export(source, file):
+        scores = model(tokens).logits.log_softmax(-1)
+        after = {
+            str(block[: place + 1].tolist()): scores[number, place].tolist()
+            for number, block in enumerate(tokens)
+            for place in range(tokens.shape[1] - 1)
+        }
+        file.write_text(json.dumps(after))
+
+    return export
+
+
+def in_engine(tiny, checkpoint, model, folder, monkeypatch):
+    (folder / "xllamacpp.py").write_text(FAKE_LLAMA_CPP)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    return means(
+        served.compare(
+            checkpoint, models.TINY, tiny[2], precision="bfloat16", engine="llama.cpp", interpreter=sys.executable,
+            export=exporting(model, tiny[2]),
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("top", [served.TOP, 20])
+def test_an_engine_that_computes_the_same_has_the_same_log_likelihoods(tiny, checkpoint, tmp_path, monkeypatch, top):
+    monkeypatch.setattr(served, "TOP", top)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = in_engine(tiny, checkpoint, tiny[0], tmp_path, monkeypatch)
+    assert found["nll_engine"] == pytest.approx(found["nll"], abs=1e-5)
+    assert found["nll_change"] == pytest.approx(0, abs=1e-5)
+    assert found["kl_engine"] == pytest.approx(0, abs=1e-5)
+    assert found["agreement"] == 1
+
+
+def swap(matrix, one=3, other=40):
+    """Two rows of a matrix change places."""
+    matrix.data[[one, other]] = matrix.data[[other, one]]
+
+
+def unpermute(model):
+    """Queries and keys in the order that llama.cpp would take them for."""
+    for layer in model.model.layers:
+        for linear in (layer.self_attn.q_proj, layer.self_attn.k_proj):
+            heads = linear.weight.shape[0] // layer.self_attn.head_dim
+            pairs = linear.weight.data.view(heads, -1, 2, linear.weight.shape[1])
+            linear.weight.data = pairs.transpose(1, 2).reshape(linear.weight.shape)
+
+
+WRONG = {
+    "rows of the embeddings": lambda model, tokens: swap(model.model.embed_tokens.weight, *tokens[0, 1:3].tolist()),
+    "rows of a matrix": lambda model, _: swap(model.model.layers[0].mlp.down_proj.weight),
+    "order of queries and keys": lambda model, _: unpermute(model),
+    "a scale": lambda model, _: model.model.layers[1].mlp.down_proj.weight.data.mul_(2),
+}
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_a_wrong_export_is_said(tiny, checkpoint, tmp_path, monkeypatch, fault):
+    wrong, _ = models.load(checkpoint, precision="float32", on="cpu")
+    WRONG[fault](wrong, tiny[2])
+    with pytest.warns(UserWarning, match=r"llama.cpp does not serve .* nats a token away .* check the export, and do"):
+        found = in_engine(tiny, checkpoint, wrong, tmp_path, monkeypatch)
+    assert found["kl_engine"] > found["kl_limit"]
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"engine": "vllm", "interpreter": "python"}, "engine 'vllm' gives no log-likelihoods; allowed is 'llama.cpp'"),
+        ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
+        ({"interpreter": "python"}, "is given but no engine"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(given, says):
+    with pytest.raises(ValueError, match=says):
+        served.compare(models.TINY, models.TINY, torch.zeros(1, 4, dtype=torch.long), precision="float32", **given)
+
+
+INTERPRETER = os.environ.get("UNICOMP_LLAMACPP_PYTHON", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not INTERPRETER, reason="UNICOMP_LLAMACPP_PYTHON names no Python interpreter with xllamacpp")
+@pytest.mark.parametrize("right", [True, False])
+def test_llama_cpp_serves_what_was_exported_and_a_wrong_order_of_rows_shows(tmp_path, monkeypatch, right):
+    model, tokenizer = families.build("llama", vocab_size=320), tokenizers_made.made()
+    for layer in model.model.layers:  # attention that is not the same everywhere
+        layer.self_attn.q_proj.weight.data.mul_(10)
+        layer.self_attn.v_proj.weight.data.mul_(10)
+    saving.save(model, tokenizer, tmp_path / "given")
+    tokens = torch.randint(2, 290, (4, 24), generator=torch.Generator().manual_seed(0))
+    if not right:
+        monkeypatch.setattr(gguf_families, "rows", lambda *_: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rows = served.compare(
+            str(tmp_path / "given"), str(tmp_path / "given"), tokens, precision="bfloat16", engine="llama.cpp",
+            interpreter=INTERPRETER, export=gguf.export,
+        )  # fmt: skip
+    assert any("does not serve" in str(each.message) for each in caught) is not right
+    found = means(rows)
+    assert (found["kl_engine"] < found["kl_limit"]) is right
