@@ -10,7 +10,7 @@ from typing import Any
 
 from unicomp_lib import files, paths, results, tables
 from unicomp_lib.inputs import assets, texts
-from unicomp_lib.study import notebooks, records
+from unicomp_lib.study import code, notebooks, records
 from unicomp_lib.vision import folders
 
 OUTPUT = "output"
@@ -187,6 +187,19 @@ def _source(name: str, value: Any, step: Step) -> Any:
     if name.endswith("_scores") and not value:  # a chapter reads what the last default run has published
         published = results.folder(results.DEFAULT) / "scores.parquet"
         return files.sha256(published) if published.is_file() else None
+    if name == "engine" and value:
+        return _engine(value, step)
     if name == "claims_file":
         return files.sha256(Path(value) if value else paths.project() / "params" / "claims.yaml")
     return None
+
+
+def _engine(engine: str, step: Step) -> list[str]:
+    """What measures in an engine: the script that its interpreter runs, and what a lock pins if nox made that."""
+    from unicomp_lib.evaluate import efficiency
+
+    interpreter = step.parameters.get("interpreter", "")
+    if engine not in efficiency.ENGINES:
+        return []  # the notebook refuses it
+    script = code.digest(f"{code.LIBRARY}.evaluate.{efficiency.script(engine)}")
+    return [script, "" if interpreter else efficiency.locked(engine)]
