@@ -89,7 +89,7 @@ def run_to_the_end(checkout, workers):
 
 @pytest.fixture(scope="module")
 def undisturbed(study):
-    run_to_the_end(study, 2)
+    run_to_the_end(study, 1)
     return tables(study)
 
 
