@@ -44,6 +44,7 @@ QUICK = {
     "evaluate/judge": {"items": str([str(JUDGED)])},
     "evaluate/performance": {"tasks": "{piqa_cloze: 6, openbookqa_generate: 4, asdiv_generate: 2}"},
     "evaluate/reliability": {"tasks": "{facts_cloze: 6, bbq_cloze: 6, overrefusal_generate: 2}"},
+    "evaluate/served": {"samples": "2", "length": "8"},
     "explore/chat": {"profile": "tiny", "limit": "4"},
     "explore/layers": {"model": "tiny-random-llama", "group_size": "32", "samples": "4", "map_samples": "2"},
     "learn/1_what_a_weight_is_worth": {"layer": "1"},
