@@ -1,17 +1,19 @@
 """Checkpoints that others have compressed: taken as they are, once it is known that they can be compared with dense."""
 
+import importlib
 import shutil
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from unicomp_lib.checkpoints import awq_gptq, models, saving
+from unicomp_lib.checkpoints import configs, models, saving
 from unicomp_lib.inputs import hub
 
-VERSION = "2"
+VERSION = "1"
 
-QUANTIZED = ("compressed-tensors", *awq_gptq.LAYOUTS)  # forms of other tools that ``models.load`` reads
+OTHERS = ("awq", "gptq")  # what AutoAWQ and AutoGPTQ save
+QUANTIZED = ("compressed-tensors", *OTHERS)  # forms of other tools that ``models.load`` reads
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 COPIED = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")  # no code, and nothing pickled
 # Texts that tokenizers of one vocabulary may still cut in different ways.
@@ -60,8 +62,9 @@ def check_weights(folder: Path) -> None:
             f"{folder} holds no weights as .safetensors; save them so with save_pretrained, since other forms can run "
             "code"
         )
-    if awq_gptq.is_saved(folder):
-        awq_gptq.settings(folder)
+    if configs.quantization(folder).get("quant_method") in OTHERS:
+        # By name, as in models.with_cache. The notebook imports it, so that its version is in the keys of its steps.
+        importlib.import_module("unicomp_lib.checkpoints.awq_gptq").settings(folder)
     if models.own_reader(folder) is not None:
         return
     config: Any = AutoConfig.from_pretrained(folder)
