@@ -23,12 +23,14 @@ LAB = (
     "--notebook-dir=notebooks", "--LabApp.default_url=/lab/tree/learn",
     "--FileContentsManager.pre_save_hook=unicomp_lib.explore.lab.strip",
 )  # fmt: skip
+ENGINES = {"llama.cpp": "llama-cpp", "openvino": "openvino"}  # and the names of their locks
 UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
 # What each lock holds, as uv is told. torch and what only one of its builds needs are left out (see install).
 LOCKS = {
     "requirements.lock": ("pyproject.toml", "--group", "dev", "--group", "report", "--group", "build"),
     "bench/llm-compressor.txt": ("--group", "llm-compressor"),
     "bench/llama-cpp.txt": ("--group", "llama-cpp"),
+    "bench/openvino.txt": ("--group", "openvino"),
 }
 
 
@@ -144,8 +146,12 @@ def export(session: nox.Session) -> None:
 
 @nox.session
 def engine(session: nox.Session) -> None:
-    """Make an environment with llama.cpp, in which the profile engines measures speed."""
-    install(session, ENVIRONMENT.with_name("llama-cpp"), Path("bench", "llama-cpp.txt"), torch=False)
+    """Install an engine in which speed is measured, llama.cpp where none is named: nox -s engine [-- openvino]."""
+    name, *rest = session.posargs or ["llama.cpp"]
+    if rest or name not in ENGINES:
+        given = " ".join([name, *rest])
+        session.error(f"cannot install {given!r}; name one engine: nox -s engine -- {'|'.join(ENGINES)}")
+    install(session, ENVIRONMENT.with_name(ENGINES[name]), Path("bench", f"{ENGINES[name]}.txt"), torch=False)
 
 
 @nox.session

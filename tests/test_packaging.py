@@ -22,7 +22,7 @@ LOCKS = ("requirements.lock", "bench/llm-compressor.txt")
 HOOKS = yaml.safe_load((paths.project() / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
 
 # What users install themselves, in the study's environment or one of its own: an error says so where it is missing.
-OPTIONAL = {"dreamsim", "vllm", "xllamacpp"}
+OPTIONAL = {"dreamsim", "openvino", "openvino-genai", "vllm", "xllamacpp"}
 # What no file imports, yet another package looks for by name, or a command starts.
 BY_NAME = {"accelerate", "bokeh", "cryptography", "emoji", "gguf", "jupyterlab"}
 

@@ -1,14 +1,20 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
+import nox.registry
+import numpy as np
 import polars as pl
 import pytest
 import torch
+from gguf import GGMLQuantizationType as Kind
+from gguf import GGUFWriter, quantize
 
 from unicomp_lib import hardware, paths
 from unicomp_lib.checkpoints import int4, models, packed_integers, quantized_cache, quanto_form, saving
@@ -198,9 +204,77 @@ def pretended_llama_cpp(folder, monkeypatch, missing=0):
     return given | {"engine": "llama.cpp", "export": export}, written
 
 
+FAKE_OPENVINO = """
+import numpy, pathlib, statistics, time
+from types import SimpleNamespace
+
+
+def SchedulerConfig():
+    return SimpleNamespace(enable_prefix_caching=True, max_num_batched_tokens=256, max_num_seqs=256)
+
+
+GenerationConfig = SimpleNamespace
+
+
+class ContinuousBatchingPipeline:
+    def __init__(self, file, plan, device, settings):
+        print("a line that is no answer")
+        assert statistics.fmean([1, 2]) == 1.5  # Python's own
+        assert pathlib.Path(file).is_file() and device == "CPU" and not plan.enable_prefix_caching
+        assert settings == {{"INFERENCE_NUM_THREADS": 1, "KV_CACHE_PRECISION": "f16"}}
+        self.plan, self.prompts = plan, []
+
+    def add_request(self, number, prompt, config):
+        assert prompt.dtype == numpy.int64 and prompt.shape[0] == 1 and prompt.max() < {vocabulary}
+        assert config.ignore_eos and not config.do_sample
+        self.prompts.append(prompt.size)
+        assert len(self.prompts) <= self.plan.max_num_seqs and sum(self.prompts) <= self.plan.max_num_batched_tokens
+        self.done, self.tokens = 0, config.max_new_tokens - {missing}
+        read = lambda: {{number: SimpleNamespace(generated_ids=[7])}}
+        return SimpleNamespace(read=read, can_read=lambda: self.done != {silent})
+
+    def has_non_finished_requests(self):
+        if self.done == self.tokens:
+            self.prompts = []
+        return bool(self.prompts)
+
+    def step(self):
+        time.sleep(0.02 if self.done else 0.1)
+        self.done += 1
+"""
+
+
+def pretended_openvino(folder, monkeypatch, missing=0, silent=0):
+    vocabulary = len(models.load_tokenizer(models.TINY))
+    facts = {"vocabulary": vocabulary, "missing": missing, "silent": silent}
+    (folder / "openvino_genai.py").write_text(FAKE_OPENVINO.format(**facts))
+    (folder / "openvino.py").write_text("def Tensor(array):\n    return array\n")
+    given, written = pretended_llama_cpp(folder, monkeypatch)
+
+    def export(_, file):
+        write_gguf(file, {"token_embd.weight": "BF16", "blk.0.ffn_up.weight": "Q4_0", "blk.1.ffn_up.weight": "Q8_0"})
+        written.append(file)
+
+    return given | {"engine": "openvino", "export": export}, written
+
+
+def write_gguf(file, kinds):
+    """A file of GGUF with these tensors: matrices, and vectors of F32."""
+    writer = GGUFWriter(file, "llama")
+    for name, kind in kinds.items():
+        values = np.zeros(64 if kind == "F32" else (2, 64), np.float32)
+        writer.add_tensor(name, quantize(values, Kind[kind]), raw_dtype=Kind[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 @pytest.mark.slow
-def test_llama_cpp_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch):
-    given, written = pretended_llama_cpp(tmp_path, monkeypatch)
+@pytest.mark.parametrize("engine", ["llama.cpp", "openvino"])
+def test_an_engine_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch, engine):
+    pretended = {"llama.cpp": pretended_llama_cpp, "openvino": pretended_openvino}[engine]
+    given, written = pretended(tmp_path, monkeypatch)
     rows = efficiency.compare(models.TINY, models.TINY, **given)
     counts = dict(rows.group_by("metric").len().iter_rows())
     of_both = {"prefill": 2, "decode": 2, "first_token": 2, "token": 8, "decode_batch": 2, "token_batch": 4}
@@ -219,10 +293,41 @@ def test_llama_cpp_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch):
     assert not written[0].exists()
 
 
-def test_tokens_that_an_engine_does_not_report_end_the_measurement(tmp_path, monkeypatch):
-    given, _ = pretended_llama_cpp(tmp_path, monkeypatch, missing=1)
+@pytest.mark.parametrize(
+    ("pretended", "fault"),
+    [(pretended_llama_cpp, {"missing": 1}), (pretended_openvino, {"missing": 1}), (pretended_openvino, {"silent": 2})],
+)
+def test_tokens_that_an_engine_does_not_report_end_the_measurement(tmp_path, monkeypatch, pretended, fault):
+    given, _ = pretended(tmp_path, monkeypatch, **fault)
     with pytest.raises(RuntimeError, match="ended early"):
         efficiency.compare(models.TINY, models.TINY, **given)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        (
+            {"blk.0.ffn_up.weight": "BF16"},
+            "its blk.0.ffn_up.weight is exported as BF16, and OpenVINO GenAI reads Q4_0, Q4",
+        ),
+        (
+            {"blk.0.ffn_up.weight": "Q4_0", "blk.0.ffn_down.weight": "F16"},
+            "its blk.0.ffn_down.weight is exported as F16",
+        ),
+        ({"blk.0.ffn_up.weight": "Q4_1", "output.weight": "BF16"}, "its output.weight is exported as BF16"),
+        ({"blk.0.ffn_up.weight": "Q8_0", "rope_freqs.weight": "F32"}, "its rotary frequencies have factors, which"),
+    ],
+)
+def test_what_openvino_does_not_serve_is_refused_before_a_process_starts(tmp_path, monkeypatch, kinds, says):
+    monkeypatch.setattr(efficiency, "engine_process", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(efficiency.multiprocessing, "get_context", lambda *_: pytest.fail("a process was started"))
+    with pytest.raises(
+        ValueError, match=f"engine 'openvino' does not serve {models.TINY}: {says}.* engine 'llama.cpp'"
+    ):
+        efficiency.compare(
+            models.TINY, models.TINY, precision="float32", engine="openvino", interpreter=sys.executable,
+            export=lambda _, file: write_gguf(file, {"token_embd.weight": "BF16"} | kinds),
+        )  # fmt: skip
 
 
 def test_what_is_not_exported_is_refused_with_its_reason(tmp_path):
@@ -262,7 +367,11 @@ def test_the_bytes_of_a_cache_are_measured_where_one_is_quantized(quantized, mon
 
 @pytest.mark.parametrize(
     ("engine", "says"),
-    [("vllm", "in a form that vLLM does not read"), ("llama.cpp", "not exported to GGUF: its cache is quantized")],
+    [
+        ("vllm", "in a form that vLLM does not read"),
+        ("llama.cpp", "not exported to GGUF: its cache is quantized"),
+        ("openvino", "not exported to GGUF: its cache is quantized"),
+    ],
 )
 def test_an_engine_that_would_drop_a_quantized_cache_is_refused(quantized, engine, says):
     with pytest.raises(ValueError, match=says):
@@ -271,19 +380,26 @@ def test_an_engine_that_would_drop_a_quantized_cache_is_refused(quantized, engin
         )
 
 
-INTERPRETER = os.environ.get("UNICOMP_LLAMACPP_PYTHON", "")
+def interpreter_of(engine, variable):
+    """The Python that an environment variable names; its test is skipped where there is none."""
+    given = os.environ.get(variable, "")
+    skipped = pytest.mark.skipif(not given, reason=f"{variable} names no Python that has {efficiency.ENGINES[engine]}")
+    return pytest.param(engine, given, marks=skipped)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not INTERPRETER, reason="UNICOMP_LLAMACPP_PYTHON names no Python interpreter with xllamacpp")
-def test_four_bits_in_llama_cpp_decode_faster_than_bfloat16_here(tmp_path):
-    """In the interpreter that UNICOMP_LLAMACPP_PYTHON names, which has the package xllamacpp."""
+@pytest.mark.parametrize(
+    ("engine", "interpreter"),
+    [interpreter_of("llama.cpp", "UNICOMP_LLAMACPP_PYTHON"), interpreter_of("openvino", "UNICOMP_OPENVINO_PYTHON")],
+)
+def test_four_bits_in_an_engine_decode_faster_than_bfloat16_here(tmp_path, engine, interpreter):
+    """In the interpreter that an environment variable names."""
     name = "smollm2-135m-instruct"
     model, tokenizer = models.load(name, precision="bfloat16", on="cpu")
     saving.save(rtn.compress(model, group_size=32), tokenizer, tmp_path, write=packed_integers.save)
     rows = efficiency.compare(
-        str(tmp_path), name, precision="bfloat16", prompt=64, generate=8, batch=4, repeats=3, engine="llama.cpp",
-        interpreter=INTERPRETER, export=gguf.export,
+        str(tmp_path), name, precision="bfloat16", prompt=64, generate=8, batch=4, repeats=3, engine=engine,
+        interpreter=interpreter, export=gguf.export,
     )  # fmt: skip
     median = dict(rows.group_by("metric").agg(pl.col("value").median()).iter_rows())
     assert median["decode"] > 2 * median["decode_dense"]
@@ -291,9 +407,11 @@ def test_four_bits_in_llama_cpp_decode_faster_than_bfloat16_here(tmp_path):
     assert median["bytes_on_disk"] < median["peak_memory"] < median["peak_memory_dense"]
 
 
-@pytest.mark.parametrize(("engine", "package"), [("vllm", "vLLM"), ("llama.cpp", "xllamacpp")])
+@pytest.mark.parametrize(
+    ("engine", "package"), [("vllm", "vLLM"), ("llama.cpp", "xllamacpp"), ("openvino", "openvino-genai")]
+)
 def test_an_interpreter_that_does_not_start_or_has_no_engine_is_reported(engine, package):
-    given = {"precision": "float32", "engine": engine, "export": lambda folder, file: None}
+    given = {"precision": "float32", "engine": engine, "export": lambda folder, file: write_gguf(file, {})}
     with pytest.raises(ValueError, match=f"interpreter '/no/python' does not start .* a Python that has {package}"):
         efficiency.compare(models.TINY, models.TINY, interpreter="/no/python", **given)
     with pytest.raises(RuntimeError, match="ended early"):
@@ -303,14 +421,22 @@ def test_an_interpreter_that_does_not_start_or_has_no_engine_is_reported(engine,
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"engine": "ollama", "interpreter": "python"}, "engine 'ollama' is not known; allowed are 'vllm' and"),
+        (
+            {"engine": "ollama", "interpreter": "python"},
+            "engine 'ollama' is not known; allowed are 'vllm', 'llama.cpp' and 'openvi",
+        ),
         (
             {"engine": "llama.cpp"},
             "engine 'llama.cpp': run nox -s engine, or give interpreter, the path of .* xllamacpp",
         ),
+        (
+            {"engine": "openvino"},
+            "engine 'openvino': run nox -s engine -- openvino, or give interpreter, the path of .* openvino-genai",
+        ),
         ({"engine": "vllm"}, "engine 'vllm': give interpreter, the path of a Python that has vLLM"),
         ({"interpreter": "python"}, "interpreter 'python' is given but no engine"),
         ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
+        ({"engine": "openvino", "interpreter": "python"}, "engine 'openvino' needs export"),
     ],
 )
 def test_an_engine_and_its_interpreter_are_given_together(tmp_path, monkeypatch, given, said):
@@ -332,43 +458,74 @@ def test_llama_cpp_is_found_where_the_session_installs_it(tmp_path, monkeypatch)
 class _Session:
     """Stands for nox's, and installs nothing."""
 
+    def __init__(self, *given):
+        self.posargs = list(given)
+
     def run(self, *command):
         if "venv" in command:
-            python = paths.project() / ".nox" / "llama-cpp" / "bin" / "python"
+            python = Path(command[-1], "bin", "python")
             python.parent.mkdir(parents=True, exist_ok=True)
             python.touch()
 
     def log(self, text):
         pass
 
+    def error(self, text):
+        raise ValueError(text)
 
-def test_an_engine_that_was_installed_from_another_lock_is_not_measured(tmp_path, monkeypatch):
-    source = (paths.project() / "noxfile.py").read_text()
-    projects = (paths.project() / "pyproject.toml", paths.project() / "bench" / "llama-cpp.txt")
+
+@pytest.fixture
+def session(tmp_path, monkeypatch):
+    """The session ``engine`` of a copy of the noxfile with the locks of engines, which is the project."""
+    files = ("noxfile.py", "pyproject.toml", "bench/llama-cpp.txt", "bench/openvino.txt")
     (tmp_path / "bench").mkdir()
-    for file in projects:
-        shutil.copy(file, tmp_path / file.relative_to(paths.project()))
+    for file in files:
+        shutil.copy(paths.project() / file, tmp_path / file)
     monkeypatch.setattr(efficiency.paths, "project", lambda: tmp_path)
     monkeypatch.chdir(tmp_path)
-    session = {"__file__": str(tmp_path / "noxfile.py"), "__name__": "noxfile"}
-    exec(compile(source, "noxfile.py", "exec"), session)
-    session["engine"].func(_Session())
-    made = str(tmp_path / ".nox" / "llama-cpp" / "bin" / "python")
-    assert efficiency.python_of("llama.cpp", "") == made
-    lock = tmp_path / "bench" / "llama-cpp.txt"
+    monkeypatch.setattr(nox.registry, "_REGISTRY", {})  # it warns of a session that is registered twice
+    known = {"__file__": str(tmp_path / "noxfile.py"), "__name__": "noxfile"}
+    exec(compile((tmp_path / "noxfile.py").read_text(), "noxfile.py", "exec"), known)
+    return known["engine"].func
+
+
+@pytest.mark.parametrize(
+    ("engine", "given", "folder", "again"),
+    [
+        ("llama.cpp", [], "llama-cpp", "nox -s engine"),
+        ("llama.cpp", ["llama.cpp"], "llama-cpp", "nox -s engine"),
+        ("openvino", ["openvino"], "openvino", "nox -s engine -- openvino"),
+    ],
+)
+def test_an_engine_that_was_installed_from_another_lock_is_not_measured(
+    tmp_path, session, engine, given, folder, again
+):
+    session(_Session(*given))
+    made = str(tmp_path / ".nox" / folder / "bin" / "python")
+    assert efficiency.python_of(engine, "") == made
+    assert [each.name for each in (tmp_path / ".nox").iterdir()] == [folder]
+    lock = tmp_path / "bench" / f"{folder}.txt"
     lock.write_text(lock.read_text() + "other==1\n")
-    with pytest.raises(ValueError, match=r"bench/llama-cpp.txt pins other versions than are installed; run nox -s en"):
-        efficiency.python_of("llama.cpp", "")
-    assert efficiency.python_of("llama.cpp", "mine") == "mine"
-    session["engine"].func(_Session())
-    assert efficiency.python_of("llama.cpp", "") == made
+    with pytest.raises(ValueError, match=f"bench/{folder}.txt pins other versions than are installed; run {again}$"):
+        efficiency.python_of(engine, "")
+    assert efficiency.python_of(engine, "mine") == "mine"
+    session(_Session(*given))
+    assert efficiency.python_of(engine, "") == made
 
 
-def test_llama_cpp_is_not_compared_with_an_accelerator(monkeypatch):
+@pytest.mark.parametrize("given", [["vllm"], ["llama-cpp"], ["llama.cpp", "openvino"]])
+def test_an_engine_that_nox_does_not_install_is_refused(session, given):
+    says = f"cannot install '{' '.join(given)}'; name one engine: nox -s engine -- llama.cpp|openvino"
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
+        session(_Session(*given))
+
+
+@pytest.mark.parametrize("engine", list(efficiency.MADE))
+def test_an_engine_on_the_cpu_is_not_compared_with_an_accelerator(monkeypatch, engine):
     monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
     with pytest.raises(ValueError, match="dense would be on the accelerator; hide it: CUDA_VISIBLE_DEVICES=''"):
         efficiency.compare(
-            models.TINY, models.TINY, precision="float32", engine="llama.cpp", interpreter="python", export=gguf.export
+            models.TINY, models.TINY, precision="float32", engine=engine, interpreter="python", export=gguf.export
         )
 
 

@@ -176,6 +176,7 @@ def test_a_wrong_export_is_said(tiny, checkpoint, tmp_path, monkeypatch, fault):
     ("given", "says"),
     [
         ({"engine": "vllm", "interpreter": "python"}, "engine 'vllm' gives no log-likelihoods; allowed is 'llama.cpp'"),
+        ({"engine": "openvino", "interpreter": "python"}, "engine 'openvino' gives no log-likelihoods; allowed is 'll"),
         ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
         ({"interpreter": "python"}, "is given but no engine"),
     ],

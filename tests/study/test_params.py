@@ -132,7 +132,7 @@ def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
 def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
     with pytest.raises(
         params.ParamsError,
-        match="profile 'huge' is not there; allowed are embedded, engines, formats, gpu, paper, tiny, vision",
+        match="profile 'huge' is not there; allowed are embedded, engines, formats, gpu, openvino, paper, tiny, vision",
     ):
         params.load("huge")
     (tmp_path / "mine.yaml").write_text("models: [")
@@ -209,11 +209,12 @@ def test_dense_may_be_asked_more_items_than_its_variants(tmp_path):
 
 
 def test_an_evaluation_leaves_out_the_variants_it_is_told_to(tmp_path):
-    def edit(content, without):
-        content["evaluations"]["performance"]["without"] = without
+    def edit(content, dimension, values):
+        content["evaluations"][dimension].update(values)
 
-    def cells(without):
-        steps = plan.plan(params.load(edited(tmp_path, lambda content: edit(content, without))))
+    def cells(without, dimension="performance", **values):
+        given = {"without": without} | values
+        steps = plan.plan(params.load(edited(tmp_path, lambda content: edit(content, dimension, given))))
         return {(step.topic, step.cell.variant) for step in steps if step.stage == "evaluate"}
 
     assert cells([]) - cells(["quanto-int8"]) == {("performance", "quanto-int8")}
@@ -223,6 +224,10 @@ def test_an_evaluation_leaves_out_the_variants_it_is_told_to(tmp_path):
     ):
         with pytest.raises(params.ParamsError, match=f"evaluations.performance.without of profile mine .*{says}"):
             cells([name])
+    # Every cell of efficiency measures dense too, so that its own may be left out, unless it is to be measured again.
+    assert cells([]) - cells(["dense"], "efficiency") == {("efficiency", "dense")}
+    with pytest.raises(params.ParamsError, match=r"efficiency.without of profile mine lists 'dense'; allowed are magn"):
+        cells(["dense"], "efficiency", rerun={"repeats": 2})
 
 
 @pytest.mark.parametrize(

@@ -304,11 +304,12 @@ def test_what_is_read_under_a_computed_name_is_counted_by_a_parameter():
             ):
                 computed.add(code.name(module))
     of_parameters = {
+        "efficiency",
         "folder",
         "folders",
         "images",
         "models",
         "task",
         "texts",
-    }  # data_dir, data, model, tasks, calibration
+    }  # engine, data_dir, data, model, tasks, calibration
     assert computed == {*of_parameters, "meaning", "results"}  # a constant, and the tables of *_scores

@@ -27,8 +27,14 @@ PATIENCE = 60.0  # seconds until a killed process has given its memory back
 WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
 # transformers imports it, for which it takes a second, to generate with a second model, which nothing here does.
 UNUSED = "sklearn"
-ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp"}  # and the package that an interpreter must have
-MADE = {"llama.cpp": ("llama-cpp", "bench/llama-cpp.txt")}  # by nox -s engine: its folder in .nox, and its lock
+# And the package that an interpreter must have.
+ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp", "openvino": "openvino-genai"}
+# By a session of nox: its folder in .nox, and its lock.
+MADE = {"llama.cpp": ("llama-cpp", "bench/llama-cpp.txt"), "openvino": ("openvino", "bench/openvino.txt")}
+INSTALL = {"llama.cpp": "nox -s engine", "openvino": "nox -s engine -- openvino"}
+# What OpenVINO GenAI computes of a file of GGUF. It loads no other matrices but the embeddings, and passes over factors
+# of rotary frequencies (Llama 3) without a word.
+CODED, EMBEDDINGS, PASSED_OVER = ("Q4_0", "Q4_1", "Q8_0"), "token_embd.weight", "rope_freqs.weight"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
 
@@ -62,13 +68,13 @@ def compare(
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does.
 
-    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; for llama.cpp it may be
-    empty, after ``nox -s engine``. With ``vllm`` both models are measured there, without the times of single tokens
-    and without memory, and vLLM chooses its kernels. They are measured one after the other, since each takes nearly
-    all memory of an accelerator. With ``llama.cpp`` ``checkpoint`` alone is, on one thread, in turn with dense in
-    transformers here, so that ratios hold for what is served against what was compressed. ``export`` writes a
-    folder's checkpoint to a file of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the
-    end.
+    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; for ``llama.cpp`` and
+    ``openvino`` (OpenVINO GenAI) it may be empty, after ``nox -s engine``. With ``vllm`` both models are measured
+    there, without the times of single tokens and without memory, and vLLM chooses its kernels. They are measured one
+    after the other, since each takes nearly all memory of an accelerator. With the others ``checkpoint`` alone is,
+    on one thread, in turn with dense in transformers here, so that ratios hold for what is served against what was
+    compressed. ``export`` writes a folder's checkpoint to a file of GGUF, and is a ``ValueError`` where that is not
+    exact; the file is removed in the end. OpenVINO is given codes of 4 or 8 bits alone: dense weights are refused.
     """
     from unicomp_lib.checkpoints import configs, models
 
@@ -82,9 +88,9 @@ def compare(
         turns = [{role: _vllm_process(interpreter, name, precision, longest)} for role, name in named.items()]
     else:
         turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
-    if engine == "llama.cpp":
+    if engine in MADE:
         context = max(prompt + 1 + generate, prompt + batch * (2 + generate))
-        turns[0][""] = _llama_cpp_process(interpreter, checkpoint, export, context, batch)
+        turns[0][""] = _exported_process(engine, interpreter, checkpoint, export, context, batch)
     rows: list[dict[str, object]] = []
     for turn in turns:
         with ExitStack() as stack:
@@ -99,7 +105,8 @@ def compare(
 
 def python_of(engine: str, given: str) -> str:
     """The Python that has an ``engine``: the one ``given``, or that of ``nox -s engine``; empty for transformers."""
-    allowed = " and ".join(map(repr, ENGINES))
+    *first, last = map(repr, ENGINES)
+    allowed = f"{', '.join(first)} and {last}"
     if engine and engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; allowed are {allowed}, or nothing for transformers here")
     if given and not engine:
@@ -110,10 +117,12 @@ def python_of(engine: str, given: str) -> str:
         if (made / "bin" / "python").is_file():
             stamp = made / "installed.txt"
             if (stamp.read_text(encoding="utf-8") if stamp.is_file() else "") != locked(engine):
-                raise ValueError(f"engine {engine!r}: {lock} pins other versions than are installed; run nox -s engine")
+                raise ValueError(
+                    f"engine {engine!r}: {lock} pins other versions than are installed; run {INSTALL[engine]}"
+                )
             return str(made / "bin" / "python")
     if engine and not given:
-        install = "run nox -s engine, or give" if engine == "llama.cpp" else "give"
+        install = f"run {INSTALL[engine]}, or give" if engine in INSTALL else "give"
         raise ValueError(f"engine {engine!r}: {install} interpreter, the path of a Python that has {ENGINES[engine]}")
     return given
 
@@ -280,24 +289,48 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int
 
 
 @contextmanager
-def _llama_cpp_process(
-    interpreter: str, checkpoint: str, export: Callable[[Path, Path], object] | None, context: int, batch: int
+def _exported_process(
+    engine: str,
+    interpreter: str,
+    checkpoint: str,
+    export: Callable[[Path, Path], object] | None,
+    context: int,
+    batch: int,
 ) -> Iterator[Pipe]:
     from unicomp_lib.checkpoints import models
 
     if export is None:
-        raise ValueError("engine 'llama.cpp' needs export, a function that writes a checkpoint to a file of GGUF")
+        raise ValueError(f"engine {engine!r} needs export, a function that writes a checkpoint to a file of GGUF")
     if hardware.device().type != "cpu":
         raise ValueError(
-            "engine 'llama.cpp' is measured on a thread of the CPU, and dense would be on the accelerator; "
+            f"engine {engine!r} is measured on a thread of the CPU, and dense would be on the accelerator; "
             f"hide it: {hardware.visible()}=''"
         )
     vocabulary = len(models.load_tokenizer(checkpoint))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"
         export(Path(models.checkpoint(checkpoint)[0]), file)
-        with engine_process("llama.cpp", interpreter, file, vocabulary, context, batch) as pipe:
+        if engine == "openvino":
+            _check_read_by_openvino(checkpoint, file)
+        with engine_process(engine, interpreter, file, vocabulary, context, batch) as pipe:
             yield pipe
+
+
+def _check_read_by_openvino(checkpoint: str, file: Path) -> None:
+    from gguf import GGUFReader
+
+    for tensor in GGUFReader(file).tensors:
+        kind = tensor.tensor_type.name
+        if tensor.name == PASSED_OVER:
+            reason = "its rotary frequencies have factors, which OpenVINO GenAI leaves out; give"
+        elif len(tensor.shape) > 1 and kind not in CODED and tensor.name != EMBEDDINGS:
+            reason = (
+                f"its {tensor.name} is exported as {kind}, and OpenVINO GenAI reads {', '.join(CODED)}; give a "
+                "checkpoint whose matrices have 4 or 8 bits, or"
+            )
+        else:
+            continue
+        raise ValueError(f"engine 'openvino' does not serve {checkpoint}: {reason} engine 'llama.cpp'")
 
 
 def script(engine: str) -> str:

@@ -239,9 +239,11 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
 
 
 def _check_without(profile: Profile, dimension: str) -> None:
-    """What an evaluation leaves out must be variants; dense is what all others are compared with."""
-    allowed = [name for name in profile.compressions if name != DENSE]
-    for name in profile.evaluations[dimension].without:
+    """What an evaluation leaves out must be variants; dense only in efficiency, where every cell measures it itself."""
+    evaluation = profile.evaluations[dimension]
+    dense_too = dimension in EXCLUSIVE and not evaluation.rerun
+    allowed = [name for name in profile.compressions if name != DENSE or dense_too]
+    for name in evaluation.without:
         if name not in allowed:
             raise ParamsError(
                 f"evaluations.{dimension}.without of profile {profile.name} lists {name!r}; allowed are "
