@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
 from unicomp_lib.study import external, params, sources
+from unicomp_lib.study.hints import one_line
 from unicomp_lib.study.params import Profile
 from unicomp_lib.study.steps import TEXTS
 
@@ -29,6 +30,8 @@ def prefetch(profile: Profile) -> None:
     for data_set, configs in data_sets.items():
         hub.fetch(data_set, configs)
     _load_others(profile)
+    if _measure(profile) == DREAMSIM:
+        _fetch_dreamsim()
     for repository, revision in models:
         hub.fetch_model(repository, revision)
 
@@ -44,10 +47,28 @@ def _packages(profile: Profile) -> list[str]:
             ifbench.require_all()
         except ValueError as error:
             found.append(str(error))
-    measure = profile.vision.interpretability.get("measure", "") if profile.vision else ""
-    if measure == DREAMSIM and find_spec(DREAMSIM) is None:
+    if _measure(profile) == DREAMSIM and find_spec(DREAMSIM) is None:
         found.append(f"measure {DREAMSIM!r} of the vision study needs the package {DREAMSIM}: pip install {DREAMSIM}")
     return found
+
+
+def _measure(profile: Profile) -> str:
+    """How alike images look to the vision study; empty where the profile does not say or has none."""
+    return str(profile.vision.interpretability.get("measure", "")) if profile.vision else ""
+
+
+def _fetch_dreamsim() -> None:
+    import torch
+
+    from unicomp_lib.vision import similarity
+
+    try:
+        similarity.load(torch.device("cpu"))
+    except Exception as error:  # whatever its package and those it uses raise
+        raise hub.HubError(
+            f"DreamSim's weights could not be fetched ({one_line(error)}); its package takes them from GitHub: run this "
+            "where that can be reached, or give measure: efficientnet-lite0"
+        ) from error
 
 
 def _tasks(profile: Profile) -> list[tuple[str, str]]:

@@ -32,7 +32,7 @@ def features(images: Images, measure: str) -> torch.Tensor:
 @torch.no_grad()
 def _dreamsim(images: Images) -> torch.Tensor:
     device = hardware.device()
-    model = _load(device)
+    model = load(device)
     vectors = []
     for indices in torch.arange(len(images)).split(64):
         pixels = functional.interpolate(images.pixels(indices).float() / 255, size=SIZE, mode="bicubic", antialias=True)
@@ -40,7 +40,8 @@ def _dreamsim(images: Images) -> torch.Tensor:
     return torch.cat(vectors)
 
 
-def _load(device: torch.device) -> Any:
+def load(device: torch.device) -> Any:
+    """DreamSim's network, whose package fetches the weights at first use and keeps them in the cache."""
     try:
         from dreamsim import dreamsim
     except ImportError as error:
