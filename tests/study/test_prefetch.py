@@ -58,7 +58,8 @@ def test_weights_that_cannot_be_fetched_are_said_with_what_to_do(profile, packag
         raise OSError("no route to host")
 
     monkeypatch.setattr(sys.modules["dreamsim"], "dreamsim", unreachable)
-    with pytest.raises(hub.HubError, match=r"DreamSim's weights .*\(.*no route to host.*\); .*measure: efficientnet-lite0"):
+    says = r"DreamSim's weights .*\(.*no route to host.*\); .*measure: efficientnet-lite0"
+    with pytest.raises(hub.HubError, match=says):
         prefetch.prefetch(profile)
 
 

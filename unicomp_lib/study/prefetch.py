@@ -66,8 +66,8 @@ def _fetch_dreamsim() -> None:
         similarity.load(torch.device("cpu"))
     except Exception as error:  # whatever its package and those it uses raise
         raise hub.HubError(
-            f"DreamSim's weights could not be fetched ({one_line(error)}); its package takes them from GitHub: run this "
-            "where that can be reached, or give measure: efficientnet-lite0"
+            f"DreamSim's weights could not be fetched ({one_line(error)}); its package takes them from GitHub: run "
+            "this where that can be reached, or give measure: efficientnet-lite0"
         ) from error
 
 
