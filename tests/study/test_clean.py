@@ -22,7 +22,8 @@ def study(tmp_path, monkeypatch):
     root = tmp_path / "study"
     for folder in ("runs", "data"):
         (root / folder).mkdir(parents=True)
-    (root / "notebooks").symlink_to(paths.project() / "notebooks")
+    for name in ("notebooks", "unicomp_lib"):
+        (root / name).symlink_to(paths.project() / name)
     shutil.copytree(paths.project() / "params", root / "params")
     monkeypatch.setattr(paths, "project", lambda: root)
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path / "home"))

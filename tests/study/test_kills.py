@@ -195,12 +195,12 @@ def ends_with_what_started_it(command, **options):
 @LINUX
 def test_measuring_processes_end_with_the_kernel_that_started_them():
     code = (
-        "import threading, time; from unicomp_lib.evaluate import efficiency; ask = efficiency._ask; seen = []\n"
+        "import threading, time; from unicomp_lib.evaluate import efficiency; ask = efficiency.ask; seen = []\n"
         "def asked(pipe, request):\n"
         "    seen.append(request)\n"
         "    if len(seen) == 3: threading.Timer(1, lambda: print('ready', flush=True)).start()\n"
         "    return ask(pipe, request if len(seen) < 3 else (1, 4, 10**6))\n"
-        "efficiency._ask = asked\n"
+        "efficiency.ask = asked\n"
         "efficiency.compare('tiny-random-llama', 'tiny-random-llama', precision='float32', prompt=4, generate=1)"
     )
     ends_with_what_started_it([sys.executable, "-c", f"if __name__ == '__main__':\n{textwrap.indent(code, '    ')}"])

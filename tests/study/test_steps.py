@@ -240,7 +240,7 @@ def test_an_engine_counts_with_its_lock_and_its_script_and_no_other_cell_with_th
     given |= {"none": {}, "vllm": {"engine": "vllm", "interpreter": "python"}, "unknown": {"engine": "ollama"}}
 
     def known():
-        code._source.cache_clear()
+        code._parsed.cache_clear()
         made = {name: steps.Step(steps.Stage.EVALUATE, notebook, values) for name, values in given.items()}
         return {name: steps.key(step, {}) for name, step in made.items()}
 
@@ -255,7 +255,7 @@ def test_an_engine_counts_with_its_lock_and_its_script_and_no_other_cell_with_th
     assert stale(lock, "sha256:aa", "sha256:bb") == {"engine"}
     assert stale(script, "def main", "# a remark\ndef main") == set()
     assert stale(script, '"temperature": 0,', '"temperature": 1,') == {"engine", "own"}
-    code._source.cache_clear()
+    code._parsed.cache_clear()
 
 
 def test_a_chapter_counts_the_scores_it_reads(copy, by_default):

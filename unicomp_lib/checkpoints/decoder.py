@@ -73,7 +73,7 @@ def check_cache(model: PreTrainedModel) -> None:
 
     What would be saved of a later one is a model that reads other keys and values than those it was fitted with.
     """
-    if getattr(model.config, CACHE, None) is not None:
+    if getattr(getattr(model, "config", None), CACHE, None) is not None:
         raise ValueError(
             f"the cache of this {type(model).__name__} is quantized, which comes last; compress the checkpoint that it "
             "was made from, and quantize the cache of the result"

@@ -117,14 +117,18 @@ def _imports(tree: ast.AST) -> frozenset[str]:
     return frozenset(module for module in modules if module.partition(".")[0] == LIBRARY)
 
 
-@cache
 def _source(module: str) -> ast.Module | None:
     """Syntax tree of a library module, read without importing it; None if the name is no module."""
     path = paths.project() / Path(*module.split("."))
     for file in (path.with_suffix(".py"), path / "__init__.py"):
         if file.is_file():
-            return ast.parse(file.read_text(encoding="utf-8"))
+            return _parsed(file)
     return None
+
+
+@cache
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def name(module: str) -> str:
