@@ -43,7 +43,7 @@ def main() -> None:
 def load(file: str, context: int, batch: int) -> Any:
     """OpenVINO's engine in this process, which keeps nothing of earlier prompts and reads one in a single step.
 
-    It holds keys and values in float16, as llama.cpp does; by itself it would round them to 8 bits.
+    It is told to hold keys and values in float16, so that none are rounded to fewer bits.
     """
     import openvino_genai  # type: ignore[import-not-found]
 
