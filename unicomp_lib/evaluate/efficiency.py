@@ -32,8 +32,8 @@ ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp", "openvino": "openvino-genai
 # By a session of nox: its folder in .nox, and its lock.
 MADE = {"llama.cpp": ("llama-cpp", "bench/llama-cpp.txt"), "openvino": ("openvino", "bench/openvino.txt")}
 INSTALL = {"llama.cpp": "nox -s engine", "openvino": "nox -s engine -- openvino"}
-# What OpenVINO GenAI is given: it refused a file of BF16. Factors of rotary frequencies (Llama 3) were not tried, and its
-# library does not name them, so that it may pass over them.
+# What OpenVINO GenAI is given: it refused BF16. Factors of rotary frequencies (Llama 3) were not tried, and its library
+# does not name them, so that it may pass over them.
 CODED, EMBEDDINGS, PASSED_OVER = ("Q4_0", "Q4_1", "Q8_0"), "token_embd.weight", "rope_freqs.weight"
 SCHEMA = {"doc_id": pl.Int64, "metric": pl.String, "value": pl.Float64}
 
