@@ -89,3 +89,7 @@ def test_a_weight_that_no_score_shows_is_named_too(model, held_out):
         finite.NotFinite, match=r"before scoring: .* of inception5a.branch1.bn.weight and of 1 more is not"
     ):
         training.correct(model, held_out)
+
+
+def test_large_finite_numbers_whose_sum_overflows_are_finite():
+    finite.check({"large": torch.full((4,), 3e38)}, "weight", "here")

@@ -100,3 +100,30 @@ def test_layers_that_keep_one_are_named(model):
     assert found[0] == "inception3a.branch3.0.conv"
     kept = masks.select(model, method="filters", share=0.99)
     assert {name for name, mask in kept.items() if mask.flatten(1).any(1).sum() == 1} >= set(found)
+
+
+@pytest.mark.parametrize("method", masks.METHODS)
+def test_what_is_skipped_changes_neither_outputs_nor_gradients(model, method):
+    selected = masks.select(model, method=method, share=0.9, scope="global")
+    masks.apply(model, selected)
+    layers = googlenet.convolutions(model)
+    batch = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).contiguous(
+        memory_format=torch.channels_last
+    )
+
+    def computed():
+        model.zero_grad()
+        out = model(batch)
+        out.square().sum().backward()
+        return out.detach(), {name: weight.grad.clone() for name, weight in model.named_parameters()}
+
+    whole, gradients = computed()
+    with masks.skipping(model, selected):
+        assert any("forward" in vars(layer) for layer in layers.values())
+        out, found = computed()
+    torch.testing.assert_close(out, whole, rtol=1e-4, atol=1e-4)
+    for name, gradient in gradients.items():
+        kept = selected.get(name.removesuffix(".weight"), torch.ones_like(gradient, dtype=torch.bool))
+        size = float(gradient.abs().max())
+        torch.testing.assert_close(found[name][kept], gradient[kept], rtol=1e-3, atol=1e-4 * size)
+    assert not any("forward" in vars(layer) for layer in layers.values())

@@ -1,9 +1,13 @@
 """What is pruned: scores of weights, filters or connections, and the masks made from them."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from unicomp_lib.vision import finite
 from unicomp_lib.vision.googlenet import convolutions
@@ -63,6 +67,47 @@ def apply(model: nn.Module, masks: Masks) -> None:
             if silent.any():
                 norm.weight[silent] = 0
                 norm.bias[silent] = 0
+
+
+@contextmanager
+def skipping(model: nn.Module, masks: Masks) -> Iterator[None]:
+    """Inside, the convolutions of ``model`` do not compute the filters and connections that ``masks`` prune whole.
+
+    Outputs, and gradients of the weights that are kept, are the same but for rounding.
+    """
+    layers = convolutions(model)
+    skipped = []
+    for name, mask in masks.items():
+        outputs, inputs = (mask.transpose(0, axis).flatten(1).any(1) for axis in (0, 1))
+        if not (outputs.all() and inputs.all()):
+            device, layer = layers[name].weight.device, layers[name]
+            kept = [None if part.all() else part.nonzero().flatten().to(device) for part in (outputs, inputs)]
+            layer.forward = partial(_convolved, layer, *kept)  # type: ignore[method-assign]
+            skipped.append(layer)
+    try:
+        yield
+    finally:
+        for layer in skipped:
+            del layer.forward
+
+
+def _convolved(
+    layer: nn.Conv2d, outputs: torch.Tensor | None, inputs: torch.Tensor | None, x: torch.Tensor
+) -> torch.Tensor:
+    """What ``layer`` gives, of which only ``outputs`` and ``inputs`` do something; None: all of them do."""
+    weight = layer.weight
+    if outputs is not None:
+        weight = weight.index_select(0, outputs)
+    if inputs is not None:
+        # Channels are chosen where they are last in memory, as they are in training.
+        weight = weight.index_select(1, inputs)
+        x = x.movedim(1, -1).index_select(-1, inputs).movedim(-1, 1)
+    y = functional.conv2d(x, weight, None, layer.stride, layer.padding)  # type: ignore[arg-type]
+    if outputs is None:
+        return y
+    last = y.movedim(1, -1)
+    zeros = last.new_zeros(*last.shape[:-1], layer.out_channels)
+    return zeros.index_copy(-1, outputs, last).movedim(-1, 1)
 
 
 def geometric(rate: float, step: int, steps: int) -> float:
