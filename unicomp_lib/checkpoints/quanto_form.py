@@ -13,10 +13,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from unicomp_lib import files
 from unicomp_lib.checkpoints import configs, decoder
 
-VERSION = "2"
+VERSION = "3"
 MAP = "quanto_map.json"
 BYTES = ("qint8", "qfloat8", "qfloat8_e4m3fn")  # stored a byte a weight, in the shape of the matrix
 ALIGNMENT = 16  # bytes, and inputs: what torch's int8 kernel reads at once
+MANY = 64  # rows of activations from which expanding the weights takes less time than torch's int8 kernel
 
 _products = importlib.import_module("optimum.quanto.library.qbytes_mm")
 _kernel, _plain = _products.qbytes_int8pack_mm, _products.qbytes_mm
@@ -57,13 +58,14 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def multiply(activations: torch.Tensor, weights: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """quanto's product of bfloat16 activations and int8 weights, by torch's kernel only where that is safe.
+    """quanto's product of bfloat16 activations and int8 weights, by torch's kernel only where that is safe and fast.
 
     The kernel (``torch._weight_int8pack_mm``) reads 16 bytes at once. Where data do not begin at a
     multiple of 16 bytes, or rows are not multiples of 16, it ends the process or gives wrong
-    numbers; quanto calls it for any multiple of 4. Such rows are multiplied as floating-point numbers.
+    numbers; quanto calls it for any multiple of 4. Such rows are multiplied as floating-point numbers, and so are
+    many rows of activations, for which the kernel takes up to twice as long.
     """
-    if weights.shape[-1] % ALIGNMENT:
+    if weights.shape[-1] % ALIGNMENT or activations.numel() >= MANY * activations.shape[-1]:
         return _plain(activations, weights, scales)
     return _kernel(_aligned(activations), _aligned(weights), _aligned(scales))
 
