@@ -61,16 +61,6 @@ def run(job):
     return Path(job["run"])
 
 
-@pytest.fixture
-def anew(monkeypatch):
-    """Has steps started in processes of their own, as on a machine with an accelerator."""
-
-    def start():
-        monkeypatch.setattr(hardware, "devices", lambda: ["0"])
-
-    return start
-
-
 @LINUX
 @pytest.mark.slow
 def test_a_forked_step_sees_and_writes_what_one_in_a_process_of_its_own_does(steps, monkeypatch):
@@ -145,13 +135,21 @@ def test_a_step_runs_again_where_the_process_it_was_forked_from_is_killed(steps,
     assert not Path(f"/proc/{mark.read_text()}").exists()
 
 
-def test_nothing_is_forked_beside_an_accelerator_or_where_it_is_not_safe(tmp_path, anew, monkeypatch):
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "platform", "darwin")
-        assert preload.step(tmp_path, forced=False, env={}) is None
-    anew()
+def test_nothing_is_forked_but_on_linux(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert preload.step(tmp_path, forced=False, env={}) is None
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Empty packages in place of those that are imported before a fork: their folder, and the variables to use them."""
+    monkeypatch.setattr(preload, "_own", preload._Own())
+    for name in ("torch", "scipy", "transformers", "ipykernel", "matplotlib", "nbformat", "nbclient", "requests"):
+        (tmp_path / name).mkdir()
+        for module in ("__init__", "stats", "modeling_utils", "ipkernel", "zmqshell", "figure"):
+            (tmp_path / name / f"{module}.py").touch()
+    return tmp_path, {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(paths.project())])}
 
 
 THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
@@ -159,18 +157,81 @@ THREAD = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,
 
 @LINUX
 @pytest.mark.parametrize("content", [THREAD, "raise ImportError('broken')", "import os; os.kill(os.getpid(), 9)"])
-def test_a_process_that_has_threads_or_cannot_import_is_not_forked(tmp_path, content, monkeypatch):
-    monkeypatch.setattr(preload, "_own", preload._Own())
-    for name in ("torch", "scipy", "transformers", "ipykernel", "matplotlib", "nbformat", "nbclient", "requests"):
-        (tmp_path / name).mkdir()
-        for module in ("__init__", "stats", "modeling_utils", "ipkernel", "zmqshell", "figure"):
-            (tmp_path / name / f"{module}.py").touch()
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(paths.project())])}
+def test_a_process_that_has_threads_or_cannot_import_is_not_forked(packages, tmp_path, content, monkeypatch):
+    folder, env = packages
     usable = preload._started(tmp_path, env)
     assert usable
     assert usable.ended() == 0
-    (tmp_path / "torch" / "__init__.py").write_text(content)
+    (folder / "torch" / "__init__.py").write_text(content)
     assert preload.step(tmp_path, forced=False, env=env) is None
     assert preload._own.process is None
     monkeypatch.setattr(preload, "_started", None)  # nor is it tried again
     assert preload.step(tmp_path, forced=False, env=env) is None
+
+
+# As torch does: the driver can be used in the process that has called it first, and not in one that is forked later.
+# NVML can be asked without calling it. ``other`` is a library that calls the driver without torch.
+CUDA = """
+import os
+torch = other = None
+
+def _is_in_bad_fork():
+    return torch not in (None, os.getpid())
+
+def init():
+    global torch
+    torch = torch or os.getpid()
+
+def is_available():
+    if os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK") == "1":
+        return True
+    init()
+    return os.getpid() == torch and other in (None, os.getpid())
+"""
+ASKS = "import torch.cuda\nassert torch.cuda.is_available()\n"
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("content", "forks"),
+    [
+        ("import torch.cuda", True),
+        (ASKS, True),
+        ("import torch.cuda; torch.cuda.init()", False),
+        ("import os, torch.cuda; torch.cuda.other = os.getpid()", False),
+        (ASKS + "del torch.cuda._is_in_bad_fork", False),  # another torch
+        (ASKS + "torch.cuda.is_available = lambda: False", False),  # an accelerator of another kind
+        (ASKS + "import os; torch.cuda.is_available = lambda: os.kill(os.getpid(), 11)", False),
+        (ASKS + THREAD, False),
+    ],
+)
+def test_beside_an_accelerator_steps_are_forked_where_a_forked_process_can_use_it(
+    packages, tmp_path, monkeypatch, content, forks
+):
+    folder, env = packages
+    (folder / "torch" / "cuda.py").write_text(CUDA)
+    (folder / "transformers" / "modeling_utils.py").write_text(content)
+    monkeypatch.setattr(hardware, "devices", lambda: ["0"])
+    process = preload._started(tmp_path, env)
+    assert (process is not None) == forks
+    assert process is None or process.ended() == 0
+
+
+@LINUX
+def test_a_driver_that_waits_without_end_is_not_waited_for(packages, tmp_path, monkeypatch):
+    folder, env = packages
+    # Were no alarm set, this would set none.
+    waits = CUDA + "\ndef is_available():\n    return not signal.alarm(1) or signal.pause() is None\n"
+    (folder / "torch" / "cuda.py").write_text("import signal\n" + waits)
+    (folder / "torch" / "__init__.py").write_text("import torch.cuda")
+    monkeypatch.setattr(hardware, "devices", lambda: ["0"])
+    assert preload._started(tmp_path, env) is None
+
+
+@LINUX
+def test_threads_of_openblas_are_no_hindrance(packages, tmp_path):
+    folder, env = packages
+    (folder / "torch" / "__init__.py").write_text("import numpy")
+    process = preload._started(tmp_path, env | {"OPENBLAS_NUM_THREADS": "2"})
+    assert process
+    assert process.ended() == 0

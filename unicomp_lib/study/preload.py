@@ -1,7 +1,7 @@
 """A worker's process that has imported what steps import, and from which it has them forked.
 
-Off where there are accelerators, whose drivers do not survive a fork, and everywhere but on Linux: macOS's own
-libraries do not either.
+Off everywhere but on Linux, since macOS's own libraries do not survive a fork. The driver of an accelerator does not
+either once it is in use: there steps are forked only where a forked process has been seen to use it.
 """
 
 import json
@@ -46,7 +46,7 @@ def step(run: Path, *, forced: bool, env: dict[str, str]) -> int | None:
     None where steps cannot be forked: then nothing was done. The process that they are forked from is replaced
     where it has ended, and where it has imported with other variables or from other packages than today's.
     """
-    if sys.platform != "linux" or hardware.devices():
+    if sys.platform != "linux":
         return None
     (run / records.LOG).touch()
     # The time of the folder of all packages is another when one is installed or removed.
@@ -68,7 +68,11 @@ def step(run: Path, *, forced: bool, env: dict[str, str]) -> int | None:
 
 
 def _started(run: Path, env: dict[str, str]) -> _Process | None:
-    """Start one and wait until it has imported; None where it has not, or has more than the one thread to fork from."""
+    """Start one and wait until it has imported.
+
+    None where it has not, where it has more than the one thread to fork from, and where a process forked from it
+    cannot use the accelerator that is here.
+    """
     ours, theirs = Pipe()
     command = [sys.executable, "-m", "unicomp_lib.study.preloaded", str(theirs.fileno()), str(os.getpid())]
     # Matplotlib reads its settings when it is imported: a kernel's are its own.
@@ -82,7 +86,8 @@ def _started(run: Path, env: dict[str, str]) -> _Process | None:
             ours,
         )  # fmt: skip
     try:
-        if json.loads(ours.recv_bytes()) == 1:
+        threads, usable = json.loads(ours.recv_bytes())
+        if threads == 1 and (usable or not hardware.devices()):
             return process
     except (EOFError, OSError):
         pass

@@ -28,21 +28,31 @@ KERNEL = (
 )  # fmt: skip
 BARS = ("tqdm.auto", "tqdm.autonotebook")
 RUNNER = ("nbformat", "nbclient", "requests")
+# Has ``torch.cuda.is_available`` ask NVML, as libraries may when they are imported, and not the driver: a process that
+# is forked from one that has called it cannot. See "Poison fork in multiprocessing" in torch's notes.
+NVML = "PYTORCH_NVML_BASED_CUDA_CHECK"
+PROBE = 60  # seconds in which a driver has begun
 
 
 def main() -> None:
-    """Import, say how many threads there are then, and fork a step for each request until there are no more."""
+    """Import, say whether steps can be forked, and fork one for each request until there are no more.
+
+    What is said: the number of threads, and whether a forked process can use an accelerator.
+    """
     connection, own = Connection(int(sys.argv[1])), os.getpid()
     hardware.end_with_parent(int(sys.argv[2]))
     surroundings.raise_limits()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ[NVML] = "1"
     spent = _imported(KERNEL)
     sys.modules[surroundings.UNUSED] = None  # type: ignore[assignment]  # it is said not to be there
     _imported(RUNNER)
     del sys.modules[surroundings.UNUSED]  # which a kernel may import
+    del os.environ[NVML]  # a step asks the driver
     sys.stdout.flush()  # else every child would write what is left
     gc.freeze()  # what is here stays: a collection in a child need not look at it, and so copy its pages
-    connection.send_bytes(json.dumps(len(os.listdir("/proc/self/task"))).encode())
+    usable = _usable()
+    connection.send_bytes(json.dumps([_threads(), usable]).encode())
     request = _forked(connection)
     hardware.end_with_parent(own)
     _as_new()
@@ -57,6 +67,35 @@ def _imported(names: tuple[str, ...]) -> dict[str, float]:
     return {
         "seconds": round(time.perf_counter() - clock, 2), "cpu_seconds": round(time.process_time() - processor, 2)
     }  # fmt: skip
+
+
+def _usable() -> bool:
+    """Whether a process that is forked from this one can use an accelerator as ``torch.cuda``: one is, and tries.
+
+    It cannot where torch, or any other library, has called the driver here.
+    """
+    if pid := os.fork():
+        return os.waitpid(pid, 0)[1] == 0
+    signal.alarm(PROBE)  # ends it, should the driver wait for what the fork has not brought along
+    usable = False
+    try:
+        cuda = sys.modules["torch"].cuda
+        usable = not cuda._is_in_bad_fork() and cuda.is_available()
+    finally:
+        os._exit(0 if usable else 1)
+
+
+def _threads() -> int:
+    """How many threads this process has, once it has forked.
+
+    OpenBLAS, which starts one a core beside an accelerator, ends them before a fork and starts them again when they
+    are needed. Linux may list them for a moment longer.
+    """
+    for _ in range(50):
+        if (number := len(os.listdir("/proc/self/task"))) == 1:
+            break
+        time.sleep(0.01)
+    return number
 
 
 def _forked(connection: Connection) -> dict[str, Any]:
