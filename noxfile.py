@@ -230,7 +230,7 @@ def bench(session: nox.Session) -> None:
     if name not in BENCHES:
         session.error(f"cannot measure {name or 'nothing'!r}; name one: nox -s bench -- {'|'.join(BENCHES)}")
     prepare(session)
-    if name == "compression":  # the peer needs an environment of its own
+    if name == "compression" and not {"-h", "--help"} & set(rest):  # the peer needs an environment of its own
         peer = install(session, ENVIRONMENT.with_name("llm-compressor"), Path("bench", "llm-compressor.txt"))
         rest = ["--peer", str(peer / "python"), *rest]
     call(session, "python", f"bench/{name}.py", *rest)
