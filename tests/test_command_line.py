@@ -13,7 +13,7 @@ import yaml
 from checkout import environment, unicomp
 
 from unicomp_lib import __main__ as command_line
-from unicomp_lib import paths
+from unicomp_lib import hardware, paths
 from unicomp_lib.study import commands, hints, notebooks, prefetch, records, slurm
 
 
@@ -88,6 +88,7 @@ def test_batch_systems_are_those_of_the_scheduler():
         ([], "the following arguments are required"),
         (["reproduce", "--workers", "two"], "invalid int value: 'two'; see nox -s reproduce -- --help"),
         (["reproduce", "--profile", "tiny", "--workers", "0"], "--workers 0 is not allowed"),
+        (["reproduce", "--profile", "tiny", "--per-device", "0"], "--per-device 0 is not allowed"),
         (["reproduce", "--profile", "embeded"], "profile 'embeded' is not there; .*; did you mean 'embedded'?"),
         (["reproduce", "--profile", "assets"], "profile 'assets' is not there; allowed are embedded"),
         (["status", "--profile", "nowhere/mine.yaml"], "profile 'nowhere/mine.yaml' is not there"),
@@ -106,6 +107,29 @@ def test_batch_systems_are_those_of_the_scheduler():
 )
 def test_a_wrong_option_is_one_sentence(capsys, arguments, says):
     assert re.search(says, refused(capsys, *arguments))
+
+
+@pytest.mark.parametrize(
+    ("devices", "arguments", "says"),
+    [
+        ([], ["--per-device", "2"], "--per-device 2 needs an accelerator that torch can use, and there is none here"),
+        (["0"], ["--per-device", "2", "--cluster", "slurm"], "is about the accelerators of this machine"),
+        (["0"], ["--per-device", "2", "--scheduler", "tls://h:1"], "is about the accelerators of this machine"),
+        (["0"], ["--workers", "2"], "2 is more than the 1 accelerator here; .* --per-device; give at most 1"),
+        (["0", "1"], ["--workers", "7", "--per-device", "3"], "2 accelerators here with 3 steps on each; .* at most 6"),
+    ],
+)  # fmt: skip
+def test_steps_share_accelerators_as_far_as_is_allowed(capsys, monkeypatch, devices, arguments, says):
+    monkeypatch.setattr(hardware, "devices", lambda: devices)
+    assert re.search(says, refused(capsys, "reproduce", "--profile", "tiny", *arguments))
+
+
+def test_without_a_number_there_are_as_many_workers_as_may_share(capsys, monkeypatch):
+    monkeypatch.setattr(hardware, "devices", lambda: ["0", "1"])
+    for arguments, number in (([], 2), (["--per-device", "3"], 6), (["--per-device", "3", "--workers", "4"], 4)):
+        options = command_line._parser().parse_args(["reproduce", *arguments])
+        commands._check_workers(options)
+        assert options.workers == number
 
 
 def edited(folder, edit, name="mine.yaml"):

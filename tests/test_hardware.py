@@ -1,6 +1,7 @@
 import json
 import re
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ def test_steps_at_once_are_bounded_by_memory_and_accelerators(monkeypatch):
     assert hardware.workers() == 1
     monkeypatch.setattr(hardware, "devices", lambda: ["0", "1"])
     assert hardware.workers() == 2
+    assert hardware.workers(per_device=3) == 6
 
 
 @pytest.fixture
@@ -55,8 +57,8 @@ def test_torch_itself_is_asked_where_a_driver_is(driver):
 @pytest.mark.parametrize(
     ("says", "number", "capability", "expected"),
     [
-        ("", 2, (9, 0), [2, True, ""]),
-        ("", 1, (7, 5), [1, False, ""]),  # a card from before bfloat16
+        ("", 2, (9, 0), [2, True, "", 79e9]),
+        ("", 1, (7, 5), [1, False, "", 80e9]),  # a card from before bfloat16
         ("The driver is too old\nmore", 0, (), "torch cannot use it (The driver is too old)"),
         ("", 0, (), "torch cannot use it (it finds none)"),
     ],
@@ -70,10 +72,13 @@ def test_what_torch_says_is_told_as_it_is(monkeypatch, capsys, says, number, cap
     monkeypatch.setattr(torch.cuda, "is_available", available)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=80e9 - 1e9 * index)
+    )
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     hardware.tell()
     told = json.loads(capsys.readouterr().out)
-    assert told == (expected if number else [0, False, expected])
+    assert told == (expected if number else [0, False, expected, 0])
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
     hardware.tell()
     told = json.loads(capsys.readouterr().out)
@@ -99,6 +104,8 @@ def test_precision_and_threads_follow_the_accelerators(driver, monkeypatch):
         assert hardware.native_precision() == precision
         assert hardware.workers() == said[0]
         assert set(hardware.threads().values()) == {threads}
+        assert set(hardware.threads(per_device=4).values()) == {str(int(threads) // 4)}
+    assert set(hardware.threads(per_device=100).values()) == {"1"}
     driver(0, False, "")
     hardware.native_precision.cache_clear()
     assert hardware.threads() == {}

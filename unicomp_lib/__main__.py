@@ -144,7 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     made["status"].add_argument("--verify", action="store_true", help="read all files of finished steps, too")
     made["clean"].add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     for name, what in (("reproduce", "steps"), ("report", "notebooks")):
-        made[name].add_argument("--workers", type=int, default=hardware.workers(), help=f"{what} at once (%(default)s)")
+        told = f"{what} at once ({hardware.workers()})"
+        made[name].add_argument("--workers", type=int, help=told)
     _add_reproduce(made["reproduce"])
     _add_report(made["report"])
     _add_compare(made["compare"])
@@ -156,6 +157,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
+    reproduce.add_argument(
+        "--per-device", metavar="N", type=int, default=1, help="steps that share an accelerator (%(default)s)"
+    )
     reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--step-limit", metavar="SECONDS", type=float, help="end a step that runs longer")
@@ -175,7 +179,7 @@ def _add_report(report: argparse.ArgumentParser) -> None:
         "--without-chapters", action="store_true", help="leave out the teaching notebooks, which run once"
     )
     command = _of("unicomp_lib.report.command", "report")
-    report.set_defaults(command=command, scheduler=None, cluster=None, step_limit=None)
+    report.set_defaults(command=command, scheduler=None, cluster=None, step_limit=None, per_device=1)
 
 
 def _add_compare(compare: argparse.ArgumentParser) -> None:

@@ -66,11 +66,15 @@ def processor() -> str:
 
 
 class Accelerators(NamedTuple):
-    """What torch says of a machine's accelerators: their number, whether all have bfloat16, why it can use none."""
+    """What torch says of a machine's accelerators: their number, whether all have bfloat16, why it can use none.
+
+    ``memory``: bytes of the one that has the least.
+    """
 
     number: int
     bfloat16: bool
     reason: str
+    memory: float = 0.0
 
 
 @cache
@@ -107,7 +111,8 @@ def tell() -> None:
     elif not number:
         lines = str(said[0].message).splitlines() if said else []
         reason = f"torch cannot use it ({lines[0] if lines else 'it finds none'})"
-    print(json.dumps([number, bool(number) and capable, reason]))
+    memory = min((torch.cuda.get_device_properties(n).total_memory for n in range(number)), default=0)
+    print(json.dumps([number, bool(number) and capable, reason, memory]))
 
 
 def unused() -> str:
@@ -152,21 +157,22 @@ def devices() -> list[str]:
     return (named or [str(index) for index in range(number)])[:number]
 
 
-def threads() -> dict[str, str]:
+def threads(per_device: int = 1) -> dict[str, str]:
     """Variables that give a step beside an accelerator its share of the cores; empty without one.
 
-    Without one there are as many steps at once as cores, and each has one thread.
+    ``per_device`` steps share an accelerator. Without one there are as many steps at once as cores, and each has one
+    thread.
     """
     if not devices():
         return {}
-    share = str(max(1, cores() // len(devices())))
+    share = str(max(1, cores() // (per_device * len(devices()))))
     return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), share)
 
 
-def workers() -> int:
-    """Steps to run at once: one per accelerator, else one per core as far as memory allows."""
+def workers(per_device: int = 1) -> int:
+    """Steps to run at once: ``per_device`` on each accelerator, else one per core as far as memory allows."""
     if devices():
-        return len(devices())
+        return per_device * len(devices())
     return max(1, min(cores(), int(psutil.virtual_memory().total // STEP_MEMORY)))
 
 

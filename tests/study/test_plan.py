@@ -182,6 +182,16 @@ def test_a_machine_that_is_too_small_is_told_in_numbers(monkeypatch):
     monkeypatch.setattr(ready.hardware, "unused", str)
     monkeypatch.setattr(ready.hardware, "devices", lambda: ["0"])
     assert ready.notes(waiting, paper, workers=1) == []
+    # Steps that share an accelerator hold as much together.
+    monkeypatch.setattr(ready.hardware, "accelerators", lambda: ready.hardware.Accelerators(1, True, "", 80e9))
+    assert ready.notes(waiting, paper, workers=5, per_device=5) == []
+    assert ready.notes(waiting, paper, workers=2, per_device=2, held=40e9) == []
+    (crowded,) = ready.notes(waiting, paper, workers=6, per_device=6)
+    assert crowded.startswith("6 steps at once on an accelerator may hold 96 GB, and it has 80 GB; ")
+    (crowded,) = ready.notes(waiting, paper, workers=2, per_device=2, held=41e9)
+    assert crowded.startswith("2 steps at once on an accelerator may hold 82 GB")
+    assert ready.notes(waiting, paper, workers=1, per_device=2, held=41e9) == []
+    assert ready.notes(waiting[:1], paper, workers=2, per_device=2, held=41e9) == []
 
 
 def test_the_disk_of_a_plan_follows_the_form_of_each_checkpoint(monkeypatch):

@@ -127,6 +127,37 @@ def test_each_worker_of_a_machine_with_several_accelerators_sees_its_own(monkeyp
     assert scheduler._own_device() == {}
 
 
+def test_steps_that_share_an_accelerator_share_its_cores_and_each_accelerator_has_as_many(monkeypatch):
+    monkeypatch.setattr("unicomp_lib.hardware.devices", lambda: ["0", "3"])
+    monkeypatch.setattr("unicomp_lib.hardware.cores", lambda: 24)
+    seen = []
+    for name in range(6):
+        monkeypatch.setattr("distributed.get_worker", lambda name=name: SimpleNamespace(name=name))
+        env = scheduler._environment(per_device=3)
+        assert (env["OMP_NUM_THREADS"], env["OPENBLAS_NUM_THREADS"]) == ("4", "4")
+        seen.append(env["CUDA_VISIBLE_DEVICES"])
+    assert seen == ["0", "3"] * 3
+
+
+def test_a_job_knows_how_many_share_an_accelerator(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(scheduler.preload, "step", lambda run, *, forced, env: asked.append(env) or 0)
+    monkeypatch.setattr("unicomp_lib.hardware.devices", lambda: ["0"])
+    monkeypatch.setattr("unicomp_lib.hardware.cores", lambda: 8)
+    job = {"name": "a", "run": str(tmp_path), "parameters": {}, "forced": False}
+    for given in (job, job | {"per_device": 4}):
+        scheduler.run_job(given)
+    assert [env["OMP_NUM_THREADS"] for env in asked] == ["8", "2"]
+
+
+def test_beside_a_step_that_measures_no_other_computes_where_accelerators_are_shared():
+    steps = [step("evaluate/a"), step("evaluate/b"), step("evaluate/c"), step("evaluate/t", exclusive=True)]
+    assert started(steps, 3, devices=True) == [["evaluate/a", "evaluate/b", "evaluate/c"], ["evaluate/t"]]
+    running, room = [steps[0]], scheduler.Room(3, 6, True)
+    assert scheduler._startable([(steps[3], [])], running, room) == []
+    assert scheduler._startable([(steps[1], [])], [steps[3]], room) == []
+
+
 def test_time_left_counts_workers_and_what_runs_alone():
     steps = [step("a"), step("b"), step("t", exclusive=True, notebook="slow")]
     assert progress.remaining(steps, [], {}, 2) is None

@@ -333,4 +333,4 @@ def test_the_runner_checks_before_the_first_step(monkeypatch):
     profile = params.load("tiny")
     every = plan(profile)
     with pytest.raises(Reached):
-        commands.run(profile, every, every, keys(every), set(), argparse.Namespace(workers=1))
+        commands.run(profile, every, every, keys(every), set(), argparse.Namespace(workers=1, per_device=1))

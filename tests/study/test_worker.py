@@ -49,6 +49,14 @@ def test_what_the_system_refuses_is_said_with_what_to_do(tmp_path):
     assert "ulimit -n" in worker.explanation(FromKernel(), tmp_path)
     FromKernel.ename, FromKernel.evalue = "OSError", "[Errno 2] No such file: 'os error 28'"
     assert worker.explanation(FromKernel(), tmp_path) == f"OSError: {FromKernel.evalue}"
+    FromKernel.ename = "OutOfMemoryError"
+    FromKernel.evalue = (
+        "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.18 GiB of ..."
+    )
+    assert worker.explanation(FromKernel(), tmp_path) == (
+        "CUDA out of memory. Tried to allocate 20.00 GiB; where steps share an accelerator, run fewer on each with "
+        "--per-device"
+    )
 
 
 def test_an_interrupted_run_leaves_nothing_behind(tmp_path):

@@ -39,7 +39,7 @@ def reproduce(options: argparse.Namespace) -> int:
     every = plan(profile)
     known = keys(every)
     steps = select(every, options.only, profile.option)
-    _check_workers(options.workers)
+    _check_workers(options)
     if options.step_limit is not None and not 0 < options.step_limit < 1e8:
         raise ValueError(f"--step-limit {options.step_limit:g} is not allowed; give a number of seconds above 0")
     forced = _forced(steps, options.force, profile.option)
@@ -84,14 +84,16 @@ def run(
 ) -> list[scheduler.Outcome]:  # fmt: skip
     """Run ``waiting``; publish each figure when it is drawn, and drop weights when all that reads them is done."""
     ready.check_folders()
-    _check_workers(options.workers)
+    _check_workers(options)
     surroundings.check(records.runs(), paths.home())
     ready.check(waiting, profile)
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         prefetch(profile)
     ready.check_fetched(waiting, profile)
     local = not (options.scheduler or options.cluster)
-    for note in [*ready.notes(waiting, profile, options.workers, here=local), *surroundings.notes(os.environ)]:
+    sharing = options.per_device
+    small = ready.notes(waiting, profile, options.workers, here=local, per_device=sharing)
+    for note in [*small, *surroundings.notes(os.environ)]:
         print(f"note: {note}")
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # lost workers are reported by their steps
     if options.cluster:
@@ -116,7 +118,8 @@ def run(
 
         scheduler.run(
             waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
-            jobs=profile.cluster if options.cluster else None, limit=options.step_limit, opened=opened, ended=ended,
+            jobs=profile.cluster if options.cluster else None, limit=options.step_limit,
+            per_device=sharing, opened=opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
 
@@ -208,11 +211,31 @@ def score_labels(options: argparse.Namespace) -> int:
     return 0
 
 
-def _check_workers(workers: int) -> None:
-    if workers < 1:
-        raise ValueError(f"--workers {workers} is not allowed; give a whole number above 0")
-    if (most := len(hardware.devices())) and workers > most:
-        raise ValueError(f"--workers {workers} is more than the {count(most, 'accelerator')} here; give at most {most}")
+def _check_workers(options: argparse.Namespace) -> None:
+    """Raise a ``ValueError`` where so many steps cannot run at once; without a number, set as many as can."""
+    each, here = options.per_device, hardware.devices()
+    if each < 1:
+        raise ValueError(f"--per-device {each} is not allowed; give a whole number above 0")
+    if each > 1 and (options.scheduler or options.cluster):
+        raise ValueError(
+            f"--per-device {each} is about the accelerators of this machine, and --scheduler and --cluster use others; "
+            "leave it out"
+        )
+    if each > 1 and not here:
+        raise ValueError(
+            f"--per-device {each} needs an accelerator that torch can use, and there is none here; give the number of "
+            "steps at once with --workers"
+        )
+    if options.workers is None:
+        options.workers = hardware.workers(each)
+    if options.workers < 1:
+        raise ValueError(f"--workers {options.workers} is not allowed; give a whole number above 0")
+    if here and options.workers > each * len(here):
+        more = f" with {count(each, 'step')} on each" if each > 1 else "; several steps share one with --per-device"
+        raise ValueError(
+            f"--workers {options.workers} is more than the {count(len(here), 'accelerator')} here{more}; give at most "
+            f"{each * len(here)}"
+        )
 
 
 def _summary(
@@ -263,7 +286,9 @@ def _print_plan(
             f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {cost:{len(needs.HEADER)}}  "
             f"{step.notebook}  {known[step.name]}"
         )
-    for sentence in [*ready.problems(waiting, profile), *ready.notes(waiting, profile, workers, here=local)]:
+    held = max((need.device for need in wanted.values() if need), default=0.0)
+    notes = ready.notes(waiting, profile, workers, here=local, per_device=options.per_device, held=held)
+    for sentence in [*ready.problems(waiting, profile), *notes]:
         print(f"note: {sentence}")
     for sentence in designing.expected(profile):
         print(f"note: {sentence}")

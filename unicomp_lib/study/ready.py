@@ -65,10 +65,13 @@ def problems(waiting: list[Step], profile: Profile) -> list[str]:
     return [*sources.missing(waiting, profile), *_items(waiting, fetched=False), *_groups(waiting, profile)]
 
 
-def notes(waiting: list[Step], profile: Profile, workers: int, *, here: bool = True) -> list[str]:
+def notes(
+    waiting: list[Step], profile: Profile, workers: int, *, here: bool = True, per_device: int = 1, held: float = 0.0
+) -> list[str]:
     """A sentence each where memory or disk look too small for these steps; they are estimates, and stop nothing.
 
-    ``here``: steps run on this machine, whose memory and accelerators then count.
+    ``here``: steps run on this machine, whose memory and accelerators then count. Up to ``per_device`` share one, and
+    a step holds up to ``held`` bytes of it, where that is known: else the largest model's weights are counted.
     """
     found = []
     needed, left = disk(waiting, profile, workers), free()
@@ -88,7 +91,18 @@ def notes(waiting: list[Step], profile: Profile, workers: int, *, here: bool = T
             f"{at_once} steps at once hold at least {largest * at_once / 1e9:.0f} GB of weights, and this machine has "
             f"{total / 1e9:.0f} GB of memory; give fewer with --workers, or take a machine with more"
         )
-    return found
+    return found + _sharing(min(per_device, at_once), max(largest, held))
+
+
+def _sharing(at_once: int, held: float) -> list[str]:
+    """A sentence where steps that share an accelerator, of which one holds so many bytes, may not all fit on it."""
+    memory = hardware.accelerators().memory if at_once > 1 else 0.0
+    if not memory or at_once * held <= memory:
+        return []
+    return [
+        f"{at_once} steps at once on an accelerator may hold {at_once * held / 1e9:.0f} GB, and it has "
+        f"{memory / 1e9:.0f} GB; give fewer with --per-device"
+    ]
 
 
 def free() -> int:

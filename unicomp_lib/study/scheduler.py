@@ -49,16 +49,16 @@ class Outcome:
 
 def run(
     steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
-    jobs: Cluster | None = None, limit: float | None = None, opened: Callable[[str, int], None],
+    jobs: Cluster | None = None, limit: float | None = None, per_device: int = 1, opened: Callable[[str, int], None],
     ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
     """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they are done.
 
-    ``workers`` processes of this machine do the work, or those of the ``scheduler`` at an address, or SLURM
-    ``jobs``. A step that fails blocks those that read it; all others go on. A worker that is lost is replaced
-    and its step runs again. One that runs longer than ``limit`` seconds is ended, and has failed. ``opened`` is
-    told the dashboard's address and the workers' number. Raises a ``ConnectionError`` where the scheduler cannot
-    be reached, or is lost.
+    ``workers`` processes of this machine do the work, up to ``per_device`` with each accelerator, or those of the
+    ``scheduler`` at an address, or SLURM ``jobs``. A step that fails blocks those that read it; all others go on. A
+    worker that is lost is replaced and its step runs again. One that runs longer than ``limit`` seconds is ended, and
+    has failed. ``opened`` is told the dashboard's address and the workers' number. Raises a ``ConnectionError`` where
+    the scheduler cannot be reached, or is lost.
     """
     waiting = _ordered(steps)
     running: dict[Future, Step] = {}
@@ -79,7 +79,7 @@ def run(
             unread = _unread(steps, states, [step for step, _ in waiting] + list(running.values()))
             for step in _startable(waiting, list(running.values()), room, unread):
                 needs = {DEVICE: 1} if room.devices and step.computes else None
-                job = _job(step, keys, step.name in forced, limit)
+                job = _job(step, keys, step.name in forced, limit) | {"per_device": per_device}
                 name = f"{step.name}-{job['key']}"
                 running[client.submit(run_job, job, key=name, pure=False, resources=needs)] = step
             waiting = [pair for pair in waiting if pair[0] not in running.values()]
@@ -189,7 +189,7 @@ def run_job(job: dict[str, Any]) -> Outcome:
     try:
         for parent in records.read_by(job):
             wrong = records.damage(parent) or ("its weights were dropped" if records.dropped(parent) else "")
-            if wrong and (reason := _again(parent, wrong)):
+            if wrong and (reason := _again(parent, wrong, job.get("per_device", 1))):
                 return Outcome(job["name"], FAILED, reason=reason)
         files.write_text(run / records.STEP, json.dumps(job, indent=1))
         (run / records.FAILURE).unlink(missing_ok=True)
@@ -230,7 +230,7 @@ def _weights_again(job: dict[str, Any]) -> Outcome:
         return Outcome(job["name"], FAILED, reason=explanation(error, run.parent))
 
 
-def _again(parent: Path, wrong: str) -> str:
+def _again(parent: Path, wrong: str, per_device: int) -> str:
     """Run a finished step of which something is ``wrong`` again, where the step that reads it was to run.
 
     Returns why that did not help, or nothing.
@@ -240,7 +240,7 @@ def _again(parent: Path, wrong: str) -> str:
         (parent / records.RECORD).unlink(missing_ok=True)
         return f"it reads {parent.name}, but {wrong}; run the same command again"
     _tell(f"{job['name']} runs again, since {wrong}")
-    outcome = run_job(job | {"forced": False})
+    outcome = run_job(job | {"forced": False, "per_device": per_device})
     if outcome.state == DONE:
         return ""
     return f"{job['name']} had to run again, since {wrong}, and failed: {outcome.reason}"
@@ -248,7 +248,7 @@ def _again(parent: Path, wrong: str) -> str:
 
 def _attempt(job: dict[str, Any]) -> int:
     """Run a step in a process of its own; its exit code, negative for the signal that it died of."""
-    run, env = Path(job["run"]), _environment()
+    run, env = Path(job["run"]), _environment(job.get("per_device", 1))
     if (code := preload.step(run, forced=job["forced"], env=env)) is not None:
         return code
     command = [sys.executable, "-m", "unicomp_lib.study.worker", str(run), "--parent", str(os.getpid())]
@@ -271,14 +271,17 @@ def _ended(code: int, run: Path) -> str:
     return f"its process {how(code)}; see {run / records.LOG}"
 
 
-def _environment() -> dict[str, str]:
+def _environment(per_device: int = 1) -> dict[str, str]:
     # Runs read the cache that prefetch fills, so that a cluster's nodes need no network.
-    own = {**ENVIRONMENT, **hardware.threads(), **_own_device()}
+    own = {**ENVIRONMENT, **hardware.threads(per_device), **_own_device()}
     return {"HF_HUB_OFFLINE": "1", **surroundings.of_step(os.environ), **own}
 
 
 def _own_device() -> dict[str, str]:
-    """One accelerator a worker, where this machine has several; a cluster's scheduler sees to its own."""
+    """The accelerator of this worker, where this machine has several; a cluster's scheduler sees to its own.
+
+    Workers get them in turn, so that as many share each.
+    """
     from distributed import get_worker
 
     devices = hardware.devices()

@@ -73,5 +73,5 @@ def _options(wanted: Cluster) -> dict[str, Any]:
 
 
 def local_resources() -> dict[str, int]:
-    """What a worker on this machine offers: an accelerator where it has any, since it then has as many workers."""
+    """What a worker on this machine offers: an accelerator where it has any, its own or its share of one."""
     return {DEVICE: 1} if hardware.devices() else {}

@@ -137,6 +137,9 @@ def explained(error: BaseException, text: str, folder: Path) -> str:
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         limited = f" (ulimit -v is {limit / 2**30:.1f} GiB: allow more)" if 0 < limit < sys.maxsize else ""
         return f"a process was stopped for want of memory{limited}; run fewer steps at once with --workers"
+    if re.search(r"\b(CUDA|HIP) out of memory\b", text):
+        first = text.strip().splitlines()[0].partition(". GPU")[0].rstrip(".")
+        return f"{first}; where steps share an accelerator, run fewer on each with --per-device"
     if number == errno.EROFS:
         return f"{place} is on a file system that cannot be written; put the checkout and UNICOMP_HOME on one that can"
     return ""
