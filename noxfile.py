@@ -6,6 +6,7 @@ so this file makes it itself and runs with the backend ``none``.
 
 import hashlib
 import os
+import platform
 import shutil
 import sys
 from pathlib import Path
@@ -23,7 +24,7 @@ LAB = (
     "--notebook-dir=notebooks", "--LabApp.default_url=/lab/tree/learn",
     "--FileContentsManager.pre_save_hook=unicomp_lib.explore.lab.strip",
 )  # fmt: skip
-ENGINES = {"llama.cpp": "llama-cpp", "openvino": "openvino"}  # and the names of their locks
+ENGINES = {"llama.cpp": "llama-cpp", "openvino": "openvino", "vllm": "vllm"}  # and the names of their locks
 UV = "uv==0.13.9"  # compiles the locks, and nothing else: pip installs them
 # What each lock holds, as uv is told. torch and what only one of its builds needs are left out (see install).
 LOCKS = {
@@ -31,6 +32,7 @@ LOCKS = {
     "bench/llm-compressor.txt": ("--group", "llm-compressor"),
     "bench/llama-cpp.txt": ("--group", "llama-cpp"),
     "bench/openvino.txt": ("--group", "openvino"),
+    "bench/vllm.txt": ("--group", "vllm"),
 }
 
 
@@ -146,12 +148,16 @@ def export(session: nox.Session) -> None:
 
 @nox.session
 def engine(session: nox.Session) -> None:
-    """Install an engine in which speed is measured, llama.cpp where none is named: nox -s engine [-- openvino]."""
+    """Install an engine in which speed is measured, llama.cpp where none is named: nox -s engine [-- openvino|vllm]."""
     name, *rest = session.posargs or ["llama.cpp"]
     if rest or name not in ENGINES:
         given = " ".join([name, *rest])
         session.error(f"cannot install {given!r}; name one engine: nox -s engine -- {'|'.join(ENGINES)}")
-    install(session, ENVIRONMENT.with_name(ENGINES[name]), Path("bench", f"{ENGINES[name]}.txt"), torch=False)
+    if name == "vllm" and (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        given = f"{sys.platform} on {platform.machine()}"
+        session.error(f"the lock of vLLM is for Linux on x86_64 and not for {given}; install vLLM yourself")
+    lock = Path("bench", f"{ENGINES[name]}.txt")
+    install(session, ENVIRONMENT.with_name(ENGINES[name]), lock, torch=name == "vllm")
 
 
 @nox.session

@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -110,7 +111,7 @@ class SamplingParams:
 
 
 class LLM:
-    def __init__(self, model, revision, dtype, enable_prefix_caching, max_model_len):
+    def __init__(self, model, revision, dtype, enable_prefix_caching, max_model_len, max_logprobs):
         assert dtype == "float32" and revision is None and not enable_prefix_caching and max_model_len == 16 + 1 + 8
         for other in folder.glob("engine-*"):
             pid = int(other.name.partition("-")[2])
@@ -131,9 +132,10 @@ class LLM:
 """
 
 
-def test_vllm_is_measured_in_an_interpreter_of_its_own(tmp_path, monkeypatch):
+def test_on_an_accelerator_both_models_are_measured_in_vllm(tmp_path, monkeypatch):
     (tmp_path / "vllm.py").write_text(FAKE_VLLM)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
     half = shutil.copytree(models.checkpoint(models.TINY)[0], tmp_path / "half")
     rows = efficiency.compare(
         str(half), models.TINY, precision="float32", prompt=16, generate=8, repeats=3, engine="vllm",
@@ -258,6 +260,54 @@ def pretended_openvino(folder, monkeypatch, missing=0, silent=0):
     return given | {"engine": "openvino", "export": export}, written
 
 
+FAULTS = [{"missing": 1}, {"silent": 2}]
+FAKE_VLLM_ON_A_CPU = """
+import os, statistics, sys, time, types
+from types import SimpleNamespace
+
+sys.modules["vllm.sampling_params"] = types.ModuleType("vllm.sampling_params")
+sys.modules["vllm.sampling_params"].RequestOutputKind = SimpleNamespace(DELTA="delta")
+SamplingParams = SimpleNamespace
+assert os.environ["OMP_NUM_THREADS"] == "1" and os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+class LLM:
+    def __init__(self, model, dtype, enable_prefix_caching, max_num_seqs, max_num_batched_tokens, **_):
+        print("a line that is no answer")
+        assert statistics.fmean([1, 2]) == 1.5  # Python's own
+        assert os.path.isfile(model + "/config.json") and dtype == "float32" and not enable_prefix_caching
+        self.slots, self.context, self.prompts, self.llm_engine = max_num_seqs, max_num_batched_tokens, [], self
+
+    def get_tokenizer(self):
+        return range({vocabulary})
+
+    def add_request(self, name, prompt, asked):
+        assert asked.temperature == 0 and asked.ignore_eos and asked.output_kind == "delta"
+        assert max(prompt["prompt_token_ids"]) < {vocabulary}
+        self.prompts.append(len(prompt["prompt_token_ids"]))
+        assert len(self.prompts) <= self.slots and sum(self.prompts) <= self.context
+        self.done, self.tokens = 0, asked.max_tokens - {missing}
+
+    def has_unfinished_requests(self):
+        if self.done == self.tokens:
+            self.prompts = []
+        return bool(self.prompts)
+
+    def step(self):
+        time.sleep(0.02 if self.done else 0.1)
+        self.done += 1
+        answering = self.prompts[: 0 if self.done == {silent} else None]
+        return [SimpleNamespace(outputs=[SimpleNamespace(token_ids=[7])]) for _ in answering]
+"""
+
+
+def pretended_vllm(folder, monkeypatch, missing=0, silent=0):
+    facts = {"vocabulary": len(models.load_tokenizer(models.TINY)), "missing": missing, "silent": silent}
+    (folder / "vllm.py").write_text(FAKE_VLLM_ON_A_CPU.format(**facts))
+    given, _ = pretended_llama_cpp(folder, monkeypatch)
+    return given | {"engine": "vllm", "export": None}, []
+
+
 def write_gguf(file, kinds):
     """A file of GGUF with these tensors: matrices, and vectors of F32."""
     writer = GGUFWriter(file, "llama")
@@ -271,9 +321,9 @@ def write_gguf(file, kinds):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["llama.cpp", "openvino"])
+@pytest.mark.parametrize("engine", ["llama.cpp", "openvino", "vllm"])
 def test_an_engine_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch, engine):
-    pretended = {"llama.cpp": pretended_llama_cpp, "openvino": pretended_openvino}[engine]
+    pretended = {"llama.cpp": pretended_llama_cpp, "openvino": pretended_openvino, "vllm": pretended_vllm}[engine]
     given, written = pretended(tmp_path, monkeypatch)
     rows = efficiency.compare(models.TINY, models.TINY, **given)
     counts = dict(rows.group_by("metric").len().iter_rows())
@@ -289,13 +339,16 @@ def test_an_engine_is_measured_in_turn_with_dense_here(tmp_path, monkeypatch, en
     assert "read" not in median
     if sys.platform == "linux":
         assert 0 < median["load_memory"] <= median["peak_memory"]
-    assert len(written) == 1
-    assert not written[0].exists()
+    assert len(written) == (engine in efficiency.EXPORTED)
+    assert not any(file.exists() for file in written)
 
 
 @pytest.mark.parametrize(
     ("pretended", "fault"),
-    [(pretended_llama_cpp, {"missing": 1}), (pretended_openvino, {"missing": 1}), (pretended_openvino, {"silent": 2})],
+    [
+        (pretended_llama_cpp, {"missing": 1}),
+        *((pretended, fault) for pretended in (pretended_openvino, pretended_vllm) for fault in FAULTS),
+    ],
 )
 def test_tokens_that_an_engine_does_not_report_end_the_measurement(tmp_path, monkeypatch, pretended, fault):
     given, _ = pretended(tmp_path, monkeypatch, **fault)
@@ -387,10 +440,39 @@ def interpreter_of(engine, variable):
     return pytest.param(engine, given, marks=skipped)
 
 
+def packed(folder, bits):
+    model, tokenizer = models.load(models.TINY, precision="float32", on="cpu")
+    saving.save(rtn.compress(model, bits=bits, group_size=32), tokenizer, folder, write=packed_integers.save)
+    return str(folder)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_what_vllm_has_no_kernel_for_on_a_cpu_is_refused_before_a_process_starts(tmp_path, monkeypatch, bits):
+    monkeypatch.setattr(efficiency, "engine_process", lambda *_: pytest.fail("a process was started"))
+    monkeypatch.setattr(efficiency.multiprocessing, "get_context", lambda *_: pytest.fail("a process was started"))
+    says = f"'vllm' has no kernel on a CPU for {tmp_path}: its form is pack-quantized with {bits} bits, and vLLM reads"
+    with pytest.raises(ValueError, match=f"{says} pack-quantized with 4, int-quantized with 8, .* leave engine empty"):
+        efficiency.compare(
+            packed(tmp_path, bits), models.TINY, precision="float32", engine="vllm", interpreter=sys.executable
+        )
+
+
+def test_the_forms_that_vllm_reads_on_a_cpu_are_given_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(efficiency, "engine_process", lambda *given: nullcontext(given))
+    for checkpoint in (models.TINY, packed(tmp_path, 4)):
+        with efficiency.vllm_process("python", checkpoint, "float32", 40, 2) as started:
+            assert started[-3:] == ("float32", 40, 2)
+    with efficiency.vllm_process("python", packed(tmp_path / "8", 8), "float32", 40) as started:  # on an accelerator
+        assert started[-2:] == ("float32", 40)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("engine", "interpreter"),
-    [interpreter_of("llama.cpp", "UNICOMP_LLAMACPP_PYTHON"), interpreter_of("openvino", "UNICOMP_OPENVINO_PYTHON")],
+    [
+        interpreter_of("llama.cpp", "UNICOMP_LLAMACPP_PYTHON"),
+        interpreter_of("openvino", "UNICOMP_OPENVINO_PYTHON"),
+    ],
 )
 def test_four_bits_in_an_engine_decode_faster_than_bfloat16_here(tmp_path, engine, interpreter):
     """In the interpreter that an environment variable names."""
@@ -433,7 +515,7 @@ def test_an_interpreter_that_does_not_start_or_has_no_engine_is_reported(engine,
             {"engine": "openvino"},
             "engine 'openvino': run nox -s engine -- openvino, or give interpreter, the path of .* openvino-genai",
         ),
-        ({"engine": "vllm"}, "engine 'vllm': give interpreter, the path of a Python that has vLLM"),
+        ({"engine": "vllm"}, "engine 'vllm': run nox -s engine -- vllm, or give interpreter, the path of .* vLLM"),
         ({"interpreter": "python"}, "interpreter 'python' is given but no engine"),
         ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
         ({"engine": "openvino", "interpreter": "python"}, "engine 'openvino' needs export"),
@@ -477,7 +559,7 @@ class _Session:
 @pytest.fixture
 def session(tmp_path, monkeypatch):
     """The session ``engine`` of a copy of the noxfile with the locks of engines, which is the project."""
-    files = ("noxfile.py", "pyproject.toml", "bench/llama-cpp.txt", "bench/openvino.txt")
+    files = ("noxfile.py", "pyproject.toml", "bench/llama-cpp.txt", "bench/openvino.txt", "bench/vllm.txt")
     (tmp_path / "bench").mkdir()
     for file in files:
         shutil.copy(paths.project() / file, tmp_path / file)
@@ -495,11 +577,13 @@ def session(tmp_path, monkeypatch):
         ("llama.cpp", [], "llama-cpp", "nox -s engine"),
         ("llama.cpp", ["llama.cpp"], "llama-cpp", "nox -s engine"),
         ("openvino", ["openvino"], "openvino", "nox -s engine -- openvino"),
+        ("vllm", ["vllm"], "vllm", "nox -s engine -- vllm"),
     ],
 )
 def test_an_engine_that_was_installed_from_another_lock_is_not_measured(
-    tmp_path, session, engine, given, folder, again
+    tmp_path, session, monkeypatch, engine, given, folder, again
 ):
+    on_linux(monkeypatch)
     session(_Session(*given))
     made = str(tmp_path / ".nox" / folder / "bin" / "python")
     assert efficiency.python_of(engine, "") == made
@@ -513,14 +597,39 @@ def test_an_engine_that_was_installed_from_another_lock_is_not_measured(
     assert efficiency.python_of(engine, "") == made
 
 
-@pytest.mark.parametrize("given", [["vllm"], ["llama-cpp"], ["llama.cpp", "openvino"]])
+def on_linux(monkeypatch, machine="x86_64"):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+
+
+def test_the_lock_of_vllm_is_not_installed_where_it_does_not_hold(session, monkeypatch):
+    on_linux(monkeypatch, "riscv64")
+    with pytest.raises(ValueError, match="is for Linux on x86_64 and not for linux on riscv64; install vLLM yourself"):
+        session(_Session("vllm"))
+
+
+def test_another_torch_than_was_installed_for_vllm_is_told_from_its_lock(tmp_path, session, monkeypatch):
+    on_linux(monkeypatch)
+    session(_Session("vllm"))
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch==1.0"]\n')
+    with pytest.raises(ValueError, match="pins other versions than are installed; run nox -s engine -- vllm"):
+        efficiency.python_of("vllm", "")
+
+
+@pytest.mark.parametrize("given", [["ollama"], ["llama-cpp"], ["llama.cpp", "openvino"]])
 def test_an_engine_that_nox_does_not_install_is_refused(session, given):
-    says = f"cannot install '{' '.join(given)}'; name one engine: nox -s engine -- llama.cpp|openvino"
+    says = f"cannot install '{' '.join(given)}'; name one engine: nox -s engine -- llama.cpp|openvino|vllm"
     with pytest.raises(ValueError, match=f"^{re.escape(says)}$"):
         session(_Session(*given))
 
 
-@pytest.mark.parametrize("engine", list(efficiency.MADE))
+def test_vllm_for_a_cpu_is_not_taken_for_an_accelerator(monkeypatch):
+    monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"installs vLLM for a CPU; give interpreter, .* hide it: CUDA_VISIBLE_"):
+        efficiency.compare(models.TINY, models.TINY, precision="float32", engine="vllm")
+
+
+@pytest.mark.parametrize("engine", efficiency.EXPORTED)
 def test_an_engine_on_the_cpu_is_not_compared_with_an_accelerator(monkeypatch, engine):
     monkeypatch.setattr(hardware, "device", lambda: torch.device("cuda"))
     with pytest.raises(ValueError, match="dense would be on the accelerator; hide it: CUDA_VISIBLE_DEVICES=''"):

@@ -102,6 +102,32 @@ class Server:
 """
 
 
+FAKE_VLLM = """
+import json, pathlib
+from types import SimpleNamespace
+
+SamplingParams = SimpleNamespace
+KNOWN = json.loads(pathlib.Path(__file__).with_name("known.json").read_text())
+
+
+class LLM:
+    def __init__(self, max_logprobs, max_model_len, **_):
+        assert max_logprobs == -1
+        self.context = max_model_len
+
+    def generate(self, prompts, asked, use_tqdm):
+        ((_, row),) = prompts[0].items()
+        assert len(row) + asked.max_tokens <= self.context
+        places = [None]
+        for place, token in enumerate(row[1:], 1):
+            scores = KNOWN[str(row[:place])]
+            likely = sorted(range(len(scores)), key=lambda each: -scores[each])[: asked.prompt_logprobs]
+            # The token that is there comes first, whatever its rank.
+            places.append({each: SimpleNamespace(logprob=scores[each]) for each in [token, *likely]})
+        return [SimpleNamespace(prompt_logprobs=places)]
+"""
+
+
 def exporting(model, tokens):
     """An export to what the pretended engine reads: the distributions of ``model`` after every start of a block."""
 
@@ -118,23 +144,27 @@ def exporting(model, tokens):
     return export
 
 
-def in_engine(tiny, checkpoint, model, folder, monkeypatch):
+def in_engine(tiny, checkpoint, model, folder, monkeypatch, engine="llama.cpp"):
     (folder / "xllamacpp.py").write_text(FAKE_LLAMA_CPP)
+    (folder / "vllm.py").write_text(FAKE_VLLM)
+    exporting(model, tiny[2])(None, folder / "known.json")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return means(
         served.compare(
-            checkpoint, models.TINY, tiny[2], precision="bfloat16", engine="llama.cpp", interpreter=sys.executable,
+            checkpoint, models.TINY, tiny[2], precision="bfloat16", engine=engine, interpreter=sys.executable,
             export=exporting(model, tiny[2]),
         )
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("top", [served.TOP, 20])
-def test_an_engine_that_computes_the_same_has_the_same_log_likelihoods(tiny, checkpoint, tmp_path, monkeypatch, top):
+@pytest.mark.parametrize(("engine", "top"), [("llama.cpp", served.TOP), ("llama.cpp", 20), ("vllm", 20)])
+def test_an_engine_that_computes_the_same_has_the_same_log_likelihoods(
+    tiny, checkpoint, tmp_path, monkeypatch, engine, top
+):
     monkeypatch.setattr(served, "TOP", top)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        found = in_engine(tiny, checkpoint, tiny[0], tmp_path, monkeypatch)
+        found = in_engine(tiny, checkpoint, tiny[0], tmp_path, monkeypatch, engine)
     assert found["nll_engine"] == pytest.approx(found["nll"], abs=1e-5)
     assert found["nll_change"] == pytest.approx(0, abs=1e-5)
     assert found["kl_engine"] == pytest.approx(0, abs=1e-5)
@@ -175,8 +205,11 @@ def test_a_wrong_export_is_said(tiny, checkpoint, tmp_path, monkeypatch, fault):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"engine": "vllm", "interpreter": "python"}, "engine 'vllm' gives no log-likelihoods; allowed is 'llama.cpp'"),
-        ({"engine": "openvino", "interpreter": "python"}, "engine 'openvino' gives no log-likelihoods; allowed is 'll"),
+        ({"engine": "ollama", "interpreter": "python"}, "engine 'ollama' gives no log-likelihoods; allowed are 'llama"),
+        (
+            {"engine": "openvino", "interpreter": "python"},
+            "engine 'openvino' gives no log-likelihoods; allowed are 'll",
+        ),
         ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
         ({"interpreter": "python"}, "is given but no engine"),
     ],

@@ -14,7 +14,7 @@ def test_every_method_has_a_look_of_its_own(looks):
 
 
 def test_the_methods_of_all_profiles_have_one():
-    for name in ("embedded", "engines", "formats", "gpu", "openvino", "paper", "tiny", "vision"):
+    for name in ("embedded", "engines", "formats", "gpu", "openvino", "paper", "tiny", "vision", "vllm"):
         profile = params.load(name)
         assert {entry.method for entry in profile.compressions.values()} <= set(palette.METHODS)
         prunings = profile.vision.prunings.values() if profile.vision else ()

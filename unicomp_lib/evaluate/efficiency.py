@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,8 +31,19 @@ UNUSED = "sklearn"
 # And the package that an interpreter must have.
 ENGINES = {"vllm": "vLLM", "llama.cpp": "xllamacpp", "openvino": "openvino-genai"}
 # By a session of nox: its folder in .nox, and its lock.
-MADE = {"llama.cpp": ("llama-cpp", "bench/llama-cpp.txt"), "openvino": ("openvino", "bench/openvino.txt")}
-INSTALL = {"llama.cpp": "nox -s engine", "openvino": "nox -s engine -- openvino"}
+MADE = {
+    "llama.cpp": ("llama-cpp", "bench/llama-cpp.txt"),
+    "openvino": ("openvino", "bench/openvino.txt"),
+    "vllm": ("vllm", "bench/vllm.txt"),
+}
+INSTALL = {
+    "llama.cpp": "nox -s engine",
+    "openvino": "nox -s engine -- openvino",
+    "vllm": "nox -s engine -- vllm",
+}
+EXPORTED = ("llama.cpp", "openvino")  # read a file of GGUF
+# Bits of weights in the formats of compressed-tensors that vLLM was seen to read on a CPU; others have no kernel there.
+READ_BY_VLLM = {"pack-quantized": 4, "int-quantized": 8, "float-quantized": 8}
 # What OpenVINO GenAI is given: it refused BF16. Factors of rotary frequencies (Llama 3) were not tried, and its library
 # does not name them, so that it may pass over them.
 CODED, EMBEDDINGS, PASSED_OVER = ("Q4_0", "Q4_1", "Q8_0"), "token_embd.weight", "rope_freqs.weight"
@@ -68,13 +80,14 @@ def compare(
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does.
 
-    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; for ``llama.cpp`` and
-    ``openvino`` (OpenVINO GenAI) it may be empty, after ``nox -s engine``. With ``vllm`` both models are measured
-    there, without the times of single tokens and without memory, and vLLM chooses its kernels. They are measured one
-    after the other, since each takes nearly all memory of an accelerator. With the others ``checkpoint`` alone is,
-    on one thread, in turn with dense in transformers here, so that ratios hold for what is served against what was
-    compressed. ``export`` writes a folder's checkpoint to a file of GGUF, and is a ``ValueError`` where that is not
-    exact; the file is removed in the end. OpenVINO is given codes of 4 or 8 bits alone: dense weights are refused.
+    ``engine`` names another engine, and ``interpreter`` the path of a Python that has it; on a CPU it may be empty,
+    after ``nox -s engine``. There ``checkpoint`` alone is measured in the engine, on one thread, in turn with dense in
+    transformers here, so that ratios hold for what is served against what was compressed. ``vllm`` reads the
+    checkpoint as it is. For ``llama.cpp`` and ``openvino`` (OpenVINO GenAI) ``export`` writes a folder's checkpoint to
+    a file of GGUF, and is a ``ValueError`` where that is not exact; the file is removed in the end. OpenVINO is given
+    codes of 4 or 8 bits alone: dense weights are refused.
+    On an accelerator ``vllm`` alone is measured, and both models are there, without the times of single tokens and
+    without memory. They are measured one after the other, since each takes nearly all memory of an accelerator.
     """
     from unicomp_lib.checkpoints import configs, models
 
@@ -83,14 +96,15 @@ def compare(
     folders = [models.checkpoint(name)[0] for name in (checkpoint, dense)]
     named = {"": checkpoint, "_dense": dense}
     turns: list[dict[str, AbstractContextManager[Pipe]]]
-    if engine == "vllm":
-        longest = prompt + 1 + generate
-        turns = [{role: _vllm_process(interpreter, name, precision, longest)} for role, name in named.items()]
-    else:
-        turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
-    if engine in MADE:
-        context = max(prompt + 1 + generate, prompt + batch * (2 + generate))
+    turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
+    longest = prompt + 1 + generate
+    context = max(longest, prompt + batch * (2 + generate))
+    if engine in EXPORTED:
         turns[0][""] = _exported_process(engine, interpreter, checkpoint, export, context, batch)
+    elif engine == "vllm" and hardware.device().type == "cpu":
+        turns[0][""] = vllm_process(interpreter, checkpoint, precision, context, batch)
+    elif engine == "vllm":
+        turns = [{role: vllm_process(interpreter, name, precision, longest)} for role, name in named.items()]
     rows: list[dict[str, object]] = []
     for turn in turns:
         with ExitStack() as stack:
@@ -111,6 +125,11 @@ def python_of(engine: str, given: str) -> str:
         raise ValueError(f"engine {engine!r} is not known; allowed are {allowed}, or nothing for transformers here")
     if given and not engine:
         raise ValueError(f"interpreter {given!r} is given but no engine; allowed are {allowed}, or leave it empty")
+    if engine == "vllm" and not given and hardware.device().type != "cpu":
+        raise ValueError(
+            f"engine 'vllm': {INSTALL[engine]} installs vLLM for a CPU; give interpreter, the path of a Python that "
+            f"has vLLM for this accelerator, or hide it: {hardware.visible()}=''"
+        )
     if engine in MADE and not given:
         folder, lock = MADE[engine]
         made = paths.project() / ".nox" / folder
@@ -122,8 +141,10 @@ def python_of(engine: str, given: str) -> str:
                 )
             return str(made / "bin" / "python")
     if engine and not given:
-        install = f"run {INSTALL[engine]}, or give" if engine in INSTALL else "give"
-        raise ValueError(f"engine {engine!r}: {install} interpreter, the path of a Python that has {ENGINES[engine]}")
+        raise ValueError(
+            f"engine {engine!r}: run {INSTALL[engine]}, or give interpreter, the path of a Python that has "
+            f"{ENGINES[engine]}"
+        )
     return given
 
 
@@ -133,7 +154,16 @@ def locked(engine: str) -> str:
     if lock is None or not lock.is_file():
         return ""
     pins = [line for line in lock.read_text(encoding="utf-8").splitlines() if not line.lstrip().startswith("#")]
-    return hashlib.sha256("\n".join(pins).encode()).hexdigest()
+    return hashlib.sha256("\n".join([*_torch(engine), *pins]).encode()).hexdigest()
+
+
+def _torch(engine: str) -> list[str]:
+    """The version of torch that nox installs before a lock, for vLLM alone: locks leave it out."""
+    project = paths.project() / "pyproject.toml"
+    if engine != "vllm" or not project.is_file():
+        return []
+    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    return [name for name in wanted if name.startswith("torch==")]
 
 
 def _measurements(
@@ -275,7 +305,11 @@ class _Lines:
 
 
 @contextmanager
-def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int) -> Iterator[Pipe]:
+def vllm_process(interpreter: str, checkpoint: str, precision: str, length: int, batch: int = 0) -> Iterator[Pipe]:
+    """vLLM for prompts and answers of up to ``length`` tokens; with ``batch`` so many at once, on a thread of the CPU.
+
+    A ``ValueError`` where vLLM would compute another model, or was seen to have no kernel.
+    """
     from unicomp_lib.checkpoints import configs, models
 
     source, revision = models.checkpoint(checkpoint)
@@ -284,8 +318,25 @@ def _vllm_process(interpreter: str, checkpoint: str, precision: str, length: int
             f"the cache of {checkpoint} is quantized in a form that vLLM does not read: it would serve it in full "
             "precision; leave engine empty, or measure the checkpoint that it was made from"
         )
-    with engine_process("vllm", interpreter, source, revision or "", precision, length) as pipe:
+    if batch:
+        _check_read_by_vllm(checkpoint, configs.quantization(Path(source)))
+    given = (source, revision or "", precision, length, *([batch] if batch else []))
+    with engine_process("vllm", interpreter, *given) as pipe:
         yield pipe
+
+
+def _check_read_by_vllm(checkpoint: str, quantization: dict[str, Any]) -> None:
+    if quantization.get("quant_method") != "compressed-tensors":
+        return
+    form = quantization.get("format")
+    for group in quantization.get("config_groups", {}).values():
+        bits = group["weights"]["num_bits"]
+        if bits != READ_BY_VLLM.get(str(form)):
+            allowed = ", ".join(f"{name} with {number}" for name, number in READ_BY_VLLM.items())
+            raise ValueError(
+                f"engine 'vllm' has no kernel on a CPU for {checkpoint}: its form is {form} with {bits} bits, and vLLM "
+                f"reads {allowed}; leave engine empty, or measure it on an accelerator"
+            )
 
 
 @contextmanager

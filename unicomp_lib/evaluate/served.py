@@ -11,6 +11,7 @@ import polars as pl
 import torch
 from transformers import PreTrainedModel
 
+from unicomp_lib import hardware
 from unicomp_lib.checkpoints import models
 from unicomp_lib.evaluate import efficiency
 
@@ -61,13 +62,15 @@ def compare(
     0.01 nats, or 5 times ``kl_here`` where that is more. A few wrong rows of one matrix may stay below it: those are
     found by reading an export back.
 
-    ``engine`` is ``llama.cpp``; empty: the model here in ``precision``. ``interpreter`` and ``export``:
+    ``engine`` is ``llama.cpp`` or ``vllm``; empty: the model here in ``precision``. ``interpreter`` and ``export``:
     see ``efficiency.compare``.
     """
-    if engine not in ("", "llama.cpp"):
-        raise ValueError(f"engine {engine!r} gives no log-likelihoods; allowed is 'llama.cpp', or nothing")
+    if engine not in ("", "llama.cpp", "vllm"):
+        raise ValueError(f"engine {engine!r} gives no log-likelihoods; allowed are 'llama.cpp' and 'vllm', or nothing")
     interpreter = efficiency.python_of(engine, interpreter)
-    if engine:
+    if engine == "vllm":
+        served, ids = _in_vllm(checkpoint, tokens, precision, interpreter)
+    elif engine:
         served, ids = _in_llama_cpp(checkpoint, tokens, interpreter, export)
     else:
         served, ids = _likeliest(models.load(checkpoint, precision=precision)[0], tokens)
@@ -128,7 +131,19 @@ def _in_llama_cpp(
         file = Path(folder) / "model.gguf"
         export(Path(models.checkpoint(checkpoint)[0]), file)
         with efficiency.engine_process("llama.cpp", interpreter, file, vocabulary, context, 1) as pipe:
-            answer = efficiency.ask(pipe, {"rows": tokens.tolist(), "top": min(TOP, vocabulary)})
+            return _asked(pipe, tokens, vocabulary)
+
+
+def _in_vllm(checkpoint: str, tokens: torch.Tensor, precision: str, interpreter: str) -> tuple[Read, torch.Tensor]:
+    vocabulary, context = len(models.load_tokenizer(checkpoint)), tokens.shape[1] + 1
+    batch = 1 if hardware.device().type == "cpu" else 0  # see vllm_process
+    with efficiency.vllm_process(interpreter, checkpoint, precision, context, batch) as pipe:
+        return _asked(pipe, tokens, vocabulary)
+
+
+def _asked(pipe: efficiency.Pipe, tokens: torch.Tensor, vocabulary: int) -> tuple[Read, torch.Tensor]:
+    """What an engine says of the tokens, and its likeliest tokens (n, top), likeliest first."""
+    answer = efficiency.ask(pipe, {"rows": tokens.tolist(), "top": min(TOP, vocabulary)})
     right, likely = (torch.tensor(answer[name], dtype=torch.float64) for name in ("right", "likely"))
     return Read(right, likely), torch.tensor(answer["ids"])
 
