@@ -132,7 +132,8 @@ def test_every_mistake_is_one_clear_sentence(tmp_path, edit, says):
 def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
     with pytest.raises(
         params.ParamsError,
-        match="profile 'huge' is not there; allowed are embedded, engines, formats, gpu, openvino, paper, tiny, vision, ",
+        match="profile 'huge' is not there; allowed are embedded, engines, formats, gpu, openvino, paper, tiny, vision"
+        ", vllm",
     ):
         params.load("huge")
     (tmp_path / "mine.yaml").write_text("models: [")

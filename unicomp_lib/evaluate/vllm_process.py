@@ -20,7 +20,8 @@ from typing import Any
 
 # The engine in this process and not in two of its own, on one thread that no core is set aside for.
 ALONE = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
-CACHE = 2**30  # bytes for keys and values: enough for any request, and what is never used takes no memory
+BLOCK = 128  # tokens of a block of keys and values
+LIMIT = 2**30  # bytes for keys and values; without a limit nearly all of the machine's memory has to be free
 
 
 def end_with_parent() -> None:
@@ -65,8 +66,12 @@ def load(source: str, revision: str, precision: str, length: int, alone: int) ->
     os.environ["VLLM_NO_USAGE_STATS"] = "1"  # it would tell its makers of each start
     if alone:
         os.environ |= ALONE
-        # A prompt is read in a single step.
-        settings = {"max_num_seqs": alone, "max_num_batched_tokens": length, "kv_cache_memory_bytes": CACHE}
+        # A prompt is read in a single step. vLLM fills the blocks that it is given, so it gets those that a request
+        # needs (each answer may leave its last one half empty), the one that it sets aside, and one more.
+        settings = {
+            "max_num_seqs": alone, "max_num_batched_tokens": length, "kv_cache_memory_bytes": LIMIT,
+            "block_size": BLOCK, "num_gpu_blocks_override": length // BLOCK + alone + 2,
+        }  # fmt: skip
     from vllm import LLM
 
     # Without a length vLLM reserves memory for the longest that the model allows, and refuses where that does not fit.
