@@ -6,6 +6,10 @@ from unicomp_lib.vision import network
 
 def test_a_saved_network_is_the_same_when_loaded(model, tmp_path):
     network.save(model, tmp_path / "checkpoint")
+    assert network.load(str(tmp_path / "checkpoint")).epochs == 0
+    model.epochs = 3
+    network.save(model, tmp_path / "checkpoint")
+    assert network.load(str(tmp_path / "checkpoint")).epochs == 3
     assert {file.suffix for file in (tmp_path / "checkpoint").iterdir()} == {".safetensors", ".json"}
     loaded = network.load(str(tmp_path / "checkpoint"))
     x = torch.randn(2, 3, 32, 32)

@@ -56,6 +56,7 @@ def test_scores_hold_accuracy_sizes_and_interpretability(networks):
     ]
     assert value(found, "filters-50", "constant") == 0.5
     assert value(found, "filters-50", "sparsity") == pytest.approx(0.5, abs=0.001)
+    assert value(found, "filters-50", "epochs") == 0
     assert value(found, "filters-50", "macs") < 0.35 * value(found, "dense", "macs")
     speed = found.filter(variant="filters-50", metric="speed_ratio").row(0, named=True)
     assert (speed["low"], speed["high"], speed["reason"]) == (None, None, statistics.FEW_REPEATS)  # of two

@@ -9,16 +9,17 @@ from torch import nn
 
 from unicomp_lib import tables
 from unicomp_lib.vision import finite, masks, removal, training
+from unicomp_lib.vision.googlenet import GoogLeNet
 from unicomp_lib.vision.images import Images
 
-VERSION = "3"
+VERSION = "4"
 
 
 METRICS = ("acc", "log_likelihood")
 
 
-def rows(model: nn.Module, dense: nn.Module, images: Images, *, task: str, repeats: int = 6) -> pl.DataFrame:
-    """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, and sizes and latency.
+def rows(model: GoogLeNet, dense: GoogLeNet, images: Images, *, task: str, repeats: int = 6) -> pl.DataFrame:
+    """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, sizes, latency, epochs of retraining.
 
     MACs, parameters and latency are those after the pruned weights have been removed; the latency of a batch
     of 16, on the CPU, is measured in turn with that of dense. A network whose scores are not finite has no accuracy:
@@ -57,13 +58,14 @@ def _values(model: nn.Module, images: Images) -> tuple[dict[str, list[float | No
     return dict(zip(METRICS, (right.double().tolist(), likelihood.double().tolist()), strict=True)), None
 
 
-def _sizes(model: nn.Module, dense: nn.Module, size: int, repeats: int) -> pl.DataFrame:
+def _sizes(model: GoogLeNet, dense: GoogLeNet, size: int, repeats: int) -> pl.DataFrame:
     model, dense = copy.deepcopy(model).cpu(), copy.deepcopy(dense).cpu()
     small = removal.removed(model)
     once = {
         "macs": removal.macs(small, size=size),
         "parameters": removal.parameters(small),
         "sparsity": masks.sparsity(model),
+        "epochs": model.epochs,
     }
     times = removal.latency({"latency": small, "latency_dense": dense}, size=size, repeats=repeats)
     rows = [{"doc_id": 0, "metric": metric, "value": float(value)} for metric, value in once.items()]

@@ -81,6 +81,7 @@ class GoogLeNet(nn.Module):
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         self.classes: list[str] = []  # their names, where they are known
+        self.epochs = 0  # of retraining since the network was dense
         self.conv1 = Convolution(3, 64, 7, stride=2, padding=3)
         self.maxpool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.conv2 = Convolution(64, 64, 1)

@@ -13,7 +13,7 @@ from unicomp_lib.vision import finite
 from unicomp_lib.vision.googlenet import GoogLeNet
 from unicomp_lib.vision.images import Images
 
-VERSION = "2"
+VERSION = "3"
 
 WEIGHTS, ABOUT = "model.safetensors", "network.json"
 
@@ -61,7 +61,8 @@ def save(model: GoogLeNet, folder: Path) -> Path:
     """Write the network into ``folder``, its description last."""
     state = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     files.write_whole(folder / WEIGHTS, lambda part: save_file(state, part))
-    files.write_text(folder / ABOUT, json.dumps({"classes": model.fc.out_features, "names": model.classes}))
+    about = {"classes": model.fc.out_features, "names": model.classes, "epochs": model.epochs}
+    files.write_text(folder / ABOUT, json.dumps(about))
     return folder
 
 
@@ -75,7 +76,7 @@ def load(checkpoint: str) -> GoogLeNet:
         )
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     model = GoogLeNet(about["classes"])
-    model.classes = about.get("names", [])
+    model.classes, model.epochs = about.get("names", []), about.get("epochs", 0)
     model.load_state_dict(load_file(folder / WEIGHTS))
     return _ready(model)
 

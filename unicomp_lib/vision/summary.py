@@ -10,9 +10,10 @@ from unicomp_lib.evaluate import scoring, statistics
 from unicomp_lib.evaluate.statistics import Estimate
 from unicomp_lib.vision import repeats
 
-VERSION = "4"
+VERSION = "5"
 
-SIZES = ("macs", "parameters", "sparsity", "latency", "latency_dense")
+ONCE = ("macs", "parameters", "sparsity", "epochs")
+SIZES = (*ONCE, "latency", "latency_dense")
 Row = dict[str, object]
 
 
@@ -58,7 +59,7 @@ def _score(images: pl.DataFrame, units: pl.DataFrame, variants: tables.Variants)
 
 def _sizes(frame: pl.DataFrame) -> Iterator[Row]:
     by = {metric: part["value"].to_numpy() for (metric,), part in frame.group_by(["metric"], maintain_order=True)}
-    for metric in ("macs", "parameters", "sparsity"):
+    for metric in ONCE:
         yield _row(metric, Estimate(float(by[metric][0]), float("nan"), float("nan")), 1)
     ratio = by["latency_dense"] / by["latency"]
     yield _row("speed_ratio", statistics.middle(ratio), len(ratio))
@@ -107,7 +108,7 @@ def _relations(scores: pl.DataFrame) -> Iterator[Row]:
 
 
 def _row(metric: str, estimate: Estimate, n: int, task: str = "units") -> Row:
-    capability = "size" if metric in ("macs", "parameters", "sparsity", "speed_ratio") else "interpretability"
+    capability = "size" if metric in (*ONCE, "speed_ratio") else "interpretability"
     return {
         "dimension": "vision", "capability": capability, "task": task, "format": "", "metric": metric,
         "value": estimate.value, "low": estimate.low, "high": estimate.high, "n": n, "chance": None,
