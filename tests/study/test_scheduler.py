@@ -24,7 +24,7 @@ def step(name, *parents, exclusive=False, notebook="n"):
 
 def started(steps, places, devices=False):
     """Names of the steps, in rounds: each round starts what it may, and all of it ends."""
-    waiting, rounds = scheduler._ordered(steps), []
+    waiting, rounds = scheduler._ordered(steps, {}), []
     while waiting:
         now = scheduler._startable(waiting, [], scheduler.Room(places, 2 * places if devices else places, devices))
         waiting = [pair for pair in waiting if pair[0] not in now]
@@ -46,10 +46,19 @@ def test_a_step_that_measures_runs_after_all_that_does_not_need_it_and_by_itself
 def test_steps_start_one_a_free_place_and_what_people_wait_for_first():
     steps = [step(f"evaluate/{place}") for place in range(3)] + [step("compress/a"), step("figures/f", "compress/a")]
     assert started(steps, 2) == [["compress/a", "evaluate/0"], ["figures/f", "evaluate/1"], ["evaluate/2"]]
-    found = scheduler._startable(scheduler._ordered(steps), [step("evaluate/9")], scheduler.Room(2, 2, False))
+    found = scheduler._startable(scheduler._ordered(steps, {}), [step("evaluate/9")], scheduler.Room(2, 2, False))
     assert [each.name for each in found] == ["compress/a"]
     # Before the first worker has come, one step waits for it.
-    assert len(scheduler._startable(scheduler._ordered(steps), [], scheduler.Room(0, 0, False))) == 1
+    assert len(scheduler._startable(scheduler._ordered(steps, {}), [], scheduler.Room(0, 0, False))) == 1
+
+
+def test_all_that_the_figure_needs_that_takes_least_comes_first_or_that_the_profile_lists_first():
+    steps = [step("compress/a"), step("evaluate/a", "compress/a"), step("compress/b"), step("evaluate/c")]
+    steps += [step("figures/f", "evaluate/a"), step("figures/g", "compress/b", "evaluate/c"), step("figures/h")]
+    names = ["compress/a", "evaluate/a", "compress/b", "evaluate/c"]
+    assert [each.name for each, _ in scheduler._ordered(steps, {})][3:] == names
+    quick = dict(zip(names, (60.0, 60.0, 10.0, 20.0), strict=True))
+    assert [each.name for each, _ in scheduler._ordered(steps, quick)][3:] == [*names[2:], *names[:2]]
 
 
 def test_on_accelerators_as_many_steps_compute_as_there_are_and_tables_are_read_beside():

@@ -101,10 +101,8 @@ def run(
     stages = {step.name: step.stage for step in waiting}
     parents = {step.name: step.parents for step in waiting}
     asked = [vars(options).get("only", "")]
-    with (
-        _interrupts_held_back(local),
-        progress.Reporter(waiting, progress.history(), publish.costs(profile.name)) as reporter,
-    ):
+    seen, costs = progress.history(), publish.costs(profile.name)
+    with _interrupts_held_back(local), progress.Reporter(waiting, seen, costs) as reporter:
 
         def opened(address: str, workers: int) -> None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -119,7 +117,7 @@ def run(
         scheduler.run(
             waiting, known, forced=forced, workers=options.workers, scheduler=options.scheduler,
             jobs=profile.cluster if options.cluster else None, limit=options.step_limit,
-            per_device=sharing, opened=opened, ended=ended,
+            per_device=sharing, seconds=progress.expected(waiting, seen, costs), opened=opened, ended=ended,
         )  # fmt: skip
     return reporter.outcomes
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,18 +49,19 @@ class Outcome:
 
 def run(
     steps: list[Step], keys: dict[str, str], *, forced: set[str], workers: int, scheduler: str | None = None,
-    jobs: Cluster | None = None, limit: float | None = None, per_device: int = 1, opened: Callable[[str, int], None],
-    ended: Callable[[Outcome], None],
+    jobs: Cluster | None = None, limit: float | None = None, per_device: int = 1,
+    seconds: Mapping[str, float] | None = None, opened: Callable[[str, int], None], ended: Callable[[Outcome], None],
 ) -> None:  # fmt: skip
     """Run ``steps``, parents first, and report each as it ends; ``forced`` ones run even if they are done.
 
     ``workers`` processes of this machine do the work, up to ``per_device`` with each accelerator, or those of the
     ``scheduler`` at an address, or SLURM ``jobs``. A step that fails blocks those that read it; all others go on. A
     worker that is lost is replaced and its step runs again. One that runs longer than ``limit`` seconds is ended, and
-    has failed. ``opened`` is told the dashboard's address and the workers' number. Raises a ``ConnectionError`` where
-    the scheduler cannot be reached, or is lost.
+    has failed. What steps are known to take, in ``seconds``, decides which figures come first. ``opened`` is told the
+    dashboard's address and the workers' number. Raises a ``ConnectionError`` where the scheduler cannot be reached, or
+    is lost.
     """
-    waiting = _ordered(steps)
+    waiting = _ordered(steps, seconds or {})
     running: dict[Future, Step] = {}
     states: dict[str, str] = {}
 
@@ -291,17 +292,31 @@ def _own_device() -> dict[str, str]:
     return {hardware.visible(): devices[name % len(devices)]} if isinstance(name, int) else {}
 
 
-def _priority(step: Step) -> int:
-    """What people wait for comes first: figures, then all that the first figure needs."""
-    if step.stage in (Stage.SCORES, Stage.FIGURES):
-        return 3
-    if step.stage == Stage.COMPRESS or step.topic == "train":
-        return 2
-    return 1 if step.topic == "fidelity" else 0
+def _wanted(steps: list[Step], seconds: Mapping[str, float]) -> dict[str, int]:
+    """For each step that a figure needs, that figure's place in line; of several, the first.
+
+    Figures stand in line by the seconds that all they need is known to take, or else as in the profile.
+    """
+    known = {step.name: step for step in steps}
+    behind: list[tuple[float, set[str]]] = []
+    for figure in (step for step in steps if step.stage == Stage.FIGURES):
+        needed, found = [figure.name], set[str]()
+        while needed:
+            if (name := needed.pop()) in known and name not in found:
+                found.add(name)
+                needed += known[name].parents
+        behind.append((sum(seconds.get(name, 0.0) for name in found), found))
+    places: dict[str, int] = {}
+    for place, (_, names) in enumerate(sorted(behind, key=lambda pair: pair[0])):
+        places = dict.fromkeys(names, place) | places
+    return places
 
 
-def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
+def _ordered(steps: list[Step], seconds: Mapping[str, float]) -> list[tuple[Step, list[str]]]:
     """Each step with those it must only follow, in the order to start them in.
+
+    What people wait for comes first: what can be drawn, then all that the figure needs that takes least (``seconds``
+    of the steps, as far as they are known), and so on.
 
     A step that measures time runs by itself: after everything that does not read it, one after the other. One of a
     checkpoint that is not kept does not wait for all else, since the checkpoint would have to.
@@ -319,7 +334,8 @@ def _ordered(steps: list[Step]) -> list[tuple[Step, list[str]]]:
         pairs.append((step, [*free, *last] if late else []))
         if late:
             last = [step.name]
-    return sorted(pairs, key=lambda pair: -_priority(pair[0]))
+    wanted, drawn = _wanted(steps, seconds), (Stage.SCORES, Stage.FIGURES)
+    return sorted(pairs, key=lambda pair: (pair[0].stage not in drawn, wanted.get(pair[0].name, len(steps))))
 
 
 @contextmanager
