@@ -82,7 +82,7 @@ def skipping(model: nn.Module, masks: Masks) -> Iterator[None]:
         if not (outputs.all() and inputs.all()):
             device, layer = layers[name].weight.device, layers[name]
             kept = [None if part.all() else part.nonzero().flatten().to(device) for part in (outputs, inputs)]
-            layer.forward = partial(_convolved, layer, *kept)  # type: ignore[method-assign]
+            layer.forward = partial(_convolved, layer, kept[0], kept[1])  # type: ignore[method-assign]
             skipped.append(layer)
     try:
         yield
@@ -102,7 +102,7 @@ def _convolved(
         # Channels are chosen where they are last in memory, as they are in training.
         weight = weight.index_select(1, inputs)
         x = x.movedim(1, -1).index_select(-1, inputs).movedim(-1, 1)
-    y = functional.conv2d(x, weight, None, layer.stride, layer.padding)  # type: ignore[arg-type]
+    y = functional.conv2d(x, weight, None, layer.stride, layer.padding)
     if outputs is None:
         return y
     last = y.movedim(1, -1)
