@@ -42,15 +42,15 @@ def text(tree: ast.Module) -> str:
 
 def reached(tree: ast.AST) -> set[str]:
     """Paths of the library's modules that a piece of code imports, and of those that they import."""
-    modules: set[str] = set()
+    root = paths.project()
+    found: dict[str, Path] = {}
     waiting = set(_imports(tree))
     while waiting:
         module = waiting.pop()
-        source = _source(module)
-        if module not in modules and source is not None and name(module) not in BESIDE:
-            modules.add(module)
-            waiting |= _imports(source)
-    return {module for module in modules if not (paths.project() / Path(*module.split("."))).is_dir()}
+        if module not in found and name(module) not in BESIDE and (file := _file(module, root)):
+            found[module] = file
+            waiting |= _imports(_parsed(file))
+    return {module for module, file in found.items() if file.name != "__init__.py"}
 
 
 def data(tree: ast.AST) -> dict[str, Any]:
@@ -88,9 +88,15 @@ def _read(tree: ast.AST) -> frozenset[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.BinOp) and (parts := _parts(node, constants)):
             found.add(("file", "/".join(parts)))
-        elif isinstance(node, ast.Call) and node.args and (kind := CALLS.get(ast.unparse(node.func))):
+        elif isinstance(node, ast.Call) and node.args and (kind := CALLS.get(_called(node.func))):
             found.add((kind, _text(node.args[0], constants)))
     return frozenset((kind, what) for kind, what in found if what)
+
+
+def _called(node: ast.AST) -> str:
+    """``module.function`` as it is called; empty for a call of anything else."""
+    module = getattr(node, "value", None)
+    return f"{module.id}.{node.attr}" if isinstance(node, ast.Attribute) and isinstance(module, ast.Name) else ""
 
 
 def _parts(node: ast.AST, constants: dict[str, Any]) -> list[str]:
@@ -119,11 +125,15 @@ def _imports(tree: ast.AST) -> frozenset[str]:
 
 def _source(module: str) -> ast.Module | None:
     """Syntax tree of a library module, read without importing it; None if the name is no module."""
-    path = paths.project() / Path(*module.split("."))
-    for file in (path.with_suffix(".py"), path / "__init__.py"):
-        if file.is_file():
-            return _parsed(file)
-    return None
+    file = _file(module, paths.project())
+    return _parsed(file) if file else None
+
+
+@cache
+def _file(module: str, root: Path) -> Path | None:
+    """The file of a library module; None if the name is no module. Every plan asks for each some hundred times."""
+    path = root / Path(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
 @cache
