@@ -263,8 +263,7 @@ if not Path("/dev/full").exists():
 def test_notebooks_that_fail_are_isolated_and_say_why(study):
     mends = [breaking(study, f"compress/{name.partition('-')[0]}", code) for name, (code, _) in FAILURES.items()]
     try:
-        # One worker: all of them are forked from one process.
-        done = unicomp(study, "reproduce", "--profile", "tiny", "--only", "scores/fidelity", "--workers", "1")
+        done = unicomp(study, "reproduce", "--profile", "tiny", "--only", "scores/fidelity")
         status = unicomp(study, "status", "--profile", "tiny", "--only", "compress/*")
     finally:
         for mend in mends:
@@ -325,7 +324,7 @@ def test_status_finds_a_flipped_bit_where_it_reads_all_and_the_next_run_mends_it
     says = f"damaged  evaluate/tiny/dense/fidelity  items.parquet in {run.name} is not what its step wrote"
     assert says in found.stdout
     (other / "items.parquet").write_bytes(b"")
-    done = unicomp(study, "reproduce", "--profile", "tiny", "--workers", "1")
+    done = unicomp(study, "reproduce", "--profile", "tiny")
     assert "34 of 34 steps stand, 2 of them run now" in done.stdout
     assert unicomp(study, "status", "--profile", "tiny", "--verify").returncode == 0
 
