@@ -41,6 +41,9 @@ INSTALL = {
     "openvino": "nox -s engine -- openvino",
     "vllm": "nox -s engine -- vllm",
 }
+# The file that names the version of torch that nox installs before a lock: locks leave it out. It is looked up and not
+# written out where it is read, since it counts in the keys of vLLM's cells alone.
+TORCH = {"vllm": "pyproject.toml"}
 EXPORTED = ("llama.cpp", "openvino")  # read a file of GGUF
 # Bits of weights in the formats of compressed-tensors that vLLM was seen to read on a CPU; others have no kernel there.
 READ_BY_VLLM = {"pack-quantized": 4, "int-quantized": 8, "float-quantized": 8}
@@ -158,9 +161,9 @@ def locked(engine: str) -> str:
 
 
 def _torch(engine: str) -> list[str]:
-    """The version of torch that nox installs before a lock, for vLLM alone: locks leave it out."""
-    project = paths.project() / "pyproject.toml"
-    if engine != "vllm" or not project.is_file():
+    """The version of torch that nox installs for an engine before its lock."""
+    project = paths.project() / TORCH.get(engine, "")
+    if not project.is_file():
         return []
     wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     return [name for name in wanted if name.startswith("torch==")]
