@@ -13,7 +13,8 @@ def images(accuracy, seed, variant="dense", *, size=1.0):
     """Rows of images that are right where ``accuracy`` is 1, and of a network's sizes."""
     n = len(accuracy)
     right = {"metric": ["acc"] * n, "doc_id": range(n), "value": accuracy, "primary": [True] * n, "chance": [0.25] * n}
-    names = [name for name in ("macs", "parameters", "sparsity", "epochs", "latency", "latency_dense") for _ in range(2)]
+    measured = ("macs", "parameters", "sparsity", "epochs", "latency", "latency_dense")
+    names = [name for name in measured for _ in range(2)]
     sizes = {"metric": names, "doc_id": [0, 1] * 6, "value": [size] * 12, "primary": [False] * 12}
     rows = pl.concat([pl.DataFrame(right), pl.DataFrame(sizes)], how="diagonal_relaxed")
     rows = rows.with_columns(

@@ -15,6 +15,7 @@ import zlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import special, stats
@@ -132,7 +133,7 @@ def draws(count: int, *, number: int = 1000) -> np.ndarray:
 
 def _resampled(columns: np.ndarray, seed: int) -> np.ndarray:
     """Sums of columns (clusters, columns) over the clusters of each resample: shape (RESAMPLES, columns)."""
-    parts = np.array_split(_draws(len(columns), seed), -(-RESAMPLES * len(columns) // BLOCK))
+    parts: list[Any] = np.array_split(_draws(len(columns), seed), -(-RESAMPLES * len(columns) // BLOCK))
     return np.concatenate([part.astype(float) @ columns for part in parts])
 
 

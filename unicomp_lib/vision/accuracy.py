@@ -19,7 +19,7 @@ METRICS = ("acc", "log_likelihood")
 
 
 def rows(model: GoogLeNet, dense: GoogLeNet, images: Images, *, task: str, repeats: int = 6) -> pl.DataFrame:
-    """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, sizes, latency, epochs of retraining.
+    """Item rows (``tables.ITEMS``): ``acc`` and ``log_likelihood`` of every image, sizes, latency and epochs.
 
     MACs, parameters and latency are those after the pruned weights have been removed; the latency of a batch
     of 16, on the CPU, is measured in turn with that of dense. A network whose scores are not finite has no accuracy:
