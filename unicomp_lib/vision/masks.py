@@ -61,12 +61,11 @@ def apply(model: nn.Module, masks: Masks) -> None:
     parts = dict(model.named_modules())
     with torch.no_grad():
         for name, mask in masks.items():
-            layers[name].weight.mul_(mask.to(layers[name].weight.device))
-            norm = parts[name.removesuffix("conv") + "bn"]
-            silent = ~mask.flatten(1).any(1).to(norm.weight.device)
-            if silent.any():
-                norm.weight[silent] = 0
-                norm.bias[silent] = 0
+            there = mask.to(layers[name].weight.device)
+            layers[name].weight.mul_(there)
+            norm, silent = parts[name.removesuffix("conv") + "bn"], ~there.flatten(1).any(1)
+            norm.weight.masked_fill_(silent, 0)  # nothing here waits for an accelerator
+            norm.bias.masked_fill_(silent, 0)
 
 
 @contextmanager

@@ -49,7 +49,9 @@ def train(
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
     # In a cycle of one step, torch's rate would be the lowest.
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=max(2, epochs * count))
-    run = resume.Run(model, optimizer, schedule, torch.Generator().manual_seed(seed), masks or {})
+    device = next(model.parameters()).device
+    fixed = {name: mask.to(device) for name, mask in (masks or {}).items()}
+    run = resume.Run(model, optimizer, schedule, torch.Generator().manual_seed(seed), fixed)
     if state:
         kept = {"epochs": epochs, "rate": rate, "batch": batch, "precision": precision, "seed": seed}
         state.begin(model, images, {"training": VERSION, **kept, "pruned": sorted(run.masks)})
