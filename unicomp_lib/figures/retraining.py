@@ -1,0 +1,81 @@
+"""Figure of how long pruned networks are retrained, and what that brings back."""
+
+import matplotlib.pyplot as plt
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from unicomp_lib.figures import marks, networks, palette, panels, style
+from unicomp_lib.figures.palette import GREY
+
+VERSION = "1"
+
+LINE = ["model", "method", "rate"]
+DENSE = "dense"
+DASHES = ("-", "--", ":")  # of the rates of a method, from the lowest
+RESTORED = "recalibrated"  # not retrained, but for BatchNorm's statistics
+
+
+def lengths(scores: pl.DataFrame) -> pl.DataFrame:
+    """One row per network that is pruned at once by its weights: method, rate, epochs, and its differences from dense.
+
+    Only methods and rates with networks of several lengths; a rate of 0 is dense, trained on.
+    """
+    epochs = scores.filter(metric="epochs").unique(networks.KEY, keep="first", maintain_order=True)
+    table = networks.networks(scores).join(
+        epochs.select(*networks.KEY, epochs="value"), on=networks.KEY, maintain_order="left"
+    )
+    plain = pl.col("control").is_in(["", RESTORED]) | pl.col("control").str.contains(r"^epochs \d+$")
+    table = table.filter(plain, pl.col("schedule") == "one-shot", pl.col("rate").is_not_null())
+    several = pl.col("epochs").n_unique().over(LINE) > 1
+    columns = [f"{metric}{end}" for metric in ("difference", "mis_difference") for end in ("", "_low", "_high")]
+    return table.filter(several).sort(*LINE, "epochs", maintain_order=True).select(
+        *LINE, "variant", "label", "epochs", *columns
+    )  # fmt: skip
+
+
+def figure(table: pl.DataFrame, width: float = style.PAGE) -> Figure:
+    """Accuracy and MIS less those of dense, by epochs of retraining, with 95 % intervals."""
+    column = style.in_column(width)
+    size = (width, 5.2) if column else (width, 3.2)
+    drawing, axes = plt.subplots(*((2, 1) if column else (1, 2)), figsize=size, sharex=True)
+    names = {"difference": "Accuracy on held-out images", "mis_difference": "Mean MIS of the units"}
+    for panel, (metric, title) in zip(axes, names.items(), strict=True):
+        panel.axhline(0, color=GREY, linewidth=1, zorder=0)
+        _lines(panel, table, metric)
+        panel.set(title=title, ylabel="difference from dense", xlabel="epochs of retraining")
+        panel.set_xticks(table["epochs"].unique().sort().to_list())
+    marks.legend(drawing, *_legend(table))
+    return drawing
+
+
+def _lines(axes: Axes, table: pl.DataFrame, metric: str) -> None:
+    groups = list(table.group_by(LINE, maintain_order=True))
+    for place, (_, line) in enumerate(groups):
+        shift = 0.06 * (place - (len(groups) - 1) / 2)  # so that intervals of the same length do not overlap
+        ends = line.select(value=metric, low=f"{metric}_low", high=f"{metric}_high")
+        axes.errorbar(
+            line["epochs"] + shift, line[metric].fill_null(float("nan")), yerr=panels.errors(ends), linewidth=1,
+            elinewidth=0.7, capsize=1.5, markersize=marks.size(), **_look(table, line),
+        )  # fmt: skip
+
+
+def _look(table: pl.DataFrame, line: pl.DataFrame) -> dict[str, str]:
+    """Colour and marker of a line's method, and dashes by its rate's place among those of the method."""
+    method, rate = line.row(0, named=True)["method"], line.row(0, named=True)["rate"]
+    if not rate:
+        colour, marker = palette.look(DENSE)
+        return {"color": colour, "marker": marker, "linestyle": "-"}
+    rates = table.filter(pl.col("rate") > 0, method=method)["rate"].unique().sort().to_list()
+    colour, marker = palette.look(method)
+    return {"color": colour, "marker": marker, "linestyle": DASHES[rates.index(rate) % len(DASHES)]}
+
+
+def _legend(table: pl.DataFrame) -> tuple[list[Line2D], list[str]]:
+    handles, names = [], []
+    for (_, method, rate), line in table.group_by(LINE, maintain_order=True):
+        handles.append(Line2D([], [], linewidth=1, markersize=marks.size(), **_look(table, line)))  # type: ignore[arg-type]
+        named = f"{palette.method_name(str(method))} {100 * float(rate):.0f} %"  # type: ignore[arg-type]
+        names.append(named if rate else "Dense, trained on")
+    return handles, names
