@@ -1,5 +1,7 @@
 """Figure of how long pruned networks are retrained, and what that brings back."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import polars as pl
 from matplotlib.axes import Axes
@@ -61,7 +63,7 @@ def _lines(axes: Axes, table: pl.DataFrame, metric: str) -> None:
         )  # fmt: skip
 
 
-def _look(table: pl.DataFrame, line: pl.DataFrame) -> dict[str, str]:
+def _look(table: pl.DataFrame, line: pl.DataFrame) -> dict[str, Any]:
     """Colour and marker of a line's method, and dashes by its rate's place among those of the method."""
     method, rate = line.row(0, named=True)["method"], line.row(0, named=True)["rate"]
     if not rate:
@@ -75,7 +77,7 @@ def _look(table: pl.DataFrame, line: pl.DataFrame) -> dict[str, str]:
 def _legend(table: pl.DataFrame) -> tuple[list[Line2D], list[str]]:
     handles, names = [], []
     for (_, method, rate), line in table.group_by(LINE, maintain_order=True):
-        handles.append(Line2D([], [], linewidth=1, markersize=marks.size(), **_look(table, line)))  # type: ignore[arg-type]
-        named = f"{palette.method_name(str(method))} {100 * float(rate):.0f} %"  # type: ignore[arg-type]
+        handles.append(Line2D([], [], linewidth=1, markersize=marks.size(), **_look(table, line)))
+        named = f"{palette.method_name(str(method))} {100 * float(rate):.0f} %"
         names.append(named if rate else "Dense, trained on")
     return handles, names
