@@ -198,7 +198,7 @@ def test_weights_that_cannot_be_made_again_leave_what_is_done_as_it_is(steps, tm
 
 def rounds(steps, places):
     """Names of the steps in rounds, and how many checkpoints that are not kept lie there after each at most."""
-    waiting, done, order, most = scheduler._ordered(steps), {}, [], 0
+    waiting, done, order, most = scheduler._ordered(steps, {}), {}, [], 0
     while waiting:
         unread = scheduler._unread(steps, done, [each for each, _ in waiting])
         now = scheduler._startable(waiting, [], Room(places, places, devices=False), unread)

@@ -28,7 +28,8 @@ def lengths(scores: pl.DataFrame) -> pl.DataFrame:
     table = networks.networks(scores).join(
         epochs.select(*networks.KEY, epochs="value"), on=networks.KEY, maintain_order="left"
     )
-    plain = pl.col("control").is_in(["", RESTORED]) | pl.col("control").str.contains(r"^epochs \d+$")
+    longer = pl.format("epochs {}", pl.col("epochs").cast(pl.Int64))  # what a control of another length is called
+    plain = pl.col("control").is_in(["", RESTORED]) | (pl.col("control") == longer)
     table = table.filter(plain, pl.col("schedule") == "one-shot", pl.col("rate").is_not_null())
     several = pl.col("epochs").n_unique().over(LINE) > 1
     columns = [f"{metric}{end}" for metric in ("difference", "mis_difference") for end in ("", "_low", "_high")]
