@@ -14,7 +14,6 @@ from unicomp_lib.figures.palette import GREY
 VERSION = "1"
 
 LINE = ["model", "method", "rate"]
-DENSE = "dense"
 DASHES = ("-", "--", ":")  # of the rates of a method, from the lowest
 RESTORED = "recalibrated"  # not retrained, but for BatchNorm's statistics
 
@@ -66,13 +65,11 @@ def _lines(axes: Axes, table: pl.DataFrame, metric: str) -> None:
 
 def _look(table: pl.DataFrame, line: pl.DataFrame) -> dict[str, Any]:
     """Colour and marker of a line's method, and dashes by its rate's place among those of the method."""
-    method, rate = line.row(0, named=True)["method"], line.row(0, named=True)["rate"]
-    if not rate:
-        colour, marker = palette.look(DENSE)
-        return {"color": colour, "marker": marker, "linestyle": "-"}
+    method, rate = line.select("method", "rate").row(0)
     rates = table.filter(pl.col("rate") > 0, method=method)["rate"].unique().sort().to_list()
-    colour, marker = palette.look(method)
-    return {"color": colour, "marker": marker, "linestyle": DASHES[rates.index(rate) % len(DASHES)]}
+    colour, marker = palette.look(method if rate else "dense")
+    dashes = DASHES[rates.index(rate) % len(DASHES)] if rate else "-"
+    return {"color": colour, "marker": marker, "linestyle": dashes}
 
 
 def _legend(table: pl.DataFrame) -> tuple[list[Line2D], list[str]]:
