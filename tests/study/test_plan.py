@@ -9,10 +9,9 @@ import yaml
 from unicomp_lib import paths
 from unicomp_lib.checkpoints import grid, models
 from unicomp_lib.compress import quanto
-from unicomp_lib.inputs import assets
 from unicomp_lib.study import params, progress, ready, sources
 from unicomp_lib.study.plan import plan
-from unicomp_lib.study.steps import EMOJI, keys, resolved
+from unicomp_lib.study.steps import keys, resolved
 from unicomp_lib.vision import images, masks, pruning, similarity
 
 WANDA = "compress/tiny/wanda-2-4/seed-0"
@@ -234,4 +233,3 @@ def test_what_a_profile_may_say_is_what_the_notebooks_take():
     allowed = params.Vocabulary.model_fields["bits"].annotation
     assert set(grid.BITS) == set(allowed.__args__[0].__args__)
     assert (sources.TINY, sources.IMAGES) == (models.TINY, images.EMOJI)
-    assert [assets.asset(name).archive for name in EMOJI] == images.identity(images.EMOJI)

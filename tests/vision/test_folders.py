@@ -254,7 +254,6 @@ def test_another_data_set_has_another_identity(data, change, linked):
     first = folders.identity(str(place))
     change(data)
     assert folders.identity(str(place)) != first
-    assert images.identity(str(place)) == folders.identity(str(place))
 
 
 def test_a_plan_looks_at_a_folder_once(data, monkeypatch):

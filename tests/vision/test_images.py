@@ -2,7 +2,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unicomp_lib.vision import efficientnet, images
+from unicomp_lib.vision import efficientnet, folders, images
 
 
 def test_emoji_are_held_out_in_all_vendors_sets():
@@ -138,8 +138,8 @@ def test_damaged_pixels_are_decoded_again(pictures, decoded, damage):
 
 
 def test_emoji_are_identified_by_their_archives():
-    assert len(images.identity("emoji")) == 3
-    assert all(len(archive) == 64 for archive in images.identity("emoji"))
+    assert len(folders.identity("emoji")) == 3
+    assert all(len(archive) == 64 for archive in folders.identity("emoji"))
 
 
 def test_transparency_is_white_and_the_middle_square_is_kept(tmp_path):

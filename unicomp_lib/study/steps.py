@@ -15,8 +15,6 @@ from unicomp_lib.vision import folders
 
 OUTPUT = "output"
 TEXTS = ("calibration", "text")  # parameters that name a source of texts, or a mixture of such
-# The assets behind the images ``emoji``, as ``vision.images.identity`` has them: that module imports torch.
-EMOJI = ("emoji-google", "emoji-twitter", "emoji-fluent")
 
 
 class Stage(StrEnum):
@@ -175,7 +173,7 @@ def _source(name: str, value: Any, step: Step) -> Any:
         # Size and time of each file: hashing gigabytes at every plan would cost more than it protects.
         return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(checkpoint.iterdir())]
     if name == "data":
-        return [assets.asset(name).archive for name in EMOJI] if value == "emoji" else folders.identity(value)
+        return folders.identity(value)
     if name == "data_dir" and value:
         from unicomp_lib.evaluate.tasks import folder
 

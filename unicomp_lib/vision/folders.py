@@ -11,13 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unicomp_lib import paths
-from unicomp_lib.inputs import digests
+from unicomp_lib.inputs import assets, digests
 
 VERSION = "1"
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 FOREIGN = ("__MACOSX", "@eaDir")  # what macOS puts into an archive and Synology into a folder: copies and thumbnails
 SPLITS = ("train", "val")
+EMOJI = "emoji"
+# The assets behind them: where the images of each lie, and how their names end.
+VENDORS = {
+    "emoji-google": ("img/google/64", ".png"),
+    "emoji-twitter": ("img/twitter/64", ".png"),
+    "emoji-fluent": ("assets", ".webp"),
+}
 NAMED = 8  # how many classes or files a sentence names
 
 
@@ -120,8 +127,13 @@ def looked_at_once() -> Iterator[None]:
         _looked = None
 
 
-def identity(data: str) -> str:
-    """Digest of the images of a folder: of their classes, names and contents, wherever the folder lies."""
+def identity(data: str) -> str | list[str]:
+    """What identifies a data set in a step's key: hashes of the assets behind ``emoji``, or a digest of a folder.
+
+    The digest is of its images' classes, names and contents, wherever the folder lies.
+    """
+    if data == EMOJI:
+        return [assets.asset(name).archive for name in VENDORS]
     if _looked is not None and data in _looked:
         return _looked[data]
     folder = root(data)

@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 from unicomp_lib import files, hardware, locks, paths
 from unicomp_lib.inputs import assets, digests
 from unicomp_lib.vision import folders, pictures
+from unicomp_lib.vision.folders import EMOJI, VENDORS
 from unicomp_lib.vision.pictures import decode
 
 VERSION = "2"
 
-EMOJI = "emoji"
 SMALLEST = 16  # pixels, below which nothing is left after the network's strides
 IN_MEMORY = 2e9  # bytes of decoded images held in memory; larger sets are decoded at every pass
 
@@ -113,22 +113,6 @@ def scaled(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def identity(data: str) -> object:
-    """What identifies a data set in a step's key: hashes of the assets, or of a folder's names and contents."""
-    return _archives() if data == EMOJI else folders.identity(data)
-
-
-_VENDORS = {
-    "emoji-google": ("img/google/64", ".png"),
-    "emoji-twitter": ("img/twitter/64", ".png"),
-    "emoji-fluent": ("assets", ".webp"),
-}
-
-
-def _archives() -> list[str]:
-    return [assets.asset(name).archive for name in _VENDORS]
-
-
 def _stored(target: Path, name: str) -> torch.Tensor | None:
     """The tensor in a cached file; None where it is not there, or is not the one that was written."""
     try:
@@ -145,7 +129,7 @@ def _digest(tensor: torch.Tensor) -> str:
 
 def _emoji(split: str) -> tuple[list[tuple[Path, int, str]], list[str]]:
     """One image per emoji and vendor, by category. An emoji is in the same split in all vendors' sets."""
-    folders = {name: assets.fetch(name) / "package" for name in _VENDORS}
+    folders = {name: assets.fetch(name) / "package" for name in VENDORS}
     emoji = json.loads((folders["emoji-google"] / "emoji.json").read_text(encoding="utf-8"))
     emoji = [entry for entry in emoji if entry["category"] != "Component"]
     classes = sorted({entry["category"] for entry in emoji})
@@ -156,7 +140,7 @@ def _emoji(split: str) -> tuple[list[tuple[Path, int, str]], list[str]]:
             continue
         long = entry["unified"].lower()
         names = dict.fromkeys([long, long.replace("-fe0f", ""), (entry.get("non_qualified") or long).lower()])
-        for vendor, (inside, suffix) in _VENDORS.items():
+        for vendor, (inside, suffix) in VENDORS.items():
             files = [folders[vendor] / inside / f"{name}{suffix}" for name in names]
             if file := next((file for file in files if file.is_file()), None):
                 entries.append((file, classes.index(entry["category"]), entry["unified"]))
