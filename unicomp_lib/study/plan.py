@@ -78,7 +78,7 @@ def names_of(steps: list[Step], pattern: str, option: str) -> str:
 
 
 def precision(profile: Profile) -> str:
-    """The profile's precision; ``auto`` is what this machine multiplies fastest."""
+    """The profile's precision; ``auto`` is bfloat16 where this machine has it in hardware."""
     return hardware.native_precision() if profile.precision == "auto" else profile.precision
 
 
