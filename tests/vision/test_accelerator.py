@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from unicomp_lib.vision import accuracy, explained, masks, network, pruning, resume, training
+from unicomp_lib.vision import accuracy, exemplars, explained, masks, network, pruning, resume, training
 
 
 def kinds(model):
@@ -40,9 +40,18 @@ def test_units_are_explained_on_it_as_on_the_cpu(accelerator, model, held_out, m
     images = torch.nn.functional.normalize(torch.rand(len(held_out), 5))
     monkeypatch.setattr(explained.similarity, "features", lambda *_: images)
     here, there = model.to("cpu"), copy.deepcopy(model).to(accelerator)
-    units = [explained.explain(one, one, held_out, alpha=6.25, tasks=2, explanations=2) for one in (here, there)]
-    same = [one == other for one, other in zip(*(found["top"].to_list() for found in units), strict=True)]
-    assert sum(same) > 0.99 * len(same)  # sums in another order may swap images that a unit sees alike
+    tops = [
+        torch.tensor(explained.explain(one, one, held_out, alpha=6.25, tasks=2, explanations=2)["top"].to_list())
+        for one in (here, there)
+    ]
+    # The random network hardly tells some images apart: rounding decides between these, on one device as on two.
+    seen, _ = exemplars.extremes(here, held_out, len(held_out))
+    values = torch.empty_like(seen.values["top"]).scatter_(1, seen.places["top"], seen.values["top"])
+    ours, theirs = (values.gather(1, top) for top in tops)
+    size = values.abs().amax(1, keepdim=True)
+    assert ((ours - theirs).abs() <= 2e-3 * size).all()
+    far = (values.amax(1) - values.amin(1)) > 0.01 * size[:, 0]
+    assert (tops[0][far] == tops[1][far]).float().mean() > 0.99
 
 
 @pytest.mark.slow
