@@ -68,3 +68,22 @@ def test_a_missing_package_is_said_before_anything_is_fetched(profile, package, 
     with pytest.raises(hub.HubError, match="needs the package dreamsim: pip install dreamsim"):
         prefetch.prefetch(profile)
     assert package == []
+
+
+@pytest.mark.parametrize(
+    ("shared", "interpretability", "expected"),
+    [
+        ("{data: emoji, size: 64}", "{}", {"emoji-google", "emoji-twitter", "emoji-fluent", "efficientnet-lite0"}),
+        ("{data: emoji, size: 64}", "{measure: dreamsim}", {"emoji-google", "emoji-twitter", "emoji-fluent"}),
+        ("{data: pictures}", "{}", {"efficientnet-lite0"}),
+    ],
+)
+def test_a_study_of_images_alone_is_fetched_whole_and_nothing_else(
+    tmp_path, monkeypatch, package, shared, interpretability, expected
+):
+    wanted = f"vision: {{shared: {shared}, interpretability: {interpretability}, prunings: {{}}}}\nfigures: []\n"
+    (tmp_path / "images.yaml").write_text(wanted)
+    fetched = []
+    monkeypatch.setattr(prefetch, "fetch", fetched.append)
+    prefetch.prefetch(params.load(str(tmp_path / "images.yaml")))
+    assert set(fetched) == expected

