@@ -24,13 +24,20 @@ def test_a_token_reads_every_weight_once(tmp_path):
     packed = int4.load(tmp_path, torch.bfloat16)
     scales = 4 * linear // 32
     assert arithmetic.read_bytes(packed) == 2 * (weights - linear) + linear // 2 + scales + extra
+    shapes = 8 * 2 * 7 * model.config.num_hidden_layers  # of each matrix, two integers of 64 bits
+    half = scales // 2  # they are stored in 16 bits, and multiplied in 32
+    assert arithmetic.stored_bytes(tmp_path) == 2 * (weights - linear) + linear // 2 + half + shapes
 
 
-def test_a_token_reads_no_embedding_that_is_no_output_layer_and_all_of_a_quantized_weight():
-    model, _ = models.load(models.TINY, precision="bfloat16", on="cpu")
+def test_a_token_reads_no_embedding_that_is_no_output_layer_and_all_of_a_quantized_weight(tmp_path):
+    model, tokenizer = models.load(models.TINY, precision="bfloat16", on="cpu")
     before = arithmetic.read_bytes(model)
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     assert arithmetic.read_bytes(model) == before
+    model.config.tie_word_embeddings = False
+    saving.save(model, tokenizer, tmp_path)
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    assert arithmetic.stored_bytes(tmp_path) == before - buffers
     linear = sum(part.weight.numel() for part in model.model.layers.modules() if isinstance(part, torch.nn.Linear))
     after = arithmetic.read_bytes(quanto.compress(model, weights="int8"))
     assert before - linear <= after < before - 0.9 * linear  # one byte per weight, and scales

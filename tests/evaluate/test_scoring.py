@@ -319,6 +319,8 @@ def test_efficiency_ratios_are_taken_repeat_by_repeat():
     assert one(found, metric="latency_p50_ratio", seed=0)["value"] == pytest.approx(3)
     # 20 tokens a second of 4 bytes are 80 of the 100 bytes a second that memory moves.
     assert one(found, metric="decode_of_limit", seed=0)["value"] == pytest.approx(0.8)
+    in_engine = scoring.efficiency(measured({**parts, "bandwidth": []}, "efficiency"), FACTS)  # which measures none
+    assert one(in_engine, metric="decode_of_limit", seed=0)["value"] == pytest.approx(0.8)
     size = one(found, metric="bytes_on_disk", seed=0)
     assert size["value"] == 50
     assert (size["low"], size["reason"]) == (None, "measured once")

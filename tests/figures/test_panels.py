@@ -322,3 +322,16 @@ def test_what_is_undefined_is_said_with_its_reason_and_what_is_undecided_is_mark
     assert [text.get_text() for text in lines.texts] == ["undefined"]
     assert [container[0].get_fillstyle() for container in lines.containers] == ["none", "full"]
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "fewest"), [(0.98, 1.6, 2), (3.1, 4.9, 2), (0.97, 1.04, 2), (0.9, 40, 3), (1e-3, 1e3, 3)]
+)
+def test_a_log_axis_has_several_numbers_whatever_its_range(low, high, fewest):
+    figure, axes = plt.subplots(figsize=(3, 2))
+    axes.set(xscale="log", xlim=(low, high))
+    panels.plain_log(axes.xaxis)
+    figure.draw_without_rendering()
+    shown = [label.get_text() for label in axes.get_xticklabels() if low <= float(label.get_text()) <= high]
+    assert fewest <= len(shown) <= 8
+    assert len(set(shown)) == len(shown)

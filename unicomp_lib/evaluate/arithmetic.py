@@ -1,10 +1,13 @@
 """Operations and bytes read per token, and how fast this machine can read memory."""
 
+import math
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -55,6 +58,35 @@ def read_bytes(model: PreTrainedModel) -> int:
     if output_layer is None or output_layer.weight.data_ptr() != embedding.weight.data_ptr():
         tensors.pop(embedding.weight.data_ptr(), None)
     return sum(_bytes(tensor) for tensor in tensors.values())
+
+
+def stored_bytes(folder: Path) -> int:
+    """``read_bytes`` of the weights as a checkpoint's files hold them, for an engine that reads these."""
+    model = skeleton(folder)
+    embedding, tied = model.get_input_embeddings(), model.config.tie_word_embeddings
+    left_out = () if tied else tuple(f"{name}." for name, part in model.named_modules() if part is embedding)
+    total = 0.0
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
+                if not name.startswith(left_out):
+                    stored = tensors.get_slice(name)
+                    total += math.prod(stored.get_shape()) * _bits(stored.get_dtype()) / 8
+    return int(total)
+
+
+def exported_bytes(file: Path) -> int:
+    """The same of a file of GGUF."""
+    from gguf import GGUFReader
+
+    held = {tensor.name: int(tensor.n_bytes) for tensor in GGUFReader(file).tensors}
+    return sum(held.values()) - (held["token_embd.weight"] if "output.weight" in held else 0)
+
+
+def _bits(kind: str) -> int:
+    """Bits of a type of safetensors, such as BF16 and F8_E4M3; those of BOOL, which names none, are 8."""
+    number = re.search(r"\d+", kind)
+    return int(number.group()) if number else 8
 
 
 @torch.no_grad()

@@ -24,6 +24,8 @@ import psutil
 from unicomp_lib import hardware, paths
 
 VERSION = "5"
+# Counts in the keys of engines' cells alone: raised when what is measured there changes, and nothing else.
+ENGINES_VERSION = "2"
 PATIENCE = 60.0  # seconds until a killed process has given its memory back
 WARM = 2  # tokens generated to warm up: the first makes all that the later ones use
 # transformers imports it, for which it takes a second, to generate with a second model, which nothing here does.
@@ -76,9 +78,10 @@ def compare(
     doc_id numbers across the repeats); ``decode_batch`` and ``token_batch``, the same for ``batch``
     answers of half as many tokens generated at once, behind prompts of the same total length that are read
     only once. Once per process: ``load_memory`` and ``peak_memory`` (highest resident bytes until the model
-    is loaded, and until the end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of
-    weights read to decode a token) and ``bandwidth`` (bytes per second that the process can move where the
-    model is); and where the cache of one of the two is quantized, ``cache`` (bytes of keys and values held for a
+    is loaded, and until the end), ``device_memory`` (the highest on an accelerator), ``read`` (bytes of weights
+    read to decode a token; in an engine, as the file that it is given holds them) and ``bandwidth`` (bytes per
+    second that the process can move where the model is); and where the cache of one of the two is quantized,
+    ``cache`` (bytes of keys and values held for a
     token). The dense model's metrics end in ``_dense``.
     With ``kernels``, packed 4-bit weights are multiplied in packed form where this machine can
     (``int4``); else they are expanded on load, as transformers does.
@@ -188,8 +191,10 @@ def _measurements(
             of_batch = {f"{name}_batch": batched[name] for name in ("decode", "token") if name in batched}
             rows += _rows(of_batch, repeat, role)
     for role, pipe in roles.items():
-        once = ask(pipe, None).items()
-        rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once]
+        once = ask(pipe, None)
+        if isinstance(pipe, _Lines) and pipe.read:
+            once["read"] = float(pipe.read)
+        rows += [{"doc_id": 0, "metric": metric + role, "value": value} for metric, value in once.items()]
     return rows
 
 
@@ -292,9 +297,10 @@ class Pipe(Protocol):
 
 @dataclass(frozen=True)
 class _Lines:
-    """A connection by JSON lines to a process of another interpreter."""
+    """A connection by JSON lines to a process of another interpreter; and what that ``read``s to decode a token."""
 
     process: "subprocess.Popen[str]"
+    read: int
 
     def send(self, request: Any) -> None:
         assert self.process.stdin is not None
@@ -314,6 +320,7 @@ def vllm_process(interpreter: str, checkpoint: str, precision: str, length: int,
     A ``ValueError`` where vLLM would compute another model, or was seen to have no kernel.
     """
     from unicomp_lib.checkpoints import configs, models
+    from unicomp_lib.evaluate import arithmetic
 
     source, revision = models.checkpoint(checkpoint)
     if configs.quantizes_cache(source, revision):
@@ -324,7 +331,8 @@ def vllm_process(interpreter: str, checkpoint: str, precision: str, length: int,
     if batch:
         _check_read_by_vllm(checkpoint, configs.quantization(Path(source)))
     given = (source, revision or "", precision, length, *([batch] if batch else []))
-    with engine_process("vllm", interpreter, *given) as pipe:
+    read = arithmetic.stored_bytes(Path(source)) if Path(source).is_dir() else 0
+    with engine_process("vllm", interpreter, *given, read=read) as pipe:
         yield pipe
 
 
@@ -352,6 +360,7 @@ def _exported_process(
     batch: int,
 ) -> Iterator[Pipe]:
     from unicomp_lib.checkpoints import models
+    from unicomp_lib.evaluate import arithmetic
 
     if export is None:
         raise ValueError(f"engine {engine!r} needs export, a function that writes a checkpoint to a file of GGUF")
@@ -366,7 +375,8 @@ def _exported_process(
         export(Path(models.checkpoint(checkpoint)[0]), file)
         if engine == "openvino":
             _check_read_by_openvino(checkpoint, file)
-        with engine_process(engine, interpreter, file, vocabulary, context, batch) as pipe:
+        read = arithmetic.exported_bytes(file)
+        with engine_process(engine, interpreter, file, vocabulary, context, batch, read=read) as pipe:
             yield pipe
 
 
@@ -393,8 +403,11 @@ def script(engine: str) -> str:
 
 
 @contextmanager
-def engine_process(engine: str, interpreter: str, *arguments: object) -> Iterator[Pipe]:
-    """A process of another interpreter that runs the script of its engine beside this file."""
+def engine_process(engine: str, interpreter: str, *arguments: object, read: int = 0) -> Iterator[Pipe]:
+    """A process of another interpreter that runs the script of its engine beside this file.
+
+    ``read`` is how many bytes of weights its file holds that are read to decode a token.
+    """
     command = [interpreter, str(Path(__file__).with_name(f"{script(engine)}.py")), *map(str, arguments)]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -404,7 +417,7 @@ def engine_process(engine: str, interpreter: str, *arguments: object) -> Iterato
             f"{ENGINES[engine]}, or leave engine and interpreter empty"
         ) from error
     try:
-        yield _Lines(process)
+        yield _Lines(process, read)
     finally:
         _end(process)
 

@@ -398,8 +398,8 @@ def _efficiency_rows(frame: pl.DataFrame) -> Iterator[Row]:
 
 
 def _bandwidth(by: dict[str, pl.DataFrame]) -> float:
-    """Memory bandwidth of the machine: the higher of the two processes' measurements."""
-    measured = np.array([by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense")], dtype=float)
+    """Memory bandwidth of the machine: the higher of the processes' measurements, of which an engine's has none."""
+    measured = np.array([by[name]["value"][0] for name in ("bandwidth", "bandwidth_dense") if name in by], dtype=float)
     return float(measured.max())
 
 

@@ -17,12 +17,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 from matplotlib.transforms import ScaledTranslation, offset_copy
 
 from unicomp_lib.figures import language_names, marks, palette, style
 
-VERSION = "12"
+VERSION = "13"
 
 FILLS = marks.FILLS
 DENSE, MIDDLE = "dense", "geometric mean"  # what a line and a mark mean, in legends
@@ -435,7 +435,10 @@ def plain_log(axis: Axis) -> None:
     assert figure is not None
     is_x = axis is axis.axes.xaxis
     inches = place.width * figure.get_figwidth() if is_x else place.height * figure.get_figheight()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if inches / decades > 0.9 else (1,)))
+    locator: Locator = LogLocator(subs=(1, 2, 5) if inches / decades > 0.9 else (1,))
+    if sum(low <= tick <= high for tick in locator.tick_values(low, high)) < 2:
+        locator = MaxNLocator(nbins=3, steps=(1, 2, 5, 10))
+    axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 

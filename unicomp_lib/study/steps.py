@@ -193,11 +193,11 @@ def _source(name: str, value: Any, step: Step) -> Any:
 
 
 def _engine(engine: str, step: Step) -> list[str]:
-    """What measures in an engine: the script that its interpreter runs, and what a lock pins if nox made that."""
+    """What measures in an engine: the script that its interpreter runs, what a lock pins if nox made that, and here."""
     from unicomp_lib.evaluate import efficiency
 
     interpreter = step.parameters.get("interpreter", "")
     if engine not in efficiency.ENGINES:
         return []  # the notebook refuses it
     script = code.digest(f"{code.LIBRARY}.evaluate.{efficiency.script(engine)}")
-    return [script, "" if interpreter else efficiency.locked(engine)]
+    return [script, "" if interpreter else efficiency.locked(engine), efficiency.ENGINES_VERSION]
