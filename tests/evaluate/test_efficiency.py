@@ -10,12 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import nox.registry
-import numpy as np
 import polars as pl
 import pytest
 import torch
-from gguf import GGMLQuantizationType as Kind
-from gguf import GGUFWriter, quantize
+from gguf_made import write_gguf
 
 from unicomp_lib import hardware, paths
 from unicomp_lib.checkpoints import int4, models, packed_integers, quantized_cache, quanto_form, saving
@@ -307,18 +305,6 @@ def pretended_vllm(folder, monkeypatch, missing=0, silent=0):
     (folder / "vllm.py").write_text(FAKE_VLLM_ON_A_CPU.format(**facts))
     given, _ = pretended_llama_cpp(folder, monkeypatch)
     return given | {"engine": "vllm", "export": None}, []
-
-
-def write_gguf(file, kinds):
-    """A file of GGUF with these tensors: matrices, and vectors of F32."""
-    writer = GGUFWriter(file, "llama")
-    for name, kind in kinds.items():
-        values = np.zeros(64 if kind == "F32" else (2, 64), np.float32)
-        writer.add_tensor(name, quantize(values, Kind[kind]), raw_dtype=Kind[kind])
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.mark.slow

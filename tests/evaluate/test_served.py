@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import tokenizers_made
 import torch
+from gguf_made import write_gguf
 
 from unicomp_lib.checkpoints import models, saving
 from unicomp_lib.evaluate import fidelity, served
@@ -74,7 +75,7 @@ def test_without_an_engine_it_is_the_model_here_as_fidelity_measures_it(tiny, ch
 
 
 FAKE_LLAMA_CPP = """
-import json
+import json, pathlib
 from types import SimpleNamespace
 
 
@@ -84,8 +85,7 @@ def CommonParams():
 
 class Server:
     def __init__(self, settings):
-        with open(settings.model.path) as file:
-            self.known = json.load(file)
+        self.known = json.loads(pathlib.Path(settings.model.path).with_name("known.json").read_text())
         self.context = settings.n_ctx
 
     def handle_completions(self, asked):
@@ -128,26 +128,58 @@ class LLM:
 """
 
 
+FAKE_OPENVINO = """
+import json, pathlib
+from types import SimpleNamespace
+
+GenerationConfig = SchedulerConfig = SimpleNamespace
+
+
+class ContinuousBatchingPipeline:
+    def __init__(self, file, plan, device, settings):
+        self.known = json.loads(pathlib.Path(file).with_name("known.json").read_text())
+        self.context, self.rows = plan.max_num_batched_tokens, []
+
+    def add_request(self, number, prompt, config):
+        assert (config.max_new_tokens, config.echo, config.logprobs) == (0, True, 1)
+        (row,) = prompt.tolist()
+        assert len(row) <= self.context and not self.rows
+        self.rows.append(row)
+        right = [self.known[str(row[:place])][token] for place, token in enumerate(row[1:], 1)]
+        told = SimpleNamespace(generated_ids=row[{lost}:], generated_log_probs=[1.0, *right])
+        return SimpleNamespace(read_all=lambda: [told])
+
+    def has_non_finished_requests(self):
+        return bool(self.rows)
+
+    def step(self):
+        self.rows.clear()
+"""
+
+
 def exporting(model, tokens):
-    """An export to what the pretended engine reads: the distributions of ``model`` after every start of a block."""
+    """An export, and beside it what the pretended engine reads: the distributions of ``model`` after every start."""
 
     @torch.no_grad()
     def export(source, file):
+        write_gguf(file, {"token_embd.weight": "BF16", "blk.0.ffn_up.weight": "Q4_0"})
         scores = model(tokens).logits.log_softmax(-1)
         after = {
             str(block[: place + 1].tolist()): scores[number, place].tolist()
             for number, block in enumerate(tokens)
             for place in range(tokens.shape[1] - 1)
         }
-        file.write_text(json.dumps(after))
+        file.with_name("known.json").write_text(json.dumps(after))
 
     return export
 
 
-def in_engine(tiny, checkpoint, model, folder, monkeypatch, engine="llama.cpp"):
+def in_engine(tiny, checkpoint, model, folder, monkeypatch, engine="llama.cpp", lost=0):
     (folder / "xllamacpp.py").write_text(FAKE_LLAMA_CPP)
     (folder / "vllm.py").write_text(FAKE_VLLM)
-    exporting(model, tiny[2])(None, folder / "known.json")
+    (folder / "openvino_genai.py").write_text(FAKE_OPENVINO.format(lost=lost))
+    (folder / "openvino.py").write_text("def Tensor(array):\n    return array\n")
+    exporting(model, tiny[2])(None, folder / "model.gguf")
     monkeypatch.setenv("PYTHONPATH", str(folder))
     return means(
         served.compare(
@@ -157,7 +189,9 @@ def in_engine(tiny, checkpoint, model, folder, monkeypatch, engine="llama.cpp"):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("engine", "top"), [("llama.cpp", served.TOP), ("llama.cpp", 20), ("vllm", 20)])
+@pytest.mark.parametrize(
+    ("engine", "top"), [("llama.cpp", served.TOP), ("llama.cpp", 20), ("vllm", 20), ("openvino", 20)]
+)
 def test_an_engine_that_computes_the_same_has_the_same_log_likelihoods(
     tiny, checkpoint, tmp_path, monkeypatch, engine, top
 ):
@@ -168,7 +202,28 @@ def test_an_engine_that_computes_the_same_has_the_same_log_likelihoods(
     assert found["nll_engine"] == pytest.approx(found["nll"], abs=1e-5)
     assert found["nll_change"] == pytest.approx(0, abs=1e-5)
     assert found["kl_engine"] == pytest.approx(0, abs=1e-5)
-    assert found["agreement"] == 1
+    assert found.get("agreement", 1) == 1
+
+
+def test_an_engine_that_tells_of_the_right_token_alone_is_compared_by_its_probability(
+    tiny, checkpoint, tmp_path, monkeypatch
+):
+    found = in_engine(tiny, checkpoint, tiny[0], tmp_path, monkeypatch, "openvino")
+    assert "agreement" not in found
+    (right, right_dense) = (
+        torch.cat([scores.gather(-1, block[1:, None]) for scores, block in zip(each, tiny[2], strict=True)])[:, 0].exp()
+        for each in (
+            served._distributions(tiny[0], tiny[2]),
+            served._distributions(models.load(models.TINY, precision="float32", on="cpu")[0], tiny[2]),
+        )
+    )
+    expected = right_dense * (right_dense / right).log() + (1 - right_dense) * ((1 - right_dense) / (1 - right)).log()
+    assert found["kl_dense_engine"] == pytest.approx(expected.mean().item(), abs=1e-5)
+
+
+def test_tokens_that_openvino_does_not_tell_of_end_the_comparison(tiny, checkpoint, tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="ended early"):
+        in_engine(tiny, checkpoint, tiny[0], tmp_path, monkeypatch, "openvino", lost=1)
 
 
 def swap(matrix, one=3, other=40):
@@ -205,11 +260,11 @@ def test_a_wrong_export_is_said(tiny, checkpoint, tmp_path, monkeypatch, fault):
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        ({"engine": "ollama", "interpreter": "python"}, "engine 'ollama' gives no log-likelihoods; allowed are 'llama"),
         (
-            {"engine": "openvino", "interpreter": "python"},
-            "engine 'openvino' gives no log-likelihoods; allowed are 'll",
+            {"engine": "ollama", "interpreter": "python"},
+            "engine 'ollama' is not known; allowed are 'vllm', 'llama.cpp'",
         ),
+        ({"engine": "openvino", "interpreter": "python"}, "engine 'openvino' needs export"),
         ({"engine": "llama.cpp", "interpreter": "python"}, "engine 'llama.cpp' needs export"),
         ({"interpreter": "python"}, "is given but no engine"),
     ],

@@ -106,7 +106,8 @@ def compare(
     longest = prompt + 1 + generate
     context = max(longest, prompt + batch * (2 + generate))
     if engine in EXPORTED:
-        turns[0][""] = _exported_process(engine, interpreter, checkpoint, export, context, batch)
+        _check_on_cpu(engine)
+        turns[0][""] = exported_process(engine, interpreter, checkpoint, export, context, batch)
     elif engine == "vllm" and hardware.device().type == "cpu":
         turns[0][""] = vllm_process(interpreter, checkpoint, precision, context, batch)
     elif engine == "vllm":
@@ -350,8 +351,16 @@ def _check_read_by_vllm(checkpoint: str, quantization: dict[str, Any]) -> None:
             )
 
 
+def _check_on_cpu(engine: str) -> None:
+    if hardware.device().type != "cpu":
+        raise ValueError(
+            f"engine {engine!r} is measured on a thread of the CPU, and dense would be on the accelerator; "
+            f"hide it: {hardware.visible()}=''"
+        )
+
+
 @contextmanager
-def _exported_process(
+def exported_process(
     engine: str,
     interpreter: str,
     checkpoint: str,
@@ -359,16 +368,16 @@ def _exported_process(
     context: int,
     batch: int,
 ) -> Iterator[Pipe]:
+    """An engine with a checkpoint that is exported for it to a file of GGUF, which is removed in the end.
+
+    ``context`` tokens are the most that it holds at once, and ``batch`` answers. A ``ValueError`` where it would not
+    serve the checkpoint as it is.
+    """
     from unicomp_lib.checkpoints import models
     from unicomp_lib.evaluate import arithmetic
 
     if export is None:
         raise ValueError(f"engine {engine!r} needs export, a function that writes a checkpoint to a file of GGUF")
-    if hardware.device().type != "cpu":
-        raise ValueError(
-            f"engine {engine!r} is measured on a thread of the CPU, and dense would be on the accelerator; "
-            f"hide it: {hardware.visible()}=''"
-        )
     vocabulary = len(models.load_tokenizer(checkpoint))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.gguf"

@@ -1,8 +1,9 @@
-"""Time a file of GGUF in OpenVINO GenAI: run by an interpreter that has it but not this library.
+"""Time and read a file of GGUF in OpenVINO GenAI: run by an interpreter that has it but not this library.
 
 ``python openvino_process.py FILE VOCABULARY CONTEXT BATCH``: tokens that it may be asked to read, the most that it
 holds at once, and answers that it generates at once. One thread computes. Every line of standard input asks for
-``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by the process's memory.
+``[batch, prompt, generate]`` and is answered by a line of JSON; ``null`` is answered by the process's memory, and
+``{"rows": ..., "top": ...}`` by the log-likelihoods of ``read``.
 """
 
 import ctypes
@@ -33,7 +34,9 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         answer: Any
-        if request:
+        if isinstance(request, dict):
+            answer = read(engine, request["rows"])
+        elif request:
             answer = measure(engine, generator, int(vocabulary), *request)
         else:
             answer = {"load_memory": loaded, "peak_memory": peak_memory()} if loaded else {}
@@ -80,6 +83,32 @@ def measure(engine: Any, generator: random.Random, vocabulary: int, batch: int, 
         "first_token": steps[0] - start,
         "token": [after - before for before, after in itertools.pairwise(steps)],
     }
+
+
+def read(engine: Any, rows: list[list[int]]) -> dict[str, list[Any]]:
+    """What the model says of each token but the first of each of ``rows``, after those before it: its log-likelihood.
+
+    The engine tells that of no other token, so the ``likely`` ones are these alone, however many are asked for.
+    """
+    import numpy as np
+    import openvino
+    import openvino_genai
+
+    echo = openvino_genai.GenerationConfig()
+    echo.max_new_tokens, echo.echo, echo.logprobs = 0, True, 1
+    answer: dict[str, list[Any]] = {"right": [], "ids": [], "likely": []}
+    for number, row in enumerate(rows):
+        asked = engine.add_request(number, openvino.Tensor(np.array([row])), echo)
+        while engine.has_non_finished_requests():
+            engine.step()
+        (told,) = asked.read_all()
+        if list(told.generated_ids) != row or len(told.generated_log_probs) != len(row):
+            raise RuntimeError(f"OpenVINO told of {len(told.generated_log_probs)} tokens and not of these {len(row)}")
+        right = list(told.generated_log_probs)[1:]
+        answer["right"] += right
+        answer["ids"] += [[token] for token in row[1:]]
+        answer["likely"] += [[value] for value in right]
+    return answer
 
 
 def peak_memory() -> float:
