@@ -16,7 +16,7 @@ WIDTH = 110
 PAPERS = "What the two papers say of larger models, on these data:"
 SUMMARY = (
     "Of {number} claims of this study and of the two papers in [`params/claims.yaml`](params/claims.yaml), these data "
-    "hold {held}, contradict {contradicted} and leave {undecided} undecided ([all of "
+    "support {held}, contradict {contradicted} and leave {undecided} undecided ([all of "
     "them](figures/embedded/claims.csv), [drawn](figures/embedded/claims.png)). The sentences above are written from "
     "[the committed scores](results/embedded/scores.parquet), and a test compares them. A claim is held, or "
     "contradicted, only where its 95 % interval lies wholly on one side, after Holm's correction for all claims: "

@@ -23,6 +23,7 @@ from unicomp_lib.study.steps import Cell, Output, Stage, Step, step_name
 
 ITEMS, UNITS, TABLE, CHECKPOINT = "items.parquet", "units.parquet", "scores.parquet", "checkpoint"
 EXCLUSIVE = ("efficiency",)
+MEASURE_DENSE = ("efficiency", "served")
 JUDGED = ("reliability",)  # dimensions whose answers are judged in a step of its own
 NETWORK = "googlenet"  # the model of the vision study
 NETWORKS = ("train", "prune", "accuracy", "interpretability")  # its notebooks
@@ -239,9 +240,9 @@ def _evaluate(profile: Profile, dimension: str, compressions: list[Step]) -> lis
 
 
 def _check_without(profile: Profile, dimension: str) -> None:
-    """What an evaluation leaves out must be variants; dense only in efficiency, where every cell measures it itself."""
+    """What an evaluation leaves out must be variants; dense only where every cell measures it itself."""
     evaluation = profile.evaluations[dimension]
-    dense_too = dimension in EXCLUSIVE and not evaluation.rerun
+    dense_too = dimension in MEASURE_DENSE and not evaluation.rerun
     allowed = [name for name in profile.compressions if name != DENSE or dense_too]
     for name in evaluation.without:
         if name not in allowed:
