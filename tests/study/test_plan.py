@@ -233,3 +233,8 @@ def test_what_a_profile_may_say_is_what_the_notebooks_take():
     allowed = params.Vocabulary.model_fields["bits"].annotation
     assert set(grid.BITS) == set(allowed.__args__[0].__args__)
     assert (sources.TINY, sources.IMAGES) == (models.TINY, images.EMOJI)
+
+
+@pytest.mark.parametrize("name", params.own_profiles())
+def test_every_profile_of_the_project_can_be_planned(name):
+    assert plan(params.load(name))
