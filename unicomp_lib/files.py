@@ -32,6 +32,15 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def folder(path: Path, option: str) -> Path:
+    """Make the folder that a user gave as ``option``; a ``ValueError`` where there can be none."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{option} {path} cannot be a folder ({error.strerror}); give another one") from error
+    return path
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write ``text`` as UTF-8, whole or not at all."""
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

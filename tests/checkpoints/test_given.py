@@ -10,6 +10,7 @@ from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import given, int4, models, packed_integers, saving
 from unicomp_lib.compress import rtn
 
@@ -138,7 +139,7 @@ def test_forms_that_the_study_does_not_read_are_refused(folders, copy, tmp_path,
 
 def test_weights_that_are_no_safetensors_are_refused(folders, copy, tmp_path):
     (copy / "model.safetensors").rename(copy / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"holds no weights as \.safetensors; save them so"):
+    with pytest.raises(ValueError, match=r"holds no weights as \.safetensors; save them with"):
         given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
 
 
@@ -150,3 +151,51 @@ def test_a_broken_checkpoint_is_refused_and_not_measured(folders, copy, tmp_path
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lack|missing"):
         given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+
+
+def test_weights_beside_the_models_own_are_neither_read_nor_counted(folders, copy, tmp_path):
+    """Such as Mistral's consolidated.safetensors, or shards of an earlier save with their index."""
+    shutil.copyfile(folders / "packed" / "model.safetensors", copy / "consolidated.safetensors")
+    shutil.copyfile(folders / "packed" / "model.safetensors", copy / "model-00001-of-00001.safetensors")
+    listed = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (copy / "model.safetensors.index.json").write_text(json.dumps(listed))
+    measures, notes = given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+    assert measures == saving.measure(folders / "dense") == saving.measure(copy)
+    said = "left out, since they are no part of the model: consolidated.safetensors, model-00001-of-00001.safetensors"
+    assert notes == [said]
+    assert [file.name for file in (tmp_path / "taken").glob("*.safetensors")] == ["model.safetensors"]
+
+
+def test_shards_are_those_of_the_index(folders, tmp_path):
+    model, tokenizer = models.load(str(folders / "dense"))
+    model.save_pretrained(tmp_path / "shards", max_shard_size="50KB")
+    tokenizer.save_pretrained(tmp_path / "shards")
+    whole = saving.measure(folders / "dense")
+    assert len(paths.shards(tmp_path / "shards")) > 1
+    shutil.copyfile(folders / "packed" / "model.safetensors", tmp_path / "shards" / "model-9.safetensors")
+    measures, notes = given.take(str(tmp_path / "shards"), str(folders / "dense"), tmp_path / "taken")
+    assert measures["bits_per_weight"] == whole["bits_per_weight"]
+    assert notes == ["left out, since they are no part of the model: model-9.safetensors"]
+    paths.shards(tmp_path / "shards")[0].unlink()
+    with pytest.raises(ValueError, match="is listed in the index beside it, but it is not there"):
+        given.check_weights(tmp_path / "shards")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("adapter_config.json", b"{}", "adapter_config.json is of a LoRA adapter, which would be left out; merge it"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS and not the"),
+        ("model.safetensors", b"", r"model\.safetensors is no whole file of safetensors"),
+        ("model.safetensors", None, r"model\.safetensors is no whole file of safetensors"),  # the first half
+        ("config.json", b"[]", r"config\.json is not of the form that transformers writes"),
+        ("config.json", b'{"quantization_config": "awq"}', r"config\.json is not of the form that transformers writes"),
+        ("tokenizer.json", b"<html>", r"tokenizer\.json is no valid JSON"),
+        ("model.safetensors.index.json", b'{"weight_map": [1]}', r"index\.json is not of the form"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be_are_named(copy, name, content, says):
+    whole = (copy / "model.safetensors").read_bytes()
+    (copy / name).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(ValueError, match=says):
+        given.check_weights(copy)

@@ -1,6 +1,7 @@
 """``nox -s compare``: two of anything in, one page out; what cannot be compared is one sentence."""
 
 import re
+from pathlib import Path
 
 import answer_logs as logs
 import browser
@@ -166,6 +167,15 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
             "task strongreject_generate are judged in a step of the study",
         ),
         (["{log}", "{log}", "--items", "0"], "--items 0 is not allowed"),
+        (
+            ["{log}", "{log}", "--text", "mine.txt"],
+            "--text and --data-dir are for models; leave them out where answers",
+        ),
+        (["{log}", "{log}", "--data-dir", "{empty}"], "--text and --data-dir are for models"),
+        (["tiny-random-llama", "tiny-random-llama", "--cluster", "passage"], "--cluster passage is for logs"),
+        (["tiny-random-llama", "tiny-random-llama", "--data-dir", "nowhere"], "--data-dir nowhere is not a folder"),
+        (["tiny-random-llama", "tiny-random-llama", "--text", "nowhere"], "nowhere"),
+        (["tiny-random-llama", "tiny-random-llama", "--output", "{log}/x/y", "--items", "1"], "cannot be a folder"),
         (["performence/m/dense", "performance/m/x"], "there are no items of performence/m/dense in profile embedded"),
         (
             ["fidelity/smollm2-135m/dense", "fidelity/smollm2-135m/wanda-50"],
@@ -179,6 +189,7 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
 def test_what_cannot_be_compared_is_one_sentence(tmp_path, capsys, arguments, says):
     (tmp_path / "empty").mkdir()
     log = logs.lmeval(tmp_path / "log", "t", RIGHT)
+    (Path(log) / "x").write_text("a file")
     given = [each.format(log=log, empty=tmp_path / "empty") for each in arguments]
     if says is None:
         assert main(["compare", *given, "--output", str(tmp_path / "out")]) == 0  # no profile is read for logs

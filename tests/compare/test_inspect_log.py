@@ -89,6 +89,8 @@ def test_clusters_are_what_the_metadata_say(tmp_path):
         (["C", [1, 2]], {}, r"the score \[1, 2\] is neither"),
         (["C", "I"], {"id": "same"}, "has sample same twice in epoch 1"),
         (["C"], {"scores": None}, "has no scored samples"),
+        (["C"], {"scores": [1]}, "a sample of .* is not of the form that inspect_ai writes .*; give the log as it was"),
+        (["C"], {"metadata": ["a"]}, "is not of the form that inspect_ai writes"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path, values, changes, says):

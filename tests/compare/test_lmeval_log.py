@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from unicomp_lib.__main__ import main
-from unicomp_lib.compare import lmeval_log, measure, pair, written
+from unicomp_lib.compare import lmeval_log, measure, pair, side, written
 from unicomp_lib.evaluate import task as definitions
 
 TASKS = ("piqa_cloze", "asdiv_generate")
@@ -139,6 +139,13 @@ def test_clusters_are_a_field_of_the_items(tmp_path):
         lmeval_log.read(folder, "A", "topic")
 
 
+def test_a_cluster_of_one_task_is_none_of_another_but_a_text_is_the_same_wherever_it_is_asked():
+    assert side.cluster_of("t", 7) != side.cluster_of("u", 7)
+    assert side.cluster_of("t", "doc-7") != side.cluster_of("u", "doc-7")
+    passage = "One day in spring, when the ice had gone, the boats went out to sea again, all but one."
+    assert side.cluster_of("t", passage) == side.cluster_of("u", passage)
+
+
 def test_old_logs_without_hashes_and_lists_of_metrics_are_read(tmp_path):
     folder = logs.lmeval(tmp_path, "t", [1.0, 0.0])
     path = next(folder.glob("samples_*"))
@@ -161,6 +168,14 @@ def test_old_logs_without_hashes_and_lists_of_metrics_are_read(tmp_path):
         (lambda path: path.write_text("[1]\n"), "line 1 of .* is no sample of lm-eval"),
         (lambda path: path.write_text('{"a": 1}\n'), "line 1 of .* has no doc_id"),
         (lambda path: path.write_text(""), "has no metric that is a number"),
+        (
+            lambda path: path.write_text('{"doc_id": 0, "metrics": "acc", "acc": 1.0}\n'),
+            "line 1 of .* is not of the form that lm-eval writes .*metrics is 'acc' and no list",
+        ),
+        (
+            lambda path: path.write_text('{"doc_id": 0, "acc": 1.0, "arguments": 7}\n'),
+            "line 1 of .* is not of the form that lm-eval writes",
+        ),
         (lambda path: path.unlink(), "holds results of lm-eval without samples; run lm-eval with --log_samples"),
         (lambda path: logs.lmeval(path.parent, "t", [1.0], date="2026-01-03T00-00-00.0"), "holds two logs of task t"),
         (lambda path: logs.lmeval(path.parent / "other", "t", [1.0]), "holds logs of several models"),

@@ -11,6 +11,7 @@ from scipy import stats
 from unicomp_lib import results
 from unicomp_lib.compare import measure
 from unicomp_lib.compare.pair import Pair
+from unicomp_lib.compare.side import Side, higher_is_better
 from unicomp_lib.evaluate import statistics
 
 TASKS = {"piqa": (400, 0.65), "arc": (200, 0.4), "siqa": (300, 0.45), "boolq": (250, 0.6), "gsm8k": (150, 0.1)}
@@ -198,3 +199,23 @@ def test_damage_that_no_answer_shows_is_said_of_the_reference_answers():
     )
     same = measure.likelihood([replace(pair, items=pair.items.with_columns(b="a")) for pair in bits])
     assert measure.sentence("A", "B", *judged(scores), same) == measure.sentence("A", "B", *judged(scores))
+
+
+def test_shares_and_per_cent_are_not_compared():
+    with pytest.raises(ValueError, match="acc is at most 1 on one side and up to 100 on the other, as shares and per"):
+        measure.lines([paired("t", [0, 1, 1, 0], [0, 100, 100, 0])])
+    (line,) = measure.lines([paired("t", [0, 12, 70, 0], [0, 80, 100, 0])])
+    assert not line.points
+
+
+def test_one_cluster_shows_no_difference_however_large():
+    (line,) = measure.lines([paired("t", [0, 1, 1, 0], [0, 0, 1, 0], clusters=["same"] * 4)])
+    assert np.isnan(line.detectable)
+
+
+def test_logs_that_contradict_each_other_on_the_direction_are_refused():
+    said = {"A": True, "B": False}
+    sides = [Side(name, "log", pl.DataFrame(), higher={("t", "acc"): higher}) for name, higher in said.items()]
+    with pytest.raises(ValueError, match="t: one log says that more acc is better and another that less is"):
+        higher_is_better("acc", *sides, task="t")
+    assert higher_is_better("acc", sides[0], task="t")

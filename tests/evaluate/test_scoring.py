@@ -190,6 +190,10 @@ def test_other_items_than_those_of_dense_are_refused():
     both = pl.concat([dense, rows(DENSE, "dense", task="u_cloze")])
     with pytest.raises(ValueError, match="evaluate both on the same tasks"):
         scoring.score(pl.concat([both, ours]), FACTS)
+    served = pl.concat([rows([0.1, 0.2, 0.4], name, metric="nll_engine") for name in ("dense", "wanda-50")])
+    served = served.with_columns(dimension=pl.lit("served"), primary=False)
+    compressed = scoring.score(served, FACTS).filter(variant="wanda-50")
+    assert scoring.score(served.filter(variant="wanda-50"), FACTS).equals(compressed)
     with pytest.raises(ValueError, match="has no dense cell"):
         scoring.score(ours, FACTS)
 

@@ -9,7 +9,7 @@ import yaml
 
 from unicomp_lib import __main__ as command_line
 from unicomp_lib import locks, paths, results, tables
-from unicomp_lib.study import clean, params, records
+from unicomp_lib.study import clean, params, records, scheduler
 from unicomp_lib.study.plan import plan
 from unicomp_lib.study.steps import keys
 
@@ -79,6 +79,23 @@ def test_runs_that_another_known_profile_plans_stay(study, tmp_path):
         params.ParamsError, match=r"which runs are stale is not known, since .*mine.yaml cannot be read"
     ):
         clean.find(params.load("tiny"))
+    path.unlink()
+    with pytest.raises(
+        params.ParamsError, match=r"results/mine is of the profile .*mine.yaml, which is not there; put"
+    ):
+        clean.find(params.load("tiny"))
+
+
+def test_runs_of_a_profile_whose_first_run_was_interrupted_stay(study, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scheduler, "run", interrupted)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = tmp_path / "mine.yaml"
+    path.write_text((study / "params" / "tiny.yaml").read_text())
+    assert command_line.main(["reproduce", "--profile", str(path)]) != 0
+    assert params.owner("mine") == path
 
 
 def test_another_precision_is_no_stale_run(study):

@@ -57,6 +57,18 @@ def renamed(section, old, new):
         ),
         (wanda(sparsity=1.5), "compressions.wanda-2-4 of mine.yaml gives sparsity=1.5, .*less than 1"),
         (wanda(sparsity="half"), "gives sparsity='half'"),
+        (wanda(sparsity=None), "compressions.wanda-2-4 of mine.yaml gives sparsity no value; give one, or remove it"),
+        (wanda(method="../evaluate/fidelity"), "wanda-2-4.method .* give the name of a notebook in notebooks/compress"),
+        (wanda(seeds=[True]), "valid integer"),
+        (wanda(seeds=["1"]), "valid integer"),
+        (
+            lambda content: content["compressions"].update(dense={"method": "magnitude", "sparsity": 0.5}),
+            "compressions.dense of mine.yaml has the method 'magnitude', but is what all others are compared with",
+        ),
+        (
+            lambda content: content["compressions"].update({"x" * 300: {"method": "rtn"}}),
+            "has a name of 300 letters, xxx.*: give one of at most 80",
+        ),
         (wanda(pattern="two"), "gives pattern='two'"),
         (
             wanda(base="wanda-50"),

@@ -15,6 +15,7 @@ from unicomp_lib.study.steps import keys, resolved
 from unicomp_lib.vision import images, masks, pruning, similarity
 
 WANDA = "compress/tiny/wanda-2-4/seed-0"
+NO_TENSORS = (2).to_bytes(8, "little") + b"{}"  # a file of safetensors
 
 
 @pytest.fixture
@@ -122,6 +123,9 @@ def test_a_models_folder_is_looked_at_before_anything_runs(elsewhere):
     with pytest.raises(params.ParamsError, match=r"config\.json is no valid JSON"):
         plan(of("model"))
     (folder / "config.json").write_text(json.dumps({"hidden_size": 96, "intermediate_size": 256}))
+    with pytest.raises(params.ParamsError, match=r"model\.safetensors is no whole file of safetensors .*; restore it"):
+        plan(of("model"))
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
     dense = step(of("model"), "compress/tiny/dense")
     assert dense.located == {"model": str(folder)}
     with pytest.raises(params.ParamsError, match="is a file; give the folder"):
@@ -131,7 +135,7 @@ def test_a_models_folder_is_looked_at_before_anything_runs(elsewhere):
 def test_a_group_size_that_does_not_divide_a_model_at_hand_is_said(elsewhere):
     folder = elsewhere / "user" / "model"
     folder.mkdir()
-    (folder / "model.safetensors").write_text("")
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
     (folder / "config.json").write_text(json.dumps({"hidden_size": 96, "intermediate_size": 256}))
 
     def edit(content):
@@ -233,8 +237,3 @@ def test_what_a_profile_may_say_is_what_the_notebooks_take():
     allowed = params.Vocabulary.model_fields["bits"].annotation
     assert set(grid.BITS) == set(allowed.__args__[0].__args__)
     assert (sources.TINY, sources.IMAGES) == (models.TINY, images.EMOJI)
-
-
-@pytest.mark.parametrize("name", params.own_profiles())
-def test_every_profile_of_the_project_can_be_planned(name):
-    assert plan(params.load(name))

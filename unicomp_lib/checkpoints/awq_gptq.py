@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import configs, decoder, int8
 
 VERSION = "1"
@@ -80,7 +81,7 @@ def load(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     A ``ValueError`` names a setting that is not read, see ``settings``, or tensors that contradict it.
     """
     given = settings(folder)
-    shards = [safe_open(shard, framework="pt") for shard in sorted(folder.glob("*.safetensors"))]
+    shards = [safe_open(shard, framework="pt") for shard in paths.shards(folder)]
     where: dict[str, Any] = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118, no mapping
     state = {}
     for name in [name.removesuffix(".qweight") for name in where if name.endswith(".qweight")]:

@@ -7,15 +7,16 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import configs, models, saving
 from unicomp_lib.inputs import hub
 
-VERSION = "1"
+VERSION = "2"
 
 OTHERS = ("awq", "gptq")  # what AutoAWQ and AutoGPTQ save
 QUANTIZED = ("compressed-tensors", *OTHERS)  # forms of other tools that ``models.load`` reads
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-COPIED = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")  # no code, and nothing pickled
+COPIED = ("*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")  # no code, and nothing pickled
 # Texts that tokenizers of one vocabulary may still cut in different ways.
 PROBES = (
     "The quick brown fox, 1234.5 times!", " leading and  double spaces", "naïve Größe 東京 привет",
@@ -36,9 +37,11 @@ def take(model: str, dense: str, folder: Path) -> tuple[dict[str, float], list[s
     notes = [] if _has_tokenizer(source) else ["it has no tokenizer of its own, so it reads and writes with dense's"]
     notes += check_tokens(model, dense) if not notes else _check_outputs(model, dense)
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in COPIED:
-        for file in source.glob(pattern):
-            shutil.copyfile(file, folder / file.name)
+    weights = paths.shards(source)
+    for file in [*weights, *(file for pattern in COPIED for file in source.glob(pattern))]:
+        shutil.copyfile(file, folder / file.name)
+    if others := sorted({file.name for file in source.glob("*.safetensors")} - {file.name for file in weights}):
+        notes.append(f"left out, since they are no part of the model: {', '.join(others)}")
     if not _has_tokenizer(source):
         models.load_tokenizer(dense).save_pretrained(folder)
     return saving.measure(folder), notes
@@ -57,11 +60,8 @@ def located(model: str) -> Path:
 
 def check_weights(folder: Path) -> None:
     """Raise a ``ValueError`` unless the weights are safetensors in a form that ``models.load`` reads."""
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(
-            f"{folder} holds no weights as .safetensors; save them so with save_pretrained, since other forms can run "
-            "code"
-        )
+    if reason := paths.unreadable(folder):
+        raise ValueError(reason)
     if configs.quantization(folder).get("quant_method") in OTHERS:
         # By name, as in models.with_cache. The notebook imports it, so that its version is in the keys of its steps.
         importlib.import_module("unicomp_lib.checkpoints.awq_gptq").settings(folder)

@@ -149,7 +149,7 @@ def _expand_precisely(network: PreTrainedModel, folder: Path) -> None:
     transformers rounds such scales to that type before it multiplies; here only the product is rounded.
     """
     modules: dict[str, Any] = dict(network.named_modules())
-    shards = [safe_open(shard, framework="pt") for shard in folder.glob("*.safetensors")]
+    shards = [safe_open(shard, framework="pt") for shard in paths.shards(folder)]
     where = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118, it is no mapping
     for packed in (name for name in where if name.endswith(".weight_packed")):
         prefix = packed.removesuffix("weight_packed")
@@ -166,7 +166,7 @@ def _expand_precisely(network: PreTrainedModel, folder: Path) -> None:
 def _missing(folder: Path) -> set[str]:
     """Parameters of a folder's model of which its files hold nothing, packed or not."""
     stored = set()
-    for shard in folder.glob("*.safetensors"):
+    for shard in paths.shards(folder):
         with safe_open(shard, framework="pt") as tensors:
             stored |= {name.removesuffix("_packed") for name in tensors.keys()}  # noqa: SIM118, it is no mapping
     with torch.device("meta"):

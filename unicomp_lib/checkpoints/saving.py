@@ -73,7 +73,7 @@ def measure(folder: Path) -> dict[str, float]:
     known = {name: part.numel() for name, part in decoder.weights(model).items()}
     weights = sum(known.values())
     return {
-        "bytes_on_disk": float(sum(shard.stat().st_size for shard in folder.glob("*.safetensors"))),
+        "bytes_on_disk": float(sum(shard.stat().st_size for shard in paths.shards(folder))),
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
         "linear_weights": float(weights),
         "sparsity": _zeros(folder, list(known)) / weights,
@@ -103,7 +103,7 @@ def _stored(folder: Path, model: PreTrainedModel) -> int:
     prefix = next(name for name, module in model.named_modules() if module is stack)
     others = {name for name in model.state_dict() if name.startswith(f"{prefix}.")} - set(decoder.weights(model))
     stored = 0
-    for shard in folder.glob("*.safetensors"):
+    for shard in paths.shards(folder):
         with safe_open(shard, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
                 if name.startswith(f"{prefix}.") and name not in others:

@@ -23,10 +23,14 @@ SAMPLES, LENGTH = 16, 256  # blocks of held-out text, and tokens of each
 def located(given: str) -> str:
     """What ``checkpoints.models.load`` takes for a folder, an asset or ``owner/name@revision``.
 
-    Raises a ``ValueError`` for a folder without a checkpoint, a name that is not known, and a model that the hub
-    does not give.
+    Raises a ``ValueError`` for a folder without a checkpoint that is read, a name that is not known, and a model that
+    the hub does not give.
     """
     folder = sources.model(given, paths.project() / "params")
+    if folder:
+        from unicomp_lib.checkpoints.given import check_weights
+
+        check_weights(folder)
     if folder is None and "@" in given:
         from unicomp_lib.inputs import hub
 

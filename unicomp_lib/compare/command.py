@@ -13,8 +13,10 @@ from unicomp_lib.compare.measure import Line
 from unicomp_lib.compare.pair import Pair, pair
 from unicomp_lib.compare.side import Side
 from unicomp_lib.evaluate.statistics import Estimate
+from unicomp_lib.inputs import texts
 from unicomp_lib.study import params
 
+TEXT = "held-out"  # what models are compared on token by token, if nothing else is asked for
 FORMS = (
     "the folder of a checkpoint, owner/name@revision on the hub, a log of lm-eval (--log_samples) or inspect_ai, or a "
     "cell of the study such as performance/smollm2-135m/wanda-50"
@@ -34,6 +36,7 @@ def compare(options: argparse.Namespace) -> int:
         raise ValueError(
             f"models and recorded answers cannot be compared: {named}; give models only, or logs and cells"
         )
+    _check_options(options, asked=kinds[0] == checkpoints.KIND)
     names = _names(given)
     if kinds[0] == checkpoints.KIND:
         sides, found = _models(given, names, options)
@@ -43,6 +46,20 @@ def compare(options: argparse.Namespace) -> int:
         ]  # fmt: skip
         found = _stored(sides[0], sides[1])
     return _report(sides, found, options)
+
+
+def _check_options(options: argparse.Namespace, *, asked: bool) -> None:
+    """Refuse what would be passed over, or would fail once all models have been asked."""
+    if asked and options.cluster:
+        raise ValueError(f"--cluster {options.cluster} is for logs; leave it out where models are asked")
+    if asked:
+        texts.check(options.text)
+    elif options.data_dir or options.text != TEXT:
+        raise ValueError("--text and --data-dir are for models; leave them out where answers are recorded")
+    if options.data_dir and not Path(options.data_dir).is_dir():
+        raise ValueError(f"--data-dir {options.data_dir} is not a folder; give one with the files of the tasks")
+    if options.output:
+        files.folder(options.output, "--output")
 
 
 def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.Namespace) -> int:
@@ -57,7 +74,7 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
     likely = _likelihood(sides, pairs) if not options.metric else None
     answer = measure.sentence(a.name, b.name, of_tasks, over_all, likely)
     over_all += [likely] if likely is not None else []
-    same = ["A and B are the same, so that nothing can differ but by chance"] if options.a == options.b else []
+    same = ["A and B are the same, so that nothing can differ but by chance"] if _same(options.a, options.b) else []
     notes = [*same, *a.notes, *b.notes, *notes, *([without] if without else [])]
     about = {"A": f"{a.name}, {a.kind}", "B": f"{b.name}, {b.kind}"}
     about |= {"Rerun of A": f"{rest[0].name}, {rest[0].kind}"} if rest else {}
@@ -160,6 +177,11 @@ def _models(given: list[str], names: list[str], options: argparse.Namespace) -> 
 def _stored(a: Side, b: Side) -> dict[str, Estimate]:
     """Fidelity of two cells: it is stored against the dense one of the same model alone."""
     return checkpoints.estimates(b.facts) if a.dense_of and a.dense_of == b.family and b.facts is not None else {}
+
+
+def _same(a: str, b: str) -> bool:
+    one, other = Path(a).expanduser(), Path(b).expanduser()
+    return a == b or (one.exists() and other.exists() and one.samefile(other))
 
 
 def _plain(name: str) -> str:

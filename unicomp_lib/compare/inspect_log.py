@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib.compare.side import Side, digest, short, table
+from unicomp_lib.compare.side import MALFORMED, Side, cluster_of, digest, short, table
 
 KIND = "log of inspect_ai"
 HEADERS = ("header.json", "start.json", "_journal/start.json")  # of a finished log, of old ones, of one cut short
@@ -127,11 +127,19 @@ def _rows(samples: list[dict[str, Any]], task: str, cluster: str, file: Path) ->
     shared: dict[str, dict[str, Any]] = {}
     unscored = 0
     for sample in samples:
-        if sample.get("error") or not (scores := _scores(sample, file)):
+        try:
+            scores = {} if sample.get("error") else _scores(sample, file)
+            item = str(sample["id"])
+            about = _shared(sample, task, cluster, file) if scores else {}
+        except MALFORMED as error:
+            raise ValueError(
+                f"a sample of {file} is not of the form that inspect_ai writes ({type(error).__name__}: {error}); give "
+                "the log as it was written"
+            ) from error
+        if not scores:
             unscored += 1
             continue
-        item = str(sample["id"])
-        shared.setdefault(item, _shared(sample, task, cluster, file))
+        shared.setdefault(item, about)
         for metric, value in scores.items():
             seen = epochs.setdefault((item, metric), {})
             if sample.get("epoch", 1) in seen:
@@ -186,7 +194,7 @@ def _shared(sample: dict[str, Any], task: str, cluster: str, file: Path) -> dict
         "doc_hash": digest(asked),
         "target_hash": digest(sample.get("target")),
         "prompt_hash": digest(_prompt(sample.get("messages") or [])),
-        "cluster": digest(group) if group is not None else digest(asked),
+        "cluster": cluster_of(task, group) if group is not None else digest(asked),
         "question": short(_text(sample.get("input"))),
         "target": short(sample.get("target", "")),
         "answer": short(_text(output.get("content", ""))),

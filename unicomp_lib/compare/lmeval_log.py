@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from unicomp_lib.compare.side import Side, digest, likeliest, short, table
+from unicomp_lib.compare.side import MALFORMED, Side, cluster_of, likeliest, short, table
 
 KIND = "log of lm-eval"
 NAME = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d{2}-\d{2}T[\d.-]+)\.jsonl")
@@ -81,18 +81,36 @@ def _task(file: Path, task: str, cluster: str) -> tuple[list[dict[str, Any]], li
     for number, sample in _samples(file):
         if "doc_id" not in sample:
             raise ValueError(f"line {number} of {file} has no doc_id, so it is no sample of lm-eval; give another file")
-        shared = _shared(sample, task, cluster, f"line {number} of {file}")
-        chosen = _answers(sample)
-        names = sample.get("metrics") or [key for key in sample if key not in FIELDS]
-        for metric in names:
-            value = sample.get(metric)
-            key = metric if sample.get("filter", NO_FILTER) == NO_FILTER else f"{metric},{sample['filter']}"
-            if value is None or isinstance(value, bool | int | float):
-                score = float("nan") if value is None else float(value)
-                rows.append({**shared, "metric": key, "value": score, "answer": short(chosen(metric))})
-            else:
-                without[metric] = None
+        try:
+            found = _scored(sample, task, cluster, f"line {number} of {file}", without)
+        except MALFORMED as error:
+            raise ValueError(
+                f"line {number} of {file} is not of the form that lm-eval writes ({type(error).__name__}: {error}); "
+                "give the log as it was written"
+            ) from error
+        rows += found
     return [row for row in rows if row["metric"].partition(",")[0] not in without], [*without]
+
+
+def _scored(
+    sample: dict[str, Any], task: str, cluster: str, where: str, without: dict[str, None]
+) -> list[dict[str, Any]]:
+    """Rows of one sample, one a metric; metrics whose value is no number are added to ``without``."""
+    shared = _shared(sample, task, cluster, where)
+    chosen = _answers(sample)
+    names = sample.get("metrics") or [key for key in sample if key not in FIELDS]
+    if not isinstance(names, list):
+        raise TypeError(f"metrics is {names!r} and no list")
+    rows = []
+    for metric in names:
+        value = sample.get(metric)
+        key = metric if sample.get("filter", NO_FILTER) == NO_FILTER else f"{metric},{sample['filter']}"
+        if value is None or isinstance(value, bool | int | float):
+            score = float("nan") if value is None else float(value)
+            rows.append({**shared, "metric": key, "value": score, "answer": short(chosen(metric))})
+        else:
+            without[metric] = None
+    return rows
 
 
 def _samples(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -122,7 +140,7 @@ def _shared(sample: dict[str, Any], task: str, cluster: str, where: str) -> dict
         "doc_hash": whole,
         "target_hash": sample.get("target_hash"),
         "prompt_hash": sample.get("prompt_hash"),
-        "cluster": digest(group) if group is not None else whole or f"{task}/{sample['doc_id']}",
+        "cluster": cluster_of(task, group) if group is not None else whole or f"{task}/{sample['doc_id']}",
         "question": short(prompt, end=True),
         "target": short(sample.get("target", "")),
     }

@@ -15,6 +15,7 @@ BITS = "bits_per_byte"
 EXACT, STUDENT = "McNemar", "Student's t"
 WORSE, BETTER, OPEN = "worse", "better", "no difference found"
 NAN = float("nan")
+PER_CENT = 50  # a score of so many, where the other side has shares, is one of a hundred
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def whole(pairs: list[Pair], of_tasks: list[Line]) -> tuple[list[Line], str]:
 
 def _line(items: pl.DataFrame, pair: Pair) -> Line:
     a, b, clusters = (items[name].to_numpy() for name in ("a", "b", "cluster"))
+    _check_scale(a, b, pair)
     change = b - a if pair.higher else a - b
     lost, gained = int((change < 0).sum()), int((change > 0).sum())
     independent = items["cluster"].n_unique() == len(items)
@@ -98,6 +100,16 @@ def _line(items: pl.DataFrame, pair: Pair) -> Line:
         points=pair.higher and bool(min(a.min(), b.min()) >= 0 and max(a.max(), b.max()) <= 1), higher=pair.higher,
     )  # fmt: skip
     return _with_rerun(line, items)
+
+
+def _check_scale(a: np.ndarray, b: np.ndarray, pair: Pair) -> None:
+    """Refuse shares beside per cent."""
+    less, more = sorted((float(a.max()), float(b.max())))
+    if pair.higher and min(a.min(), b.min()) >= 0 and 0 < less <= 1 and more >= PER_CENT:
+        raise ValueError(
+            f"{pair.task}: {pair.metric} is at most {less:g} on one side and up to {more:g} on the other, as shares "
+            "and per cent are; give both on one scale"
+        )
 
 
 def _with_rerun(line: Line, items: pl.DataFrame) -> Line:
@@ -141,6 +153,8 @@ def detectable(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
     Of right and wrong answers as ``statistics.detectable`` has it, which adds one changed item; a change has no such
     unit for other values.
     """
+    if len(np.unique(clusters)) < 2:
+        return NAN
     if statistics.outcomes(np.concatenate([a, b])):
         return statistics.detectable(b, a, clusters)
     error, _ = _error(b - a, clusters)

@@ -13,8 +13,11 @@ SCHEMA = {
     "prompt_hash": pl.String, "cluster": pl.String, "value": pl.Float64, "question": pl.String, "target": pl.String,
     "answer": pl.String,
 }  # fmt: skip
+# What reading a log raises whose parts are of other types than its tool writes.
+MALFORMED = (TypeError, KeyError, AttributeError, OverflowError, IndexError)
 LIKELIHOODS = "log-likelihoods "  # before those of the options, where an answer is the likeliest of them
 NORMALISED = "acc_norm"  # the metric whose answer is the likeliest by letter
+NAME = 64  # letters, at most, of what is taken for a number or a name, which other tasks may use too
 SHOWN = 300  # letters of a question or an answer that a page shows
 
 # Metrics of which less is better, where no log says so.
@@ -57,6 +60,11 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def cluster_of(task: str, group: Any) -> str:
+    """Name of the cluster of items that share ``group``: a text, wherever it is asked, or a short name in one task."""
+    return digest(group if len(str(group)) > NAME else [task, group])
+
+
 def short(text: Any, *, end: bool = False) -> str:
     """The beginning of a text, or its ``end``, on one line."""
     line = " ".join(str(text).split())
@@ -73,6 +81,10 @@ def likeliest(likelihoods: list[float], options: list[str], metric: str) -> str:
 
 
 def higher_is_better(metric: str, *sides: Side, task: str = "") -> bool:
-    """Whether more is better, as the logs say, else as the metric's name does."""
+    """Whether more is better, as the logs say, else as the metric's name does; a ``ValueError`` where they differ."""
     said = [side.higher[task, metric] for side in sides if (task, metric) in side.higher]
+    if len(set(said)) > 1:
+        raise ValueError(
+            f"{task}: one log says that more {metric} is better and another that less is; give logs of one version"
+        )
     return said[0] if said else metric.partition(",")[0] not in LOWER

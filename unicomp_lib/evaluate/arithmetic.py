@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from unicomp_lib import paths
+
 VERSION = "1"
 
 COPIED = 2**28  # bytes of the array that is copied, far more than any cache holds
@@ -66,7 +68,7 @@ def stored_bytes(folder: Path) -> int:
     embedding, tied = model.get_input_embeddings(), model.config.tie_word_embeddings
     left_out = () if tied else tuple(f"{name}." for name, part in model.named_modules() if part is embedding)
     total = 0.0
-    for shard in folder.glob("*.safetensors"):
+    for shard in paths.shards(folder):
         with safe_open(shard, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118, safe_open is no mapping
                 if not name.startswith(left_out):

@@ -131,7 +131,7 @@ def _head(folder: Path, dtype: torch.dtype) -> PreTrainedModel | None:
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder), dtype=dtype)
     where: dict[str, Any] = {}
-    for shard in folder.glob("*.safetensors"):
+    for shard in paths.shards(folder):
         tensors = safe_open(shard, framework="pt")
         where |= dict.fromkeys(tensors.keys(), tensors)
     for name, part in network.named_children():

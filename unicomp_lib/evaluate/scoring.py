@@ -20,6 +20,7 @@ Row = dict[str, Any]
 CELL = ("model", "variant", "seed")
 RANKED, GENERATED = "cloze", "generate"
 HEADLINE = "knowledge"
+SERVED = "served"  # the dimension in which every cell is compared with dense by itself
 NEAR_CHANCE = "dense is not clearly above chance"
 
 
@@ -34,7 +35,8 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     calibration text. Cells are compared with the dense cell of their model on the same items, and a variant
     with its sibling (``siblings``). Where dense has further items of a task, its score is that of all its items, and a
     variant's has the support of these (``statistics.supported``). Raises a ``ValueError`` if a model has
-    no dense cell, or if a cell has items that dense has not or others than the first of dense's.
+    no dense cell, though its rows are to be compared with dense's (those of ``served`` are not), or if a cell has items
+    that dense has not or others than the first of dense's.
 
     A value that is null, NaN or infinite is printed, and costs the scores of its metric, task and cell alone: they
     are null, and the column ``reason`` says why. Groups of tasks are scored without such a task, and say so there.
@@ -45,11 +47,12 @@ def score(items: pl.DataFrame, variants: tables.Variants) -> pl.DataFrame:
     items = lengths.with_loops(items)
     for (model,), of_model in items.group_by(["model"], maintain_order=True):
         dense = of_model.filter(pl.col("variant") == "dense")
-        if dense.is_empty():
+        if dense.is_empty() and not (of_model["dimension"] == SERVED).all():
             raise ValueError(f"model {model} has no dense cell to compare with; add compression 'dense'")
         for cells, frame in _cells(of_model):
             itself = cells[0]["variant"] == "dense"
-            rows += [{**cell, **row} for row in _cell_rows(frame, dense, itself=itself) for cell in cells]
+            reference = frame if dense.is_empty() else dense
+            rows += [{**cell, **row} for row in _cell_rows(frame, reference, itself=itself) for cell in cells]
         rows += _seed_spread(of_model.filter(pl.col("primary")), "primary")
     effects = [siblings.effect(items, metric, variants) for metric in ("primary", forms.PROBABILITY, "bits_per_byte")]
     return judged.with_agreement(pl.concat([_with_holm(tables.scores(rows, variants)), *effects]), items)

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from unicomp_lib import results, tables
+from unicomp_lib import files, results, tables
 from unicomp_lib.exchange import data_set, every_eval_ever, method_tables, model_cards, paper_tables
 from unicomp_lib.study import params
 from unicomp_lib.study.hints import count
@@ -14,6 +14,7 @@ def publish(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     scores = tables.read(results.folder(profile.name) / "scores.parquet")
     rows = data_set.items(profile.name)
+    files.folder(options.folder, "FOLDER")
     data_set.write(rows, options.folder / "data_set", profile.name)
     number = every_eval_ever.write(
         scores, options.folder / "every_eval_ever", sources=profile.models, by=options.by, moment=int(time.time())

@@ -10,6 +10,7 @@ from gguf import GGMLQuantizationType as Kind
 from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from unicomp_lib import paths
 from unicomp_lib.checkpoints import configs, decoder, float4, float8, float_zeros, given, int8, models, quanto_form
 from unicomp_lib.exchange import gguf_blocks
 from unicomp_lib.exchange.gguf_blocks import Coded
@@ -40,7 +41,7 @@ class Source:
         self.is_quanto = _check_form(folder)
         self.config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         self.bits = 8 if self.is_quanto else _bits(folder)
-        shards = [safe_open(shard, framework="pt") for shard in sorted(folder.glob("*.safetensors"))]
+        shards = [safe_open(shard, framework="pt") for shard in paths.shards(folder)]
         self._where = {name: shard for shard in shards for name in shard.keys()}  # noqa: SIM118, it is no mapping
         self.shapes = self._shapes()
 

@@ -42,7 +42,7 @@ def find(profile: Profile) -> Left:
     """What is left over of a profile: runs of its steps that no known profile plans, scratch, and old results.
 
     Known are the profiles in ``params/`` and those elsewhere that have results here. A ``ParamsError`` names one
-    that cannot be read: what its runs are is then not known either.
+    that cannot be read or is gone: what its runs are is then not known either.
     """
     steps = plan(profile)
     wanted = _wanted(profile)
@@ -110,8 +110,16 @@ def _unknown(name: str, error: ValueError) -> ParamsError:
 def _others(profile: Profile) -> list[Profile]:
     given = [name for name in params.own_profiles() if name != profile.name]
     folders = sorted((paths.project() / "results").iterdir()) if (paths.project() / "results").is_dir() else []
-    owners = (params.owner(folder.name) for folder in folders if folder.name != profile.name)
-    given += [str(owner) for owner in owners if owner and owner.is_file()]
+    for folder in folders:
+        owner = params.owner(folder.name)
+        if not owner or folder.name == profile.name:
+            continue
+        if not owner.is_file():
+            raise ParamsError(
+                f"which runs are stale is not known, since {_shown(folder)} is of the profile {owner}, which is not "
+                f"there; put it back, or remove {_shown(folder)} if you need neither it nor its runs"
+            )
+        given.append(str(owner))
     profiles = []
     for name in given:
         try:

@@ -87,6 +87,7 @@ def run(
     _check_workers(options)
     surroundings.check(records.runs(), paths.home())
     ready.check(waiting, profile)
+    params.own_results(profile)  # before the first step: clean is to know whose these runs are, however they end
     if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
         prefetch(profile)
     ready.check_fetched(waiting, profile)
@@ -190,6 +191,8 @@ def draw_labels(options: argparse.Namespace) -> int:
 
     if options.number < 1:
         raise ValueError(f"--number {options.number} is not allowed; give a whole number above 0")
+    if options.seed < 0:
+        raise ValueError(f"--seed {options.seed} is not allowed; give a whole number from 0 on")
     profile = params.load(options.profile)
     reliability = profile.evaluations.get("reliability")
     folder = sources.data_dir(profile, reliability.parameters.get("data_dir", "")) if reliability else ""

@@ -19,14 +19,18 @@ DENSE_TIMES = 5  # items of dense, at most, for each that a variant is asked
 def show(options: argparse.Namespace) -> int:
     """Print a design for one dimension of a profile, and what its intervals can be expected to show."""
     profile = params.load(options.profile)
-    if not options.minutes > 0:
+    if not 0 < options.minutes < float("inf"):
         raise ValueError(f"--minutes {options.minutes:g} is not allowed; give a number above 0")
+    if options.workers < 1:
+        raise ValueError(f"--workers {options.workers} is not allowed; give a whole number above 0")
     steps = plan(profile)
     cells = [step for step in steps if step.stage == Stage.EVALUATE and step.topic == options.dimension]
     asked: dict[str, int] = profile.evaluations[options.dimension].parameters.get("tasks", {}) if cells else {}
     if not asked:
         having = [name for name, evaluation in profile.evaluations.items() if "tasks" in evaluation.parameters]
-        raise ValueError(f"{options.dimension} of profile {profile.name} has no tasks; allowed are {', '.join(having)}")
+        raise ValueError(
+            f"{options.dimension} of profile {profile.name} has no tasks; allowed are {', '.join(having) or 'none'}"
+        )
     rows, costs = _run(cells, keys(steps), f"{profile.option} --only 'evaluate/*/{options.dimension}'")
     sizes = {name: _size(name, asked[name], str(cells[0].parameters.get("data_dir", ""))) for name in asked}
     known = design.known(rows, costs, sizes)

@@ -60,6 +60,8 @@ def _parts(given: str) -> tuple[str, str]:
 
 def _changed(content: dict[str, Any], name: str, source: str) -> tuple[dict[str, Any], list[str]]:
     """The content of a profile for another model, and what was left out or replaced."""
+    if not content.get("compressions"):
+        raise ParamsError("this profile has no models, so that --model replaces nothing; give another --profile")
     out = _left_out(content["compressions"])
     content = {key: value for key, value in content.items() if key not in ("name", "vision")}
     content["models"] = {name: source}

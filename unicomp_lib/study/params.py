@@ -19,6 +19,7 @@ GIVEN, PUBLISHED = "given", "published"
 RESERVED = (RERUN, "all")
 # Parameters that may differ between the models of one variant, since they are right for one shape alone.
 BY_MODEL = ("layers", "hidden", "neurons", "groups", "learning_rate", "alpha")
+LONGEST = 80  # letters of a name: several are in the name of a folder
 NAME = r"[A-Za-z0-9][A-Za-z0-9._+-]*"  # of what becomes part of a path
 NOT_PROFILES = ("assets", "published", "published_scores", "claims", "hub")  # files of params/ that are no profile
 DEFAULT = "embedded"
@@ -77,7 +78,7 @@ class Compression(BaseModel):
     sibling: str = ""
     checkpoint: str | dict[str, str] = ""
     keep: Annotated[bool, Field(strict=True)] = True
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    seeds: Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)] | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -135,7 +136,7 @@ class Pruning(BaseModel):
 
     label: str = ""
 
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)] = [0]
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -334,6 +335,11 @@ def _check_sections(profile: Profile, where: str) -> None:
         raise ParamsError(f"{where} lacks 'evaluations'; add it")
     if DENSE not in profile.compressions:
         raise ParamsError(f"{where} has no compression {DENSE!r}, which all others are compared with; add it")
+    if (method := profile.compressions[DENSE].method) != DENSE:
+        raise ParamsError(
+            f"compressions.{DENSE} of {where} has the method {method!r}, but is what all others are compared with; "
+            f"give method: {DENSE}, and {method} under another name"
+        )
 
 
 def _check_names(profile: Profile, where: str) -> None:
@@ -350,6 +356,17 @@ def _check_names(profile: Profile, where: str) -> None:
                     f"{section} of {where} has the name {name!r}; a name is made of letters, digits and . _ - +, and "
                     "begins with a letter or digit; change it"
                 )
+            if len(name) > LONGEST:
+                raise ParamsError(
+                    f"{section} of {where} has a name of {len(name)} letters, {name[:20]}…; names of folders are made "
+                    f"of it: give one of at most {LONGEST}"
+                )
+    for name, compression in profile.compressions.items():
+        if not re.fullmatch(NAME, compression.method):
+            raise ParamsError(
+                f"compressions.{name}.method of {where} is {compression.method!r}; give the name of a notebook in "
+                "notebooks/compress"
+            )
     for section, names, reserved in (
         ("compressions", profile.compressions, RESERVED),
         ("vision.prunings", prunings, (*RESERVED, DENSE, UNTRAINED)),
@@ -367,7 +384,9 @@ def _vision(profile: Profile) -> dict[str, dict[str, Any]]:
 
 
 def check_ranges(parameters: dict[str, Any], where: str) -> None:
-    """Raise ``ParamsError`` when a parameter of the common vocabulary is out of its range."""
+    """Raise ``ParamsError`` when a parameter has no value, or one of the common vocabulary is out of its range."""
+    if empty := [name for name, value in parameters.items() if value is None]:
+        raise ParamsError(f"{where} gives {empty[0]} no value; give one, or remove it")
     try:
         TypeAdapter(Vocabulary).validate_python(parameters)
     except ValidationError as error:

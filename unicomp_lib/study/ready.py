@@ -124,7 +124,7 @@ def model_size(source: str, profile: Profile) -> float | None:
     """Bytes of a model's weights in bfloat16: of the files that are here, else by the number in its name."""
     folders = [folder for folder in _checkpoints(source, profile) if any(folder.glob("*.safetensors"))]
     if folders:
-        return float(sum(file.stat().st_size for file in folders[0].glob("*.safetensors")))
+        return float(sum(file.stat().st_size for file in paths.shards(folders[0]) if file.is_file()))
     number = re.search(r"(\d+(?:\.\d+)?)([BbMm])(?![A-Za-z])", source.partition("@")[0].rpartition("/")[2])
     return 2 * float(number[1]) * (1e9 if number[2] in "Bb" else 1e6) if number else None
 

@@ -1,6 +1,5 @@
 """The files and folders that a profile names: where they lie on this machine, and whether they are there."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -116,12 +115,5 @@ def _check_checkpoint(folder: Path) -> None:
         raise ParamsError(f"model {str(folder)!r} is a file; give the folder of a checkpoint")
     if not (folder / "config.json").is_file():
         raise ParamsError(f"the folder {folder} holds no checkpoint: it has no config.json; give another folder")
-    if not any(folder.glob("*.safetensors")):
-        raise ParamsError(
-            f"the folder {folder} holds no weights as .safetensors; save them so with save_pretrained, since other "
-            "forms can run code"
-        )
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ParamsError(f"{folder / 'config.json'} is no valid JSON; restore it") from error
+    if reason := paths.unreadable(folder):
+        raise ParamsError(reason)

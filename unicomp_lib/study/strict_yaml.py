@@ -52,6 +52,8 @@ def read(path: Path) -> Any:
         ) from error
     except yaml.YAMLError as error:
         raise ValueError(f"{path.name} is no valid YAML: {one_line(error)}") from error
+    except TypeError as error:  # a key that is a set
+        raise ValueError(f"{path.name} has a key that is no text; change it") from error
     except RecursionError as error:
         raise ValueError(f"{path.name} is nested too deeply; simplify it") from error
     except ValueError as error:

@@ -140,6 +140,16 @@ def test_what_is_wrong_with_a_file_is_one_sentence(judged, capsys, human, says):
     assert says in capsys.readouterr().err
 
 
+def test_an_answer_that_is_there_twice_is_refused(judged, capsys):
+    assert main(["label", "draw", str(judged), "--profile", "mine", "--seed", "-1"]) == 2
+    assert "--seed -1 is not allowed" in capsys.readouterr().err
+    assert main(["label", "draw", str(judged), "--profile", "mine"]) == 0
+    fill(judged, lambda row: "1")
+    judged.write_text(judged.read_text() + judged.read_text().splitlines()[1] + "\n")
+    assert main(["label", "score", str(judged)]) == 2
+    assert "id 0 is in labels.csv more than once; keep one row of each answer" in capsys.readouterr().err
+
+
 def test_a_file_that_was_saved_with_semicolons_is_read(judged):
     labels.draw("mine", judged, number=30)
     fill(judged, lambda row: str(int(row["value"])))

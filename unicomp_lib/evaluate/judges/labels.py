@@ -188,6 +188,8 @@ def score(target: Path) -> pl.DataFrame:
         raise ValueError(
             f"label {wrong['label'][0]!r} of id {wrong['id'][0]} in {target.name} is not allowed; give 0 or 1"
         )
+    if not (twice := labelled.filter(pl.col("id").is_duplicated())).is_empty():
+        raise ValueError(f"id {twice['id'][0]} is in {target.name} more than once; keep one row of each answer")
     if labelled.is_empty():
         raise ValueError(f"{target.name} contains no labels yet; fill in its column label with 0 or 1")
     joined = labelled.join(read(_key(target), "id", "task", "judge", "value"), on="id")
