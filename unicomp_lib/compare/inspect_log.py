@@ -129,7 +129,6 @@ def _rows(samples: list[dict[str, Any]], task: str, cluster: str, file: Path) ->
     for sample in samples:
         try:
             scores = {} if sample.get("error") else _scores(sample, file)
-            item = str(sample["id"])
             about = _shared(sample, task, cluster, file) if scores else {}
         except MALFORMED as error:
             raise ValueError(
@@ -139,6 +138,7 @@ def _rows(samples: list[dict[str, Any]], task: str, cluster: str, file: Path) ->
         if not scores:
             unscored += 1
             continue
+        item = about["doc_id"]
         shared.setdefault(item, about)
         for metric, value in scores.items():
             seen = epochs.setdefault((item, metric), {})
