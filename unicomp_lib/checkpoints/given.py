@@ -37,14 +37,19 @@ def take(model: str, dense: str, folder: Path) -> tuple[dict[str, float], list[s
     notes = [] if _has_tokenizer(source) else ["it has no tokenizer of its own, so it reads and writes with dense's"]
     notes += check_tokens(model, dense) if not notes else _check_outputs(model, dense)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = paths.shards(source)
-    for file in [*weights, *(file for pattern in COPIED for file in source.glob(pattern))]:
-        shutil.copyfile(file, folder / file.name)
-    if others := sorted({file.name for file in source.glob("*.safetensors")} - {file.name for file in weights}):
+    copied = {file.name for file in parts(source)}
+    for name in copied:
+        shutil.copyfile(source / name, folder / name)
+    if others := sorted({file.name for file in source.glob("*.safetensors")} - copied):
         notes.append(f"left out, since they are no part of the model: {', '.join(others)}")
     if not _has_tokenizer(source):
         models.load_tokenizer(dense).save_pretrained(folder)
     return saving.measure(folder), notes
+
+
+def parts(folder: Path) -> list[Path]:
+    """The files of a checkpoint's folder that make the model: its weights, configuration and tokenizer."""
+    return [*paths.shards(folder), *(file for pattern in COPIED for file in folder.glob(pattern))]
 
 
 def located(model: str) -> Path:

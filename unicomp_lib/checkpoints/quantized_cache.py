@@ -231,10 +231,9 @@ def save(network: PreTrainedModel, folder: Path, *, source: str) -> None:
 
     The weights stay in their form, packed or not.
     """
-    for pattern in given.COPIED:
-        for file in given.located(source).glob(pattern):
-            if file.name not in (models.COMPLETE, saving.DEVICE_MEMORY):
-                shutil.copyfile(file, folder / file.name)
+    for file in given.parts(given.located(source)):
+        if file.name not in (models.COMPLETE, saving.DEVICE_MEMORY):
+            shutil.copyfile(file, folder / file.name)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     entry = {decoder.CACHE: getattr(network.config, decoder.CACHE)}
     files.write_text(folder / "config.json", json.dumps(config | entry, indent=2))
