@@ -50,3 +50,11 @@ def test_a_disk_that_does_not_take_the_data_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="Input/output error"):
         files.sync(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    assert files.folder(tmp_path / "a" / "b", "--output").is_dir()
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "inside"):
+        with pytest.raises(ValueError, match=f"--output {path} cannot be a folder .*; give another one"):
+            files.folder(path, "--output")

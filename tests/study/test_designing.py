@@ -86,6 +86,8 @@ def test_a_dry_run_says_how_wide_the_intervals_will_be(tmp_path, monkeypatch, ca
     ("arguments", "message"),
     [
         (["--minutes", "0"], "--minutes 0 is not allowed"),
+        (["--minutes", "inf"], "--minutes inf is not allowed"),
+        (["--workers", "0"], "--workers 0 is not allowed; give a whole number above 0"),
         (["--dimension", "fidelity"], "fidelity of profile tiny has no tasks; allowed are performance, reliability"),
         (["--dimension", "reliability"], "nox -s reproduce -- --profile tiny --only 'evaluate/\\*/reliability'"),
     ],

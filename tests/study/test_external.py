@@ -231,6 +231,11 @@ def test_results_under_one_name_are_of_one_model(checkout, checkpoint):
         own_model.profile("tiny", "mine=owner/name@1")
 
 
+def test_a_profile_without_models_has_none_to_replace(checkout, checkpoint, capsys):
+    assert main(["reproduce", "--profile", "vision", "--model", f"mine={checkpoint}", "--dry-run"]) == 2
+    assert "this profile has no models, so that --model replaces nothing" in capsys.readouterr().err
+
+
 def test_a_model_that_is_not_there_is_refused(checkout, capsys):
     assert main(["reproduce", "--model", "mine=nowhere", "--dry-run"]) == 2
     assert "model 'nowhere' is not known" in capsys.readouterr().err
