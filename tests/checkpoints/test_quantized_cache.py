@@ -14,6 +14,7 @@ from transformers.masking_utils import eager_mask
 from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from unicomp_lib.checkpoints import (
+    cache_codes,
     configs,
     decoder,
     float8,
@@ -57,25 +58,25 @@ def spread(*shape, seed=0):
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_what_is_held_is_the_closed_form_and_takes_the_bytes_that_it_says(bits, group_size):
     states = spread(2, 3, 5, 64)
-    held = quantized_cache.pack(states, bits, group_size)
+    held = cache_codes.pack(states, bits, group_size)
     assert held.dtype == torch.uint8
     assert held.shape == (2, 3, 5, 64 * bits // 8 + 4 * 64 // group_size)
-    found = quantized_cache.unpack(held, bits, group_size, states)
+    found = cache_codes.unpack(held, bits, group_size, states)
     assert found.dtype == states.dtype
     assert torch.allclose(found.double(), closed_form(states, bits, group_size), rtol=1e-5, atol=1e-6)
     ranges = states.unflatten(-1, (-1, group_size)).amax(-1) - states.unflatten(-1, (-1, group_size)).amin(-1)
     errors = (found - states).abs().unflatten(-1, (-1, group_size)).amax(-1)
     assert (errors <= 0.52 * ranges / (2**bits - 1) + 1e-3 * states.abs().max()).all()
-    alone = quantized_cache.pack(states[1:, 2:, 4:], bits, group_size)  # of each token by itself, whatever is beside it
+    alone = cache_codes.pack(states[1:, 2:, 4:], bits, group_size)  # of each token by itself, whatever is beside it
     assert torch.equal(alone, held[1:, 2:, 4:])
 
 
 def test_parts_of_what_is_held_are_read_wherever_they_lie_in_memory():
     states = spread(2, 1, 5, 12)
-    held = quantized_cache.pack(states, 2, 12)  # 7 bytes a token
-    found = quantized_cache.unpack(held, 2, 12, states)
+    held = cache_codes.pack(states, 2, 12)  # 7 bytes a token
+    found = cache_codes.unpack(held, 2, 12, states)
     for token in range(5):
-        part = quantized_cache.unpack(held[1:, :, token : token + 1], 2, 12, states)
+        part = cache_codes.unpack(held[1:, :, token : token + 1], 2, 12, states)
         assert torch.equal(part, found[1:, :, token : token + 1])
 
 
@@ -96,11 +97,11 @@ def test_the_rotation_is_sylvesters_and_its_own_inverse(width):
         *[torch.from_numpy(linalg.hadamard(size).astype("float64")) / size**0.5] * (width // size)
     )
     states = torch.randn(3, 5, width, dtype=torch.float64)
-    assert torch.allclose(quantized_cache.rotated(states), states @ matrix)
-    assert torch.allclose(quantized_cache.rotated(quantized_cache.rotated(states)), states)
+    assert torch.allclose(cache_codes.rotated(states), states @ matrix)
+    assert torch.allclose(cache_codes.rotated(cache_codes.rotated(states)), states)
     turned = closed_form((states.float() @ matrix.float()), 4, group_size) @ matrix
-    held = quantized_cache.pack(states.float(), 4, group_size, hadamard=True)
-    found = quantized_cache.unpack(held, 4, group_size, states.float(), hadamard=True)
+    held = cache_codes.pack(states.float(), 4, group_size, hadamard=True)
+    found = cache_codes.unpack(held, 4, group_size, states.float(), hadamard=True)
     close = torch.isclose(found.double(), turned, atol=1e-4)
     assert close.float().mean() > 0.98  # a code that lies between two may be rounded either way
 
@@ -177,6 +178,142 @@ def test_ranked_and_generated_answers_are_those_of_separate_sequences(tiny, batc
     assert fast.generate_until(generated) == alone
 
 
+# Keys that share scales between tokens. In float64, no code lies between two that rounding could choose from.
+
+
+def keys_by_pairs(keys, bits, group_size):
+    """For every token that reads (rows, heads, readers, tokens, channels): its own group exact, others closed form."""
+    count = keys.shape[2]
+    found = keys[:, :, None].repeat(1, 1, count, 1, 1)
+    for start in range(0, count - group_size + 1, group_size):
+        part = keys[:, :, start : start + group_size].transpose(-1, -2).contiguous()
+        rounded = closed_form(part.float(), bits, group_size).transpose(-1, -2).to(keys)
+        found[:, :, start + group_size :, start : start + group_size] = rounded[:, :, None]
+    return found
+
+
+@pytest.fixture
+def pairs():
+    """An attention function that rounds the keys by ``keys_by_pairs``."""
+    settings = {}
+
+    def attend(module, query, key, value, mask, scaling, **kwargs):
+        repeats = query.shape[1] // key.shape[1]
+        key = keys_by_pairs(key, settings["bits"], settings["group_size"])
+        key = key.repeat_interleave(repeats, 1)
+        value = value.repeat_interleave(repeats, 1)
+        weights = torch.einsum("bhqc,bhqkc->bhqk", query, key) * scaling
+        weights = (weights + mask if mask is not None else weights).softmax(-1)
+        return (weights @ value).transpose(1, 2), weights
+
+    AttentionInterface.register("pairs", attend)
+    AttentionMaskInterface.register("pairs", eager_mask)
+    return settings
+
+
+@pytest.mark.parametrize("keys", ["int8", "int4", "int2"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "opt", "gpt_neox"])
+@torch.no_grad()
+def test_keys_by_channel_are_those_of_the_closed_form_pair_by_pair(family, keys, pairs):
+    model, tokens = families.build(family).double(), families.tokens(rows=2, length=21)
+    exact = model(tokens).logits
+    pairs |= {"bits": int(keys[3:]), "group_size": 8}
+    model.set_attn_implementation("pairs")
+    expected = model(tokens, use_cache=False).logits
+    model.set_attn_implementation("sdpa")
+    cache.compress(model, keys=keys, values="", group_size=8, per_channel=True)
+    assert (model(tokens).logits - expected).abs().max() < 1e-5 * (expected - exact).abs().max()
+
+
+@pytest.mark.parametrize("hadamard", [False, True])
+@pytest.mark.parametrize("family", [name for name in FULL if name not in ("falcon", "mixtral")])
+@torch.no_grad()
+def test_however_a_text_is_cut_and_padded_it_reads_the_same_keys_by_channel(family, hadamard):
+    model, tokens = families.build(family).double(), families.tokens(rows=2, length=21)
+    exact = model(tokens).logits
+    cache.compress(model, keys="int4", values="int4", group_size=8, hadamard=hadamard, per_channel=True)
+    whole = model(tokens, use_cache=False).logits
+    scale = (whole - exact).abs().max()
+    assert scale > 1e-2 * exact.abs().max()
+    for cuts in ([1] * 21, [8, 8, 5], [3, 13, 1, 4], [7, 1, 13]):
+        held, parts = DynamicCache(config=model.config), []
+        for part in tokens.split(cuts, dim=1):
+            parts.append(model(part, past_key_values=held, use_cache=True).logits)
+        assert (torch.cat(parts, dim=1) - whole).abs().max() < 1e-5 * scale
+        assert all(layer.recent.shape[2] == 21 % 8 and layer.keys.dtype == torch.uint8 for layer in held.layers)
+    alone = model(tokens[1:, :14]).logits
+    rows = torch.cat([tokens[:1], torch.cat([torch.zeros_like(tokens[1:, :7]), tokens[1:, :14]], dim=1)])
+    mask = torch.tensor([[1] * 21, [0] * 7 + [1] * 14])
+    places = (mask.cumsum(-1) - 1).clamp(min=0)
+    held, parts = DynamicCache(config=model.config), []
+    for first, last in ((0, 12), (12, 13), (13, 21)):
+        parts.append(
+            model(
+                rows[:, first:last], attention_mask=mask[:, :last], position_ids=places[:, first:last],
+                past_key_values=held, use_cache=True,
+            ).logits
+        )  # fmt: skip
+    padded = torch.cat(parts, dim=1)
+    assert (padded[:1] - whole[:1]).abs().max() < 1e-5 * scale
+    assert (padded[1:, 7:] - alone).abs().max() < 1e-5 * scale
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_answers_with_keys_by_channel_are_those_of_separate_sequences(tiny, batch, capsys):
+    model, tokenizer = tiny[0].double(), tiny[1]
+    cache.compress(model, keys="int4", values="int4", group_size=8, per_channel=True)
+    prompts = ["Question: a long one, with many words. Answer:", "Question: short? Answer:", "Q:", "A"]
+    ranked = [asked("loglikelihood", prompt, option) for prompt in prompts for option in (" yes", " no, not at all")]
+    generated = [asked("generate_until", prompt, {"until": ["\n"], "max_gen_toks": 12}) for prompt in prompts]
+    fast = packed_lm.PackedLM(pretrained=model, tokenizer=tokenizer, batch_size=batch, max_length=512)
+    plain = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, max_length=512)
+    assert not prefix.keeps(model)
+    fast.read([*ranked, *generated])
+    found, expected = fast.loglikelihood(ranked), plain.loglikelihood(ranked, disable_tqdm=True)
+    assert "options are ranked one by one, since it takes no mask of a packed row" in capsys.readouterr().out
+    assert torch.allclose(torch.tensor([a for a, _ in found]), torch.tensor([a for a, _ in expected]), atol=1e-6)
+    assert fast.generate_until(generated) == plain.generate_until(generated, disable_tqdm=True)
+
+
+@torch.no_grad()
+def test_a_checkpoint_with_keys_by_channel_is_read_again_and_says_its_bytes(tiny, tmp_path):
+    model, tokenizer = tiny
+    saving.save(model, tokenizer, tmp_path / "base")
+    cache.compress(model, keys="int4", values="int8", group_size=8, per_channel=True)
+    tokens = families.tokens(rows=1, length=19)
+    expected = model(tokens).logits
+    saving.save(
+        model, tokenizer, tmp_path / "cache",
+        write=lambda model, folder: quantized_cache.save(model, folder, source=str(tmp_path / "base")),
+    )  # fmt: skip
+    again, _ = models.load(str(tmp_path / "cache"), precision="float32", on="cpu")
+    assert torch.equal(again(tokens).logits, expected)
+    assert again.config.cache_quantization["per_channel"] is True
+    # 2 layers of 2 heads of 16 channels. Keys: 8 tokens are 4 bytes of codes and 4 of a group for each channel.
+    assert arithmetic.cache_bytes(again) == 2 * 2 * (16 * (4 + 4) / 8 + 16 + 4 * 2)
+
+
+@torch.no_grad()
+def test_an_attention_that_cannot_choose_between_keys_is_refused(monkeypatch, tiny):
+    falcon, tokens = families.build("falcon"), families.tokens(rows=1)
+    before = falcon(tokens).logits
+    with pytest.raises(ValueError, match=r"FalconForCausalLM \(sdpa\): its attention cannot choose between two forms"):
+        cache.compress(falcon, group_size=8, per_channel=True)
+    assert torch.equal(falcon(tokens).logits, before)
+    eager = families.build("llama")
+    eager.set_attn_implementation("eager")
+    with pytest.raises(ValueError, match=r"LlamaForCausalLM \(eager\)"):
+        cache.compress(eager, group_size=8, per_channel=True)
+    assert eager.config._attn_implementation == "eager"
+    # One that does not pass on what it reads from the cache as it is.
+    model = tiny[0]
+    monkeypatch.setattr(DynamicCache, "update", lambda *args, update=DynamicCache.update, **kwargs: tuple(
+        part.clone() for part in update(*args, **kwargs)
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match="cannot choose between two forms of the keys"):
+        cache.compress(model, group_size=8, per_channel=True)
+
+
 def forms():
     tokens = families.tokens()
     return {
@@ -210,7 +347,7 @@ def test_a_checkpoint_of_any_form_says_that_its_cache_is_quantized(form, tmp_pat
     again, _ = models.load(str(tmp_path / "cache"), precision="float32", on="cpu")
     assert torch.equal(again(tokens).logits, expected)
     assert not torch.equal(expected, before)
-    entry = {"keys": "int4", "values": "int8", "group_size": 16, "hadamard": False}
+    entry = {"keys": "int4", "values": "int8", "group_size": 16, "hadamard": False, "per_channel": False}
     assert again.config.cache_quantization == entry
     assert configs.quantizes_cache(tmp_path / "cache")
     assert not configs.quantizes_cache(tmp_path / "base")
@@ -251,6 +388,9 @@ def test_families_that_discard_tokens_are_refused_and_left_as_they_were(family):
         ({"group_size": 16.0}, "group_size is 16.0"),
         ({"group_size": True}, "group_size is True"),
         ({"hadamard": 1}, "hadamard is 1; allowed are true and false"),
+        ({"per_channel": 1}, "per_channel is 1; allowed are true and false"),
+        ({"per_channel": True, "keys": ""}, "per_channel is for keys in groups that fill whole bytes, not for keys ''"),
+        ({"per_channel": True, "keys": "int4", "group_size": 1}, "groups of 1; give keys of int8, int4, int2, and a"),
         ({"group_size": 12}, "group_size 12 does not divide the 16 channels of a head"),
         ({"group_size": 32}, "group_size 32 does not divide the 16 channels of a head"),
     ],
@@ -270,7 +410,7 @@ def test_an_entry_of_another_hand_is_refused_on_load(tiny, tmp_path, entry):
     saving.save(*tiny, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"cache_quantization": entry}))
-    with pytest.raises(ValueError, match="it must have the keys keys, values, group_size, hadamard"):
+    with pytest.raises(ValueError, match="it must have the keys keys, values, group_size, hadamard, per_channel"):
         models.load(str(tmp_path), on="cpu")
 
 

@@ -83,7 +83,7 @@ def test_reload_equals_memory_and_nothing_else_reads_or_compresses_it(precision,
     maps = {name: part for name, part in again.named_modules() if isinstance(part, int4_inputs.Int4InputsLinear)}
     assert len(maps) == 14
     assert {name.rpartition(".")[2] for name, part in maps.items() if part.turns} == {"o_proj", "down_proj"}
-    entry = {"keys": "int4", "values": "int4", "group_size": 16, "hadamard": True}
+    entry = {"keys": "int4", "values": "int4", "group_size": 16, "hadamard": True, "per_channel": False}
     assert json.loads((tmp_path / "saved" / "config.json").read_text())[decoder.CACHE] == entry
     with pytest.raises(ValueError, match="is not exported to GGUF"):
         gguf.export(tmp_path / "saved", tmp_path / "model.gguf")

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import configs, decoder, grid, int8, models
-from unicomp_lib.checkpoints.quantized_cache import rotated
+from unicomp_lib.checkpoints.cache_codes import rotated
 
 VERSION = "1"
 

@@ -4,22 +4,28 @@ from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder, quantized_cache
 
-VERSION = "1"
+VERSION = "2"
 
 
 def compress(
-    model: PreTrainedModel, *, keys: str = "int8", values: str = "int8", group_size: int = 32, hadamard: bool = False
+    model: PreTrainedModel,
+    *,
+    keys: str = "int8",
+    values: str = "int8",
+    group_size: int = 32,
+    hadamard: bool = False,
+    per_channel: bool = False,
 ) -> PreTrainedModel:
     """Let a model read its keys and values from a quantized cache, in place, and return it.
 
     ``keys`` and ``values`` are int8, int4, int2, or empty for the model's own type; ``group_size`` consecutive
-    channels of a head share a scale and a lowest value, with ``hadamard`` after a rotation of these channels. A
-    ``ValueError`` names a setting that is not allowed, a family that keeps other things than keys and values, or a
-    model whose cache is quantized already.
+    channels of a head share a scale and a lowest value, with ``hadamard`` after a rotation of these channels. With
+    ``per_channel``, it is each channel of so many consecutive tokens in the keys (KIVI). A ``ValueError`` names a
+    setting that is not allowed, a family that cannot be read so, or a model whose cache is quantized already.
     """
     decoder.check_cache(model)
-    settings = {"keys": keys, "values": values, "group_size": group_size, "hadamard": hadamard}
-    setattr(model.config, decoder.CACHE, settings)
+    settings = quantized_cache.Settings(keys, values, group_size, hadamard, per_channel)
+    setattr(model.config, decoder.CACHE, settings._asdict())
     try:
         return quantized_cache.attach(model)
     except ValueError:

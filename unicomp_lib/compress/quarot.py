@@ -5,7 +5,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from unicomp_lib.checkpoints import decoder, int4_inputs
-from unicomp_lib.checkpoints.quantized_cache import rotated
+from unicomp_lib.checkpoints.cache_codes import rotated
 from unicomp_lib.compress import cache, gptq, rotate, students
 
 VERSION = "1"

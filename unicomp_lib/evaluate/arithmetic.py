@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from unicomp_lib import paths
+from unicomp_lib.checkpoints import decoder
 
 VERSION = "1"
 
@@ -93,11 +94,17 @@ def _bits(kind: str) -> int:
 
 @torch.no_grad()
 def cache_bytes(model: PreTrainedModel) -> float:
-    """Bytes that a model's cache holds for a token, all layers together; 0 for a family that has no such cache."""
-    output = model(input_ids=torch.tensor([[1]], device=model.device), use_cache=True, logits_to_keep=1)
+    """Bytes that a model's cache holds for a token, all layers together; 0 for a family that has no such cache.
+
+    Where keys share scales between tokens, it is the mean over the tokens of a group that is complete.
+    """
+    entry = getattr(model.config, decoder.CACHE, None) or {}
+    count = entry["group_size"] if entry.get("per_channel") else 1
+    tokens = torch.ones(1, count, dtype=torch.long, device=model.device)
+    output = model(input_ids=tokens, use_cache=True, logits_to_keep=1)
     layers = getattr(output.get("past_key_values"), "layers", [])
     held = [part for layer in layers for part in (getattr(layer, "keys", None), getattr(layer, "values", None))]
-    return float(sum(part.nbytes for part in held if part is not None))
+    return sum(part.nbytes for part in held if part is not None) / count
 
 
 def bandwidth(device: str | torch.device = "cpu") -> float:

@@ -207,7 +207,7 @@ def inputs(model: PreTrainedModel, tokens: torch.Tensor, linear: nn.Linear) -> t
 
 @torch.no_grad()
 def held(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Keys and values (tokens, channels) of the first head of one decoder layer, as attention reads them."""
+    """Keys and values (tokens, channels) of the first head of one decoder layer, as a later token reads them."""
     cache = DynamicCache(config=model.config)
     read: list[tuple[torch.Tensor, torch.Tensor]] = []
     update = cache.update
@@ -218,21 +218,25 @@ def held(model: PreTrainedModel, tokens: torch.Tensor, index: int) -> tuple[torc
 
     cache.update = noted  # type: ignore[method-assign]
     model(input_ids=tokens[:1].to(model.device), past_key_values=cache)
-    keys, values = (part[0, 0].float().cpu() for part in read[index])
+    keys, values = (part[0, 0, : tokens.shape[1]].float().cpu() for part in read[index])
     return keys, values
 
 
 def cached(before: tuple[torch.Tensor, torch.Tensor], after: tuple[torch.Tensor, torch.Tensor]) -> Figure:
-    """Keys and values (``held``) of a head by channel: their range over the tokens, and the error of rounding them."""
-    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE, 2.4), sharey=True)
-    for panel, title, exact, rounded in zip(axes, ("Keys", "Values"), before, after, strict=True):
+    """Keys and values (``held``) of a head by channel: their range over the tokens, and how far they moved."""
+    figure, axes = plt.subplots(
+        2, 2, figsize=(style.PAGE, 3.2), sharex="col", sharey="row", gridspec_kw={"height_ratios": (3, 2)}
+    )
+    for panel, below, title, exact, rounded in zip(*axes, ("Keys", "Values"), before, after, strict=True):
         channels, error = range(exact.shape[1]), (rounded - exact).square().mean(0).sqrt()
         panel.fill_between(channels, exact.amin(0), exact.amax(0), step="mid", color=GREY, alpha=0.5, label="range")
         panel.plot(channels, exact.median(0).values, color=BLUE, linewidth=1, label="median")
-        panel.plot(channels, error, color=ORANGE, linewidth=1, label="rounding error")
-        panel.set(title=title, xlabel="channel of the head")
-    axes[0].set_ylabel("value")
-    axes[0].legend(fontsize=6)
+        panel.set(title=title)
+        below.bar(channels, error, width=1, color=ORANGE)
+        below.set(xlabel="channel of the head")
+    axes[0, 0].set_ylabel("value")
+    axes[1, 0].set_ylabel("change,\nroot mean square")
+    axes[0, 0].legend(fontsize=6)
     return figure
 
 
