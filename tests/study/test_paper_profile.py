@@ -1,5 +1,8 @@
 """The profile ``paper`` at toy size: fetched from a pretended hub, then run offline to its last figure."""
 
+import hashlib
+import json
+
 import hub
 import hub_content
 import polars as pl
@@ -88,6 +91,45 @@ def test_a_gated_repository_is_said_before_anything_is_downloaded(study, site):
     assert f"accept its terms at https://huggingface.co/{LLAMA}, and" in done.stderr
     assert "accept its terms at https://huggingface.co/datasets/Idavidrein/gpqa, and" in done.stderr
     assert not any("/resolve/" in request for request in server.requests)
+
+
+def test_a_branch_is_the_commit_that_it_was_when_it_was_downloaded(study, site):
+    content = {
+        "models": {"ours": f"{QWEN}@main"},
+        "compressions": {
+            "dense": {"method": "dense"},
+            "theirs": {"method": "published", "checkpoint": f"{LLAMA}@main"},
+            "fixed": {"method": "published", "checkpoint": f"{LLAMA}@{'1' * 40}", "label": "fixed"},
+        },
+        "evaluations": {"fidelity": {"samples": 4, "length": 64}},
+    }
+    (study / "branch.yaml").write_text(yaml.safe_dump(content))
+    command = ("reproduce", "--profile", "branch.yaml", "--only", "compress/*")
+    home = {"HF_HOME": str(study.with_name("branch"))}
+    offline = surroundings(study, "http://127.0.0.1:9", HF_HUB_OFFLINE="1", **home)
+    done = unicomp(study, *command, **offline)
+    assert done.returncode == 2
+    assert f"no commit of {QWEN}@main, {LLAMA}@main has been downloaded; run nox -s" in done.stderr
+    done = unicomp(study, *command, "--dry-run", **offline)
+    assert f"note: which commit {LLAMA}@main is will be known once it is downloaded" in done.stdout
+    with hub.serving(hub.Hub(site)) as server:
+        online = unicomp(study, *command, **surroundings(study, server.endpoint, **home))
+    assert online.returncode == 0, online.stdout[-3000:] + online.stderr[-3000:]
+    commits = {name: hashlib.sha1(name.encode()).hexdigest() for name in (QWEN, LLAMA)}
+    assert f"note: {LLAMA}@main is {LLAMA}@{commits[LLAMA]} here from now on" in online.stdout
+    ran = [json.loads(file.read_text()) for file in (study / "runs").glob("compress.ours.*/record.json")]
+    given = {record["name"]: record["parameters"]["model"] for record in ran}
+    assert given == {
+        "compress/ours/dense": f"{QWEN}@{commits[QWEN]}",
+        "compress/ours/theirs": f"{LLAMA}@{commits[LLAMA]}",
+        "compress/ours/fixed": f"{LLAMA}@{'1' * 40}",
+    }
+    done = unicomp(study, *command, "--dry-run", **offline)
+    assert "0 of 3 steps to run" in done.stdout
+    assert "note: which commit" not in done.stdout
+    # The branch moves: steps are those of another commit.
+    (study.with_name("branch") / "hub" / f"models--{LLAMA.replace('/', '--')}" / "refs" / "main").write_text("2" * 40)
+    assert "1 of 3 steps to run" in unicomp(study, *command, "--dry-run", **offline).stdout
 
 
 @pytest.fixture(scope="module")

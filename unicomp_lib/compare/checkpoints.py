@@ -35,6 +35,7 @@ def located(given: str) -> str:
         from unicomp_lib.inputs import hub
 
         hub.fetch_model(*given.split("@", 1))
+        return hub.pinned(given)
     return str(folder or given)
 
 

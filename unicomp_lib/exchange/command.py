@@ -5,7 +5,7 @@ import time
 
 from unicomp_lib import files, results, tables
 from unicomp_lib.exchange import data_set, every_eval_ever, method_tables, model_cards, paper_tables
-from unicomp_lib.study import params
+from unicomp_lib.study import external, params
 from unicomp_lib.study.hints import count
 
 
@@ -16,8 +16,9 @@ def publish(options: argparse.Namespace) -> int:
     rows = data_set.items(profile.name)
     files.folder(options.folder, "FOLDER")
     data_set.write(rows, options.folder / "data_set", profile.name)
+    models = {name: external.at_commit(source, profile) for name, source in profile.models.items()}
     number = every_eval_ever.write(
-        scores, options.folder / "every_eval_ever", sources=profile.models, by=options.by, moment=int(time.time())
+        scores, options.folder / "every_eval_ever", sources=models, by=options.by, moment=int(time.time())
     )
     cards = model_cards.write(scores, options.folder / "model_cards")
     folder = options.folder / "tables"

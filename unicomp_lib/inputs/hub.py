@@ -2,6 +2,8 @@
 
 import errno
 import json
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +18,7 @@ from unicomp_lib import files, locks, paths
 
 VERSION = "1"
 
+COMMIT = re.compile("[0-9a-f]{40}")
 OF_MODELS = ("*.json", "*.safetensors", "*.jinja")  # no code, and no weights in forms that can run code
 
 UNREACHED = "see that this machine reaches the hub, or run 'nox -s prefetch' on one that does and set HF_HUB_OFFLINE=1"
@@ -126,6 +129,27 @@ def fetch_model(repository: str, revision: str) -> None:
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=list(OF_MODELS)))
     sizes = {str(file): file.stat().st_size for file in sorted(folder.rglob("*")) if file.is_file()}
     files.write_text(note, json.dumps(sizes))
+
+
+def model_folder(repository: str) -> Path:
+    """The folder of a model in the hub's own cache, whether or not it is there."""
+    home = os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub"
+    return Path(home).expanduser() / f"models--{repository.replace('/', '--')}"
+
+
+def pinned(source: str) -> str:
+    """``owner/name@revision`` at the commit that a branch or tag was when it was downloaded here.
+
+    As it is, where it names a commit, and where nothing of the branch has been downloaded.
+    """
+    repository, _, revision = source.partition("@")
+    if COMMIT.fullmatch(revision):
+        return source
+    try:
+        commit = (model_folder(repository) / "refs" / revision).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return source
+    return f"{repository}@{commit}" if COMMIT.fullmatch(commit) else source
 
 
 def _note(repository: str, revision: str) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from unicomp_lib import hardware, paths
 from unicomp_lib.study import (
     dropping,
+    external,
     own_model,
     params,
     progress,
@@ -36,6 +37,8 @@ def reproduce(options: argparse.Namespace) -> int:
     """Run what is missing, and publish the tables and figures of all that is finished."""
     profile = _on_model(options.profile, options.model) if options.model else params.load(options.profile)
     ready.check_folders()
+    if not options.dry_run:
+        _pin(profile)
     every = plan(profile)
     known = keys(every)
     steps = select(every, options.only, profile.option)
@@ -46,6 +49,8 @@ def reproduce(options: argparse.Namespace) -> int:
     waiting = [step for step in steps if step.name in forced or state(step, known) not in FINISHED]
     waiting = dropping.again(waiting, every, known, options.only)
     if options.dry_run:
+        for source in external.unpinned(profile):
+            print(f"note: which commit {source} is will be known once it is downloaded, and is part of its steps' keys")
         _print_plan(profile, steps, known, waiting, options)
         return 0
     outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
@@ -57,6 +62,22 @@ def reproduce(options: argparse.Namespace) -> int:
     if unpublished:
         print(f"not published: {unpublished}; the runs are kept, correct that and run the same command again")
     return 1 if unpublished else code
+
+
+def _pin(profile: params.Profile) -> None:
+    """Download models at a branch of the hub before the plan is made: what runs depends on the commit it is."""
+    if not (open_ends := external.unpinned(profile)):
+        return
+    if _offline():
+        raise params.ParamsError(
+            f"no commit of {', '.join(open_ends)} has been downloaded; run nox -s prefetch"
+            f"{f' -- --profile {profile.option}' if profile.option else ''} where the hub is reached"
+        )
+    prefetch(profile)
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
 
 
 def _on_model(base: str, given: str) -> params.Profile:
@@ -88,7 +109,7 @@ def run(
     surroundings.check(records.runs(), paths.home())
     ready.check(waiting, profile)
     params.own_results(profile)  # before the first step: clean is to know whose these runs are, however they end
-    if os.environ.get("HF_HUB_OFFLINE", "0") in ("", "0"):
+    if not _offline():
         prefetch(profile)
     ready.check_fetched(waiting, profile)
     local = not (options.scheduler or options.cluster)

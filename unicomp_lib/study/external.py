@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from unicomp_lib.inputs import hub
 from unicomp_lib.study import params
 from unicomp_lib.study.hints import meant
 from unicomp_lib.study.params import BY_MODEL, DENSE, GIVEN, PUBLISHED, Compression, ParamsError, Profile
@@ -35,6 +36,18 @@ def sources(profile: Profile) -> list[str]:
     """The checkpoints that others have compressed."""
     every = [entry.checkpoint_of(model) for entry in profile.compressions.values() for model in profile.models]
     return list(dict.fromkeys(source for source in every if source))
+
+
+def at_commit(source: str, profile: Profile) -> str:
+    """A model's name with the commit that its branch is here (``hub.pinned``), which is what a step's key contains."""
+    return source if params.located(source, profile.folder) else hub.pinned(source)
+
+
+def unpinned(profile: Profile) -> list[str]:
+    """The models at a branch or tag of the hub of which nothing has been downloaded, so that no commit is known."""
+    every = [at_commit(source, profile) for source in (*profile.models.values(), *sources(profile))]
+    found = [source for source in every if ON_HUB.fullmatch(source) and not params.located(source, profile.folder)]
+    return [source for source in found if not hub.COMMIT.fullmatch(source.partition("@")[2])]
 
 
 def concerns(profile: Profile, variant: str, model: str) -> bool:

@@ -181,9 +181,9 @@ def _compress_step(profile: Profile, model: str, variant: str, seed: int | None)
     parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters_of(model)
     reads: Reads = {}
     if compression.method == DENSE:
-        parameters["model"] = profile.models[model]
+        parameters["model"] = external.at_commit(profile.models[model], profile)
     elif compression.is_given:
-        parameters["model"] = compression.checkpoint_of(model)
+        parameters["model"] = external.at_commit(compression.checkpoint_of(model), profile)
         reads["dense"] = Output(_dense(model), CHECKPOINT)
     else:
         reads["checkpoint"] = Output(_base(profile, model, compression), CHECKPOINT)

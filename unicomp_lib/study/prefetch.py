@@ -37,6 +37,8 @@ def prefetch(profile: Profile) -> None:
         _fetch_dreamsim()
     for repository, revision in models:
         hub.fetch_model(repository, revision)
+        if not hub.COMMIT.fullmatch(revision):
+            print(f"note: {repository}@{revision} is {hub.pinned(f'{repository}@{revision}')} here from now on")
 
 
 def _packages(profile: Profile) -> list[str]:

@@ -136,9 +136,8 @@ def _models(waiting: list[Step], profile: Profile) -> list[str]:
 
 def _checkpoints(source: str, profile: Profile) -> list[Path]:
     """Folders in which a model's weights may lie: its own, the converted one, the hub's cache."""
-    repository, _, revision = source.partition("@")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME", "~/.cache/huggingface")) / "hub")
-    snapshot = hub.expanduser() / f"models--{repository.replace('/', '--')}" / "snapshots" / revision
+    repository, _, revision = hub.pinned(source).partition("@")
+    snapshot = hub.model_folder(repository) / "snapshots" / revision
     own = params.located(source, profile.folder)
     converted = sorted((paths.home() / "models").glob(f"{source}*")) if "/" not in source else []
     return [place for place in (own, *converted, snapshot if revision else None) if place and place.is_dir()]
