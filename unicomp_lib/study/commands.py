@@ -49,8 +49,8 @@ def reproduce(options: argparse.Namespace) -> int:
     waiting = [step for step in steps if step.name in forced or state(step, known) not in FINISHED]
     waiting = dropping.again(waiting, every, known, options.only)
     if options.dry_run:
-        for source in external.unpinned(profile):
-            print(f"note: which commit {source} is will be known once it is downloaded, and is part of its steps' keys")
+        if branches := external.unpinned(profile):
+            print(f"note: not downloaded yet, so that their commits are not known: {', '.join(branches)}")
         _print_plan(profile, steps, known, waiting, options)
         return 0
     outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
