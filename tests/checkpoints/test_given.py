@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import PreTrainedTokenizerFast
@@ -151,6 +151,19 @@ def test_a_broken_checkpoint_is_refused_and_not_measured(folders, copy, tmp_path
     save_file(tensors, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lack|missing"):
         given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+
+
+@pytest.mark.parametrize(("spoil", "says"), [
+    (lambda weight: weight.index_fill(1, torch.tensor([3]), torch.nan), "copy is not whole: model.layers.0.*NaN"),
+    (lambda weight: weight[:, 1:].contiguous(), "copy does not fit its configuration: model.layers.0"),
+])  # fmt: skip
+def test_what_is_wrong_with_the_weights_is_said_of_what_was_given(folders, copy, tmp_path, spoil, says):
+    weights = load_file(copy / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj.weight"
+    save_file(weights | {name: spoil(weights[name])}, copy / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=says) as refused:
+        given.take(str(copy), str(folders / "dense"), tmp_path / "taken")
+    assert "taken" not in str(refused.value)
 
 
 def test_weights_beside_the_models_own_are_neither_read_nor_counted(folders, copy, tmp_path):

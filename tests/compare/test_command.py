@@ -176,6 +176,10 @@ def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
         (["tiny-random-llama", "tiny-random-llama", "--data-dir", "nowhere"], "--data-dir nowhere is not a folder"),
         (["tiny-random-llama", "tiny-random-llama", "--text", "nowhere"], "nowhere"),
         (["tiny-random-llama", "tiny-random-llama", "--output", "{log}/x/y", "--items", "1"], "cannot be a folder"),
+        (
+            ["performance/m/dense", "performance/m/x", "--profile", "formats"],
+            "profile formats: .*run the study: nox -s reproduce -- --profile formats --only 'evaluate",
+        ),
         (["performence/m/dense", "performance/m/x"], "there are no items of performence/m/dense in profile embedded"),
         (
             ["fidelity/smollm2-135m/dense", "fidelity/smollm2-135m/wanda-50"],

@@ -109,7 +109,8 @@ def test_a_branch_is_the_commit_that_it_was_when_it_was_downloaded(study, site):
     offline = surroundings(study, "http://127.0.0.1:9", HF_HUB_OFFLINE="1", **home)
     done = unicomp(study, *command, **offline)
     assert done.returncode == 2
-    assert f"no commit of {QWEN}@main, {LLAMA}@main has been downloaded; run nox -s" in done.stderr
+    assert f"no commit of {QWEN}@main, {LLAMA}@main has been downloaded; where" in done.stderr
+    assert done.stderr.endswith("run nox -s prefetch -- --profile branch.yaml\n")
     done = unicomp(study, *command, "--dry-run", **offline)
     assert f"so that their commits are not known: {QWEN}@main, {LLAMA}@main" in done.stdout
     with hub.serving(hub.Hub(site)) as server:

@@ -50,6 +50,14 @@ def renamed(section, old, new):
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
+        (
+            renamed("compressions", "magnitude-50", 50),
+            "gives compressions the name 50, which YAML does not read as text; put it in quotes",
+        ),
+        (
+            lambda content: content.update(vision={"prunings": {0.5: {"method": "filters"}}}),
+            "gives vision.prunings the name 0.5, which YAML",
+        ),
         (wanda(sparsty=0.5), "gives parameter 'sparsty', which compress/wanda.ipynb does not have; .* mean 'sparsity'"),
         (
             wanda(method="wonda"),

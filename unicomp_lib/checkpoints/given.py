@@ -30,7 +30,7 @@ def take(model: str, dense: str, folder: Path) -> tuple[dict[str, float], list[s
 
     ``model`` and ``dense`` are names as in ``models.checkpoint``. The files stay as they are, so that their bytes are
     those that its author saved; a checkpoint without a tokenizer is given dense's. Raises a ``ValueError`` for weights
-    that are no safetensors or in a form that the study does not read, and for other tokens than dense's.
+    that are no safetensors, not whole, or in a form that the study does not read, and for other tokens than dense's.
     """
     source = located(model)
     check_weights(source)
@@ -44,7 +44,10 @@ def take(model: str, dense: str, folder: Path) -> tuple[dict[str, float], list[s
         notes.append(f"left out, since they are no part of the model: {', '.join(others)}")
     if not _has_tokenizer(source):
         models.load_tokenizer(dense).save_pretrained(folder)
-    return saving.measure(folder), notes
+    try:
+        return saving.measure(folder), notes
+    except ValueError as error:  # of the copy, which is not where the user would look
+        raise ValueError(str(error).replace(str(folder), model)) from error
 
 
 def parts(folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import polars as pl
 from unicomp_lib import results, tables
 from unicomp_lib.compare import questions
 from unicomp_lib.compare.side import LIKELIHOODS, Side, short, table
+from unicomp_lib.study import params
 from unicomp_lib.study.hints import meant
 
 KIND = "cell of the study"
@@ -83,9 +84,10 @@ def _published(dimension: str, model: str, variant: str, seed: list[str], profil
     cells = sorted({_cell(name) for name in _names(profile) if name.endswith(f".{dimension}")})
     there = f"it has {', '.join(cells)}" if cells else f"{results.folder(profile)} has no items of {dimension}"
     near = f"; {hint}" if (hint := meant(wanted, cells)) else ""
+    option = "" if profile == params.DEFAULT else f"--profile {params.owner(profile) or profile} "
     raise ValueError(
         f"there are no items of {wanted} in profile {profile}: {there}{near}; to have more, run the study: "
-        f"nox -s reproduce -- --only 'evaluate/*/{dimension}'"
+        f"nox -s reproduce -- {option}--only 'evaluate/*/{dimension}'"
     )
 
 

@@ -70,8 +70,8 @@ def _pin(profile: params.Profile) -> None:
         return
     if _offline():
         raise params.ParamsError(
-            f"no commit of {', '.join(open_ends)} has been downloaded; run nox -s prefetch"
-            f"{f' -- --profile {profile.option}' if profile.option else ''} where the hub is reached"
+            f"no commit of {', '.join(open_ends)} has been downloaded; where the hub is reached run nox -s prefetch"
+            f"{f' --{profile.option}' if profile.option else ''}"
         )
     prefetch(profile)
 
