@@ -448,10 +448,8 @@ def _sentence(error: ValidationError, where: str) -> str:
         hint = meant(key, allowed) or "correct or remove it"
         return f"{where} has an unknown key {name!r}; allowed are {', '.join(allowed)}; {hint}"
     if key == "[key]":
-        return (
-            f"{where} gives {'.'.join(section[:-1])} the name {first['input']!r}, which YAML does not read as text; put "
-            "it in quotes"
-        )
+        owner = ".".join(section[:-1])
+        return f"{where} gives {owner} the name {first['input']!r}, which YAML does not read as text; put it in quotes"
     if first["type"] == "missing":
         return f"{where} lacks {name!r}; add it"
     rule = first["msg"][0].lower() + first["msg"][1:]
