@@ -1,5 +1,6 @@
 """A quantized cache against the closed form, and the same model whether tokens come at once or one by one."""
 
+import copy
 import json
 
 import families
@@ -15,6 +16,7 @@ from transformers.models.llama.modeling_llama import eager_attention_forward
 
 from unicomp_lib.checkpoints import (
     cache_codes,
+    cached_channels,
     configs,
     decoder,
     float8,
@@ -312,6 +314,88 @@ def test_an_attention_that_cannot_choose_between_keys_is_refused(monkeypatch, ti
     ))  # fmt: skip
     with pytest.raises(ValueError, match="cannot choose between two forms of the keys"):
         cache.compress(model, group_size=8, per_channel=True)
+
+
+def compressed(kind, model):
+    return cache.compress(model, keys="int4", values="int4", group_size=8, per_channel=kind == "channel")
+
+
+@pytest.mark.parametrize("kind", ["token", "channel"])
+@torch.no_grad()
+def test_a_pass_that_is_to_return_no_cache_returns_none(kind):
+    model, tokens = families.build("llama").double(), families.tokens(rows=2, length=13)
+    compressed(kind, model)
+    settings = {
+        "max_new_tokens": 6,
+        "do_sample": False,
+        "eos_token_id": None,
+        "attention_mask": torch.ones_like(tokens),
+    }
+    expected = model.generate(tokens, **settings)
+    assert torch.equal(model.generate(tokens, use_cache=False, **settings), expected)
+    assert model(tokens, use_cache=False).past_key_values is None
+    assert model(tokens, use_cache=True).past_key_values.get_seq_length() == 13
+    model.config.use_cache = False
+    assert model(tokens).past_key_values is None
+
+
+@pytest.mark.parametrize("kind", ["token", "channel"])
+@torch.no_grad()
+def test_several_texts_in_one_row_are_refused(kind):
+    model, tokens = families.build("llama"), families.tokens(rows=1, length=10)
+    compressed(kind, model)
+    places = torch.tensor([[*range(6), *range(4)]])
+    with pytest.raises(ValueError, match="several texts in one row have one cache, which is quantized"):
+        model(tokens, position_ids=places)
+    model(tokens, position_ids=torch.arange(10)[None])
+
+
+@torch.no_grad()
+def test_rows_are_selected_and_repeated_and_go_on_with_or_without_a_mask():
+    model, tokens = families.build("llama").double(), families.tokens(rows=3, length=22)
+    compressed("channel", model)
+    expected = model(tokens).logits[:, 20:]
+    for mask in (None, torch.ones(3, 20, dtype=torch.long)):
+        held = model(tokens[:, :20], attention_mask=mask, use_cache=True).past_key_values
+        picked = copy.deepcopy(held)
+        picked.batch_select_indices(torch.tensor([2, 0]))
+        found = model(tokens[[2, 0], 20:], past_key_values=picked).logits
+        assert torch.allclose(found, expected[[2, 0]])
+        held.batch_repeat_interleave(2)
+        found = model(tokens[:, 20:].repeat_interleave(2, 0), past_key_values=held).logits
+        assert torch.allclose(found, expected.repeat_interleave(2, 0))
+
+
+@torch.no_grad()
+def test_masks_are_made_for_some_queries_at_a_time(monkeypatch):
+    model, tokens = families.build("qwen3").double(), families.tokens(rows=2, length=40)
+    compressed("channel", model)
+    expected = model(tokens).logits
+    mask = torch.tensor([[1] * 40, [0] * 9 + [1] * 31])
+    padded = model(tokens, attention_mask=mask).logits
+    monkeypatch.setattr(cached_channels, "QUERIES", 7)
+    assert torch.allclose(model(tokens).logits, expected)
+    assert torch.allclose(model(tokens, attention_mask=mask).logits[:, 9:], padded[:, 9:])
+
+
+@torch.no_grad()
+def test_what_a_cache_by_channel_cannot_do_is_said():
+    model, tokens = families.build("llama"), families.tokens(rows=1, length=20)
+    compressed("channel", model)
+    held = model(tokens, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="tokens cannot be taken back out of a cache whose keys share scales"):
+        held.crop(-3)
+    broken = model.model.layers[1].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model(tokens[:, :1], past_key_values=held)
+    broken.remove()
+    with pytest.raises(ValueError, match="do not hold the same tokens, as after a pass that was interrupted"):
+        model(tokens[:, :1], past_key_values=held)
+    model.set_attn_implementation("sdpa")
+    with pytest.raises(
+        ValueError, match="was set to 'sdpa', which cannot choose between two forms of the keys; set it"
+    ):
+        model(tokens)
 
 
 def forms():

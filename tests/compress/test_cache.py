@@ -51,3 +51,18 @@ def test_the_real_model_writes_the_same_with_8_bits_and_fewer_bits_cost_more(den
         if form == "int8":
             assert torch.equal(model.generate(prompt, max_new_tokens=8, do_sample=False), written)
     assert divergences[0] < 1e-3 < 10 * divergences[0] < divergences[1] < divergences[2]
+
+
+@torch.no_grad()
+def test_keys_by_channel_cost_the_real_model_less_than_keys_by_token(dense):
+    reference, tokenizer = dense
+    tokens = calibration.blocks(tokenizer, samples=1, length=96, seed=5)
+    expected = reference(tokens).logits.log_softmax(-1)
+    divergences = {}
+    for form in ("int4", "int2"):
+        for per_channel in (False, True):
+            model = cache.compress(copy.deepcopy(reference), keys=form, values="", per_channel=per_channel)
+            logits = model(tokens).logits.log_softmax(-1)
+            divergences[form, per_channel] = float((expected.exp() * (expected - logits)).sum(-1).mean())
+    assert divergences["int4", True] < 0.5 * divergences["int4", False]
+    assert divergences["int2", True] < 0.5 * divergences["int2", False]

@@ -5,8 +5,9 @@ those of a token. A group is one channel of ``group_size`` consecutive tokens of
 reads the keys of its own group in full precision, and those of earlier groups quantized. So what it reads depends on
 its place in its text alone, not on how the text is cut into calls or padded.
 
-KIVI's rule is the same where its residual length is its group size. Deviation: it also keeps the values of the most
-recent tokens in full precision; here they are quantized on arrival.
+KIVI's rule is the same where its residual length is its group size. Deviations: it also keeps the values of the most
+recent tokens in full precision, which are quantized on arrival here; and it lets a prompt attend to all of itself in
+full precision, and quantizes what it keeps of it.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ VERSION = "1"
 
 NOT_FOLLOWED = "its attention cannot choose between two forms of the keys, as groups of tokens need it"
 ATTENTION = "keys_per_channel"  # the name of ``attend`` in transformers
+QUERIES = 512  # whose masks over all keys are held at once
 
 
 class ChannelLayer(DynamicLayer):
@@ -73,8 +75,11 @@ class ChannelLayer(DynamicLayer):
             self.lazy_initialization(key_states, value_states)
         (rows, _, count, _), size = key_states.shape, self.settings.group_size
         places = self.arriving.to(key_states.device).expand(rows, -1)
-        if self.unread or places.shape[1] != self.get_seq_length() + count:
-            raise ValueError(f"{NOT_FOLLOWED}; choose another model, or quantize keys token by token")
+        if places.shape[1] != self.get_seq_length() + count:
+            raise ValueError(
+                "the layers of this cache do not hold the same tokens, as after a pass that was interrupted, or were "
+                "called without their model; begin with a new cache"
+            )
         held = functional.pad(places[:, :-count], (1, 0), value=-1).amax(1, keepdim=True) + 1
         start, end = (tokens // size * size for tokens in (held, places.amax(1, keepdim=True) + 1))
         exact = self._exact(key_states, (places[:, -count:] - start).clamp(min=-1))
@@ -136,6 +141,21 @@ class ChannelLayer(DynamicLayer):
         if len(self.places) > 1:
             self.places = self.places[rows.to(self.places.device)]
 
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """Keep these rows."""
+        self.reorder_cache(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Every row so many times."""
+        self.reorder_cache(torch.arange(len(self.keys)).repeat_interleave(repeats))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """A ``ValueError``: what is held of a group cannot be turned back into its tokens."""
+        raise ValueError(
+            "tokens cannot be taken back out of a cache whose keys share scales, as assisted generation does; generate "
+            "without it"
+        )
+
 
 class _Choice(NamedTuple):
     """Which of two forms of a key each token reads: the groups (rows, tokens) of all tokens held, and of the new."""
@@ -158,12 +178,28 @@ def attend(
     if choice is None:
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
     choice.layer.unread = False
-    own = (choice.own[:, :, None] == choice.groups[:, None])[:, None]
-    count, total = own.shape[-2:]
+    parts = range(0, query.shape[2], QUERIES)
+    read = [
+        sdpa_attention_forward(
+            module, query[:, :, first : first + QUERIES], key, value, _chosen(choice, mask, first), **kwargs
+        )[0]
+        for first in parts
+    ]
+    return torch.cat(read, dim=1), None
+
+
+def _chosen(choice: _Choice, mask: torch.Tensor | None, first: int) -> torch.Tensor:
+    """What tokens from number ``first`` on read of both forms: (rows, 1, at most ``QUERIES``, 2 x tokens held)."""
+    part = slice(first, first + QUERIES)
+    own = (choice.own[:, part, None] == choice.groups[:, None])[:, None]
     if mask is None:
-        mask = torch.ones(count, total, dtype=torch.bool, device=query.device).tril(total - count)
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return sdpa_attention_forward(module, query, key, value, torch.cat([seen & ~own, seen & own], dim=-1), **kwargs)
+        total, count = choice.groups.shape[1], choice.own.shape[1]
+        order = torch.arange(total, device=own.device)
+        seen = order <= order[total - count :][part, None]
+    else:
+        seen = mask[..., part, :]
+        seen = seen if seen.dtype == torch.bool else seen > torch.finfo(seen.dtype).min / 2
+    return torch.cat([seen & ~own, seen & own], dim=-1)
 
 
 AttentionInterface.register(ATTENTION, attend)
@@ -181,6 +217,15 @@ def use(network: PreTrainedModel) -> None:
         )
 
 
+def check(part: Any) -> None:
+    """Raise a ``ValueError`` where the attention of a model or its base was set to another one after ``use``."""
+    if (now := part.config._attn_implementation) != ATTENTION:
+        raise ValueError(
+            f"the attention of {type(part).__name__} was set to {now!r}, which cannot choose between two forms of the "
+            f"keys; set it back with set_attn_implementation({ATTENTION!r})"
+        )
+
+
 def announce(layers: list[Any], mask: Any, count: int) -> None:
     """Tell a cache's layers where in their texts the next ``count`` tokens stand; padding, by ``mask``, has no place.
 
@@ -189,7 +234,7 @@ def announce(layers: list[Any], mask: Any, count: int) -> None:
     if isinstance(mask, torch.Tensor) and mask.ndim == 2:
         real = mask[:, -count:].bool()
     elif mask is None:
-        real = torch.ones(1, count, dtype=torch.bool)
+        real = torch.ones(len(layers[0].places), count, dtype=torch.bool)
     else:
         raise ValueError(
             "its keys share scales between tokens, and this mask does not say where a text begins; give one of "
@@ -199,7 +244,7 @@ def announce(layers: list[Any], mask: Any, count: int) -> None:
     last = functional.pad(before, (1, 0), value=-1).amax(1, keepdim=True)
     places = torch.cat([before, torch.where(real, last + real.cumsum(1), -1)], dim=1)
     for layer in layers:
-        layer.arriving = places
+        layer.arriving, layer.unread = places, False
 
 
 def _over(choice: torch.Tensor, states: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+from transformers.utils.generic import ModelOutput
 
 from unicomp_lib import files
 from unicomp_lib.checkpoints import cached_channels, decoder, given, models, saving
@@ -93,15 +94,17 @@ class _Reading(NamedTuple):
     def __call__(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        cache = kwargs.get("past_key_values")
+        cache, mask = kwargs.get("past_key_values"), kwargs.get("attention_mask")
         if cache is None:
             cache = DynamicCache(config=module.config)  # type: ignore[arg-type]
+        if mask is None and not cache.get_seq_length() and _is_packed(kwargs.get("position_ids")):
+            raise ValueError("several texts in one row have one cache, which is quantized; give each a row of its own")
         self._quantize(cache, module)
         if self.settings.per_channel:
-            tokens = next(
-                given for given in (kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args) if given is not None
-            )
-            cached_channels.announce(cache.layers, kwargs.get("attention_mask"), tokens.shape[1])
+            cached_channels.check(module)
+            given = [kwargs.get("input_ids"), kwargs.get("inputs_embeds"), *args]
+            count = next(tokens.shape[1] for tokens in given if tokens is not None)
+            cached_channels.announce(cache.layers, mask, count)
         return args, kwargs | {"past_key_values": cache}
 
     def _quantize(self, cache: Cache, module: Any) -> None:
@@ -116,6 +119,21 @@ class _Reading(NamedTuple):
             )
         cache.layers = [kind(self.settings) for _ in DynamicCache(config=module.config).layers]
         cache.layer_class_to_replicate = None
+
+
+def _is_packed(places: torch.Tensor | None) -> bool:
+    """Whether places in a text begin again within a row, which transformers takes for another text."""
+    return places is not None and bool((places.diff(dim=-1) != 1).any())
+
+
+def _without_unasked(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
+    """A pass that is to return no cache returns none, though it has read from one: ``generate`` would go on with it."""
+    asked = kwargs.get("use_cache")
+    if asked is None:
+        asked = getattr(module.config, "use_cache", True)
+    if asked or not isinstance(output, ModelOutput):
+        return output
+    return type(output)(**{name: part for name, part in output.items() if name != "past_key_values"})
 
 
 @torch.no_grad()
@@ -139,6 +157,7 @@ def attach(network: PreTrainedModel) -> PreTrainedModel:
     reading = _Reading(settings)
     parts: list[Any] = [network, network.base_model]
     hooks = [part.register_forward_pre_hook(reading, with_kwargs=True) for part in parts]
+    hooks += [part.register_forward_hook(_without_unasked, with_kwargs=True) for part in parts]
     before = network.config._attn_implementation
     try:
         if settings.per_channel:
