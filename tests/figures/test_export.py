@@ -80,6 +80,7 @@ def test_columns_of_their_own_have_their_unit_in_their_name():
         ("kl_99", "nats"), ("kl", "nats"), ("p_change_99", "share"), ("accuracy_retention", "ratio to dense"),
         ("retention", "ratio to dense"), ("length_change_without_loops", "tokens"), ("length_cut_off", "share"),
         ("bits_per_byte_growth", "1"), ("perplexity_ratio", "ratio to dense"), ("probability", "share"),
+        ("cache", "bytes"), ("cache_ratio", "ratio to dense"), ("decode_of_limit", "share"), ("epochs", "1"),
     ],
 )  # fmt: skip
 def test_a_metric_has_its_unit(metric, unit):

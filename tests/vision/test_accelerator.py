@@ -1,11 +1,39 @@
 """The vision study on an accelerator: trained, pruned, trained again, scored and explained."""
 
 import copy
+import sys
+from types import ModuleType
 
 import pytest
 import torch
 
-from unicomp_lib.vision import accuracy, exemplars, explained, masks, network, pruning, resume, training
+from unicomp_lib import hardware
+from unicomp_lib.vision import (
+    accuracy,
+    efficientnet,
+    exemplars,
+    explained,
+    images,
+    masks,
+    network,
+    pruning,
+    resume,
+    similarity,
+    training,
+)
+
+
+class Projected(torch.nn.Module):
+    """Stands in for DreamSim, with weights on the device that it is asked for."""
+
+    def __init__(self, device):
+        super().__init__()
+        self.projection = torch.nn.Linear(3, 5, bias=False, device=device)
+        with torch.no_grad():
+            self.projection.weight.copy_(torch.arange(15.0).view(5, 3).cos())
+
+    def embed(self, pixels):
+        return self.projection(pixels.mean(dim=(2, 3)))
 
 
 def kinds(model):
@@ -35,10 +63,31 @@ def test_a_network_is_trained_pruned_and_scored_on_it(accelerator, squares, held
     assert torch.allclose(*right, atol=1e-4)
 
 
+def test_how_alike_images_look_is_computed_on_it_as_on_the_cpu(accelerator, held_out, monkeypatch):
+    package, used, load = ModuleType("dreamsim"), [], efficientnet.load
+
+    def kept(model):
+        used.append(model)
+        return model
+
+    package.dreamsim = lambda **given: (kept(Projected(given["device"])), None)
+    monkeypatch.setitem(sys.modules, "dreamsim", package)
+    monkeypatch.setattr(efficientnet, "load", lambda: kept(load()))
+    monkeypatch.setattr(images.Images, "cached", lambda _, name, compute, made_with=None: compute())
+    for measure in (similarity.OFFLINE, similarity.DREAMSIM):
+        there = similarity.features(held_out, measure)
+        with monkeypatch.context() as patched:
+            patched.setattr(hardware, "device", lambda: torch.device("cpu"))
+            here = similarity.features(held_out, measure)
+        assert there.device.type == "cpu"
+        assert torch.allclose(there, here, atol=1e-4)
+    assert [kinds(model) for model in used] == [{accelerator.type}, {"cpu"}] * 2
+
+
 @pytest.mark.slow
 def test_units_are_explained_on_it_as_on_the_cpu(accelerator, model, held_out, monkeypatch):
-    images = torch.nn.functional.normalize(torch.rand(len(held_out), 5))
-    monkeypatch.setattr(explained.similarity, "features", lambda *_: images)
+    alike = torch.nn.functional.normalize(torch.rand(len(held_out), 5))
+    monkeypatch.setattr(explained.similarity, "features", lambda *_: alike)
     here, there = model.to("cpu"), copy.deepcopy(model).to(accelerator)
     tops = [
         torch.tensor(explained.explain(one, one, held_out, alpha=6.25, tasks=2, explanations=2)["top"].to_list())

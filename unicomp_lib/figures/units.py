@@ -4,11 +4,11 @@ import re
 
 import polars as pl
 
-VERSION = "1"
+VERSION = "2"
 
 # Units by metric, the first pattern that matches its name; a p-value, a correlation or a logarithm has the unit 1.
 METRICS = (
-    (r".*_ratio|(.*_)?retention.*|decode_of_limit", "ratio to dense"),
+    (r".*_ratio|(.*_)?retention.*", "ratio to dense"),
     (r"mcnemar.*|mis_by_.*|.*growth.*", "1"),
     (r"bits_per_byte.*|margin", "bits/byte"),
     (r"bits_per_weight", "bits"),
@@ -16,12 +16,12 @@ METRICS = (
     (r"perplexity|.*correlation|kappa.*", "1"),
     (r"prefill|decode|decode_batch", "tokens/s"),
     (r"latency.*|first_token|token.*_batch|cost_seconds|cost_cpu_seconds", "s"),
-    (r"bytes_on_disk|.*_memory|read", "bytes"),
+    (r"bytes_on_disk|.*_memory|read|cache", "bytes"),
     (r"bandwidth", "bytes/s"),
     (r"tokens|cost_tokens|length_change.*", "tokens"),
     (r"flops", "FLOP"),
     (r"cost_joules", "J"),
-    (r"macs|parameters|linear_weights", "1"),
+    (r"macs|parameters|linear_weights|epochs", "1"),
 )  # fmt: skip
 SHARE = "share"  # of everything else: shares of items, of tokens, of weights, and scores between 0 and 1
 VALUES = ("value", "low", "high")  # columns whose unit is that of the row's metric

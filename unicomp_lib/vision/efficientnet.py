@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from unicomp_lib import hardware
 from unicomp_lib.inputs import assets
 from unicomp_lib.vision.images import Images
 
@@ -111,10 +112,12 @@ def features(images: Images, *, size: int = 128) -> torch.Tensor:
 
 @torch.no_grad()
 def _features(images: Images, size: int) -> torch.Tensor:
-    model = load()
-    mean, deviation = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+    device = hardware.device()
+    model = load().to(device)
+    mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (MEAN, DEVIATION))
     vectors = []
     for indices in torch.arange(len(images)).split(64):
-        pixels = functional.interpolate(images.pixels(indices).float() / 255, size=size, mode="bilinear")
-        vectors.append(functional.normalize(model((pixels - mean) / deviation)))
+        pixels = images.pixels(indices).to(device).float() / 255
+        enlarged = functional.interpolate(pixels, size=size, mode="bilinear")
+        vectors.append(functional.normalize(model((enlarged - mean) / deviation)).cpu())
     return torch.cat(vectors)
