@@ -80,6 +80,12 @@ def test_a_checker_that_raises_says_not_followed_and_is_counted():
     assert strict(doc, "ok") == [0.0, 0.5, 1.0]
 
 
+def test_a_span_that_begins_with_the_first_word_is_no_matter_of_luck():
+    span = {"prompt_to_repeat": "one two three four five six", "n_start": 0, "n_end": 2}
+    assert all(ifbench.check("repeat:repeat_span", span, "p", "one two") for _ in range(20))
+    assert not any(ifbench.check("repeat:repeat_span", span, "p", "two") for _ in range(20))
+
+
 def test_what_the_full_set_needs_is_reported(monkeypatch):
     monkeypatch.setattr(ifbench.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"all of IFBench needs the package syllapy.*or use the task ifbench_generate"):

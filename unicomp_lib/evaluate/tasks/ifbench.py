@@ -68,6 +68,9 @@ def _verdict(name: str, kwargs: dict[str, Any], prompt: str, answer: str) -> boo
         return False
     try:
         instruction.build_description(**kwargs)
+        # A span's checker takes a start of 0 for none, and draws one: the verdict would be luck.
+        if kwargs.get("n_start") == 0:
+            instruction._n_start = 0
         if "prompt" in (instruction.get_instruction_args() or {}):
             instruction.build_description(prompt=prompt)
         return bool(instruction.check_following(answer))
