@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+ERRORS = 1  # alone: otherwise each request is several lines in a notebook
 EVERY = 2**30  # more tokens than any vocabulary has: the server then tells of all
 
 
@@ -54,6 +55,7 @@ def load(file: str, context: int, batch: int) -> Any:
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = 1
     settings.n_ctx, settings.n_parallel, settings.kv_unified = context, batch, True
     settings.cache_ram_mib, settings.n_ctx_checkpoints = 0, 0
+    settings.verbosity = ERRORS
     return xllamacpp.Server(settings)
 
 
