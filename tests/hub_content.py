@@ -2,12 +2,16 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import families
 import hub
+import numpy as np
 import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from unicomp_lib.inputs.hub import catalogue
 
@@ -188,8 +192,8 @@ ROWS = {
 }
 
 
-def publish_models(folder: Path, repositories: list[str]) -> None:
-    """Two-layer models under these names: byte tokenizer, chat template, and a generation file that would sample.
+def publish_models(folder: Path, repositories: list[str], *, layers: int = 2, hidden: int = 128) -> None:
+    """Small models under these names: byte tokenizer, chat template, and a generation file that would sample.
 
     The row of the end-of-text token is enlarged and a quarter of all tokens end an answer, so that greedy ones end,
     some of them late.
@@ -207,9 +211,8 @@ def publish_models(folder: Path, repositories: list[str]) -> None:
     for repository in repositories:
         family = "qwen2" if "Qwen" in repository else "llama"
         plain = {"use_sliding_window": False} if family == "qwen2" else {}
-        network = families.build(
-            family, layers=2, hidden_size=128, intermediate_size=256, max_position_embeddings=8192, **plain
-        )
+        sizes = {"hidden_size": hidden, "intermediate_size": 2 * hidden}
+        network = families.build(family, layers=layers, **sizes, max_position_embeddings=8192, **plain)
         with torch.no_grad():
             network.lm_head.weight[0] *= 8
         home = folder / "models" / repository
@@ -220,3 +223,46 @@ def publish_models(folder: Path, repositories: list[str]) -> None:
         (home / "generation_config.json").write_text(json.dumps({**ends, **sampled}))
         (home / "modeling_custom.py").write_text("raise SystemExit('code of a repository was run')\n")
         (home / "pytorch_model.bin").write_bytes(b"no safe form of weights")
+
+
+GROUP = 128  # inputs that share a scale, as in the published checkpoints
+SAVED = {
+    "awq": {"version": "gemm", "zero_point": True, "modules_to_not_convert": None},
+    "gptq": {"desc_act": False, "sym": True, "damp_percent": 0.01, "static_groups": False, "true_sequential": True},
+}
+
+
+def publish_rounded(folder: Path, repository: str, *, of: str) -> None:
+    """The published model ``of`` with weights of 4 bits, in the files of AutoAWQ or AutoGPTQ, as the name says."""
+    home, method = folder / "models" / repository, "awq" if "AWQ" in repository else "gptq"
+    shutil.copytree(folder / "models" / of, home)
+    tensors = {}
+    for name, tensor in load_file(home / "model.safetensors").items():
+        if name.endswith("_proj.weight"):
+            tensors |= _rounded(name.removesuffix(".weight"), tensor.float().numpy(), method)
+        else:
+            tensors[name] = tensor.half().numpy()
+    save_file(tensors, home / "model.safetensors", metadata={"format": "pt"})
+    settings = json.loads((home / "config.json").read_text())
+    settings["quantization_config"] = {"quant_method": method, "bits": 4, "group_size": GROUP, **SAVED[method]}
+    (home / "config.json").write_text(json.dumps(settings))
+
+
+def _rounded(own: str, weight: np.ndarray, method: str) -> dict[str, np.ndarray]:
+    """The tensors that stand for a matrix (outputs, inputs): codes around a zero point of 8, a scale a group."""
+    from checkpoints.test_awq_gptq import AWQ_ORDER, packed  # where the layouts are tested
+
+    outputs, inputs = weight.shape
+    groups = weight.T.reshape(-1, GROUP, outputs)
+    scales = (np.abs(groups).max(1) / 7).astype(np.float16)
+    codes = np.clip(np.rint(groups / scales[:, None].astype(np.float32)) + 8, 0, 15).astype(int)
+    axis, order = (1, AWQ_ORDER) if method == "awq" else (0, None)
+    stored = np.full(scales.shape, 8 if method == "awq" else 7)  # AutoGPTQ saves one less
+    tensors = {
+        f"{own}.qweight": packed(codes.reshape(inputs, outputs), 4, axis, order),
+        f"{own}.qzeros": packed(stored, 4, 1, order),
+        f"{own}.scales": scales,
+    }
+    if method == "gptq":
+        tensors[f"{own}.g_idx"] = (np.arange(inputs) // GROUP).astype(np.int32)
+    return tensors

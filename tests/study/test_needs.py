@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from unicomp_lib import __main__ as command_line
 from unicomp_lib.checkpoints import saving
 from unicomp_lib.study import needs, params, ready, records
 from unicomp_lib.study.needs import Need, Speed
@@ -164,3 +165,42 @@ def test_checkpoints_that_go_count_as_many_as_there_are_at_once(paper, monkeypat
     one, three = (ready.disk(made, profile, workers) for workers in (1, 3))
     assert 32e9 < one < 33e9
     assert three == pytest.approx(one + 32e9, rel=0.01)
+
+
+PLAIN = """
+models: {ours: ours/model-135M@main}
+compressions: {dense: {method: dense}}
+evaluations: {fidelity: {samples: 4, length: 64}}
+cluster: {gpus: 1}
+figures: []
+"""
+
+
+@pytest.mark.parametrize(("gpus", "away"), [(1, True), (0, False)])
+def test_the_time_of_a_clusters_accelerators_is_not_estimated(tmp_path, monkeypatch, capsys, gpus, away):
+    monkeypatch.setattr(needs.hardware, "devices", list)
+    (tmp_path / "mine.yaml").write_text(PLAIN.replace("gpus: 1", f"gpus: {gpus}"))
+    command = ["reproduce", "--profile", str(tmp_path / "mine.yaml"), "--dry-run"]
+    assert command_line.main([*command, "--cluster", "slurm"]) == 0
+    said = capsys.readouterr().out
+    (fidelity,) = (line.split() for line in said.splitlines() if "evaluate/ours/dense/fidelity" in line)
+    assert (fidelity[2] == "?") == away
+    assert (f"note: {needs.AWAY}\n" in said) == away
+    assert ("very roughly" in said) != away
+    assert command_line.main(command) == 0
+    here = capsys.readouterr().out
+    assert needs.AWAY not in here
+    assert "very roughly" in here
+
+
+def test_on_a_cluster_weights_are_on_its_accelerator_and_what_was_measured_has_its_time(paper, monkeypatch):
+    monkeypatch.setattr(needs.hardware, "devices", list)
+    profile, steps = paper
+    step = steps["evaluate/llama-3.1-8b/magnitude-50/fidelity"]
+    found = needs.of(step, profile, away=True)
+    assert found.device > 16e9 > needs.of(step, profile).device
+    assert needs.columns(found, step, profile, None, away=True).split()[0] == "?"
+    assert needs.columns(found._replace(measured=True, seconds=61.0), step, profile, None, away=True).startswith(
+        f"{'1:01':>10} "
+    )
+    assert needs.columns(found, step, profile, 65.0, away=True).split()[0] == "1:05"

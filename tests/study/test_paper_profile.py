@@ -1,66 +1,162 @@
 """The profile ``paper`` at toy size: fetched from a pretended hub, then run offline to its last figure."""
 
+import copy
 import hashlib
 import json
+import subprocess
+import sys
+from collections.abc import Iterable
 
 import hub
 import hub_content
 import polars as pl
 import pytest
+import torch
 import yaml
-from checkout import copied, unicomp
+from checkout import copied, environment, unicomp
 
 from unicomp_lib import paths, tables
+from unicomp_lib.evaluate.tasks import folder
+from unicomp_lib.vision import network
 
 LLAMA, QWEN = "meta-llama/Llama-3.2-3B-Instruct", "Qwen/Qwen2.5-3B-Instruct"
-KEPT = ("dense", "gptq-int4")  # one whose checkpoint is packed
+PAPER = yaml.safe_load((paths.project() / "params" / "paper.yaml").read_text())
+MODEL = "qwen2.5-3b"  # the one that is run: of the four, it has most variants
+DATA = paths.project().parent / "shared" / "data"
+NETWORK = "googlenet"
+
 SHORT = {"samples": 3, "length": 64}
+BY_MODEL = {"layers": 1, "hidden": 96, "neurons": 128}  # of students of a model of two layers, 128 channels wide
+TRAINED = {"training_samples": 4, "accumulate": 2}  # two steps
+IMAGES = {"size": 32}
+# Of 24 images. DreamSim's package takes its weights from GitHub, which no test may need.
+EXPLAINED = {"measure": "efficientnet-lite0", "tasks_per_unit": 3, "explanations": 2}
 SMALL = {
-    "fidelity": {"text": "wikitext2", "samples": 4, "length": 64},
-    "performance": {"batch_size": 16, "rerun": {"batch_size": 8}},
-    "reliability": {"batch_size": 16},
-    "efficiency": {"seeds": "first", "prompt": 16, "generate": 4, "repeats": 2},
+    "fidelity": {"samples": 4, "length": 64},
+    "efficiency": {"prompt": 16, "generate": 4, "repeats": 2},
+}
+# All variants are evaluated for fidelity. These are asked the tasks too: a packed one, and two that differ in the
+# calibration text, as the figure of that needs them.
+ASKED = {
+    "performance": ("dense", "gptq-int4", "wanda-50", "wanda-50-reasoning"),
+    "reliability": ("dense", "gptq-int4"),
+    "efficiency": ("dense", "gptq-int4", "awq-int4-published"),
 }
 
+TIME = "it would be the same steps once more"
+# What of the profile is not run here, and why.
+LEFT_OUT = {
+    "models": {name: f"{TIME}; it is fetched" for name in PAPER["models"] if name != MODEL},
+    "variants": {},
+    "tasks": {
+        "ifbench_full_generate": "six of its checkers need data that no package registry has; ifbench_generate is asked"
+    },
+    "prunings": {
+        name: TIME
+        for name in PAPER["vision"]["prunings"]
+        if name not in ("unstructured-90", "filters-50", "connections-50-iterative", "unstructured-90-as-pruned")
+    },
+    "figures": {},
+}  # fmt: skip
+if not (DATA / folder.ARCHIVE).is_file():
+    LEFT_OUT["tasks"] |= {
+        name: f"{folder.ARCHIVE} is not beside this checkout"
+        for name in PAPER["evaluations"]["reliability"]["tasks"]
+        if name.startswith("trustllm_")
+    }
 
-def toy() -> dict:
-    """``params/paper.yaml`` with one model, one compression, and one item of each task.
 
-    Without TrustLLM's archive, its tasks are left out, and without downloads from elsewhere a part of IFBench.
+def named(content: dict) -> dict[str, set[str]]:
+    """The names that a profile gives to each of its parts."""
+    return {
+        "models": set(content["models"]),
+        "variants": set(content["compressions"]),
+        "tasks": {name for entry in content["evaluations"].values() for name in entry.get("tasks", {})},
+        "prunings": set(content["vision"]["prunings"]),
+        "figures": set(content["figures"]),
+    }
+
+
+def toy(models: Iterable[str] = (MODEL,)) -> dict:
+    """``params/paper.yaml`` with these models, all its variants and figures, one item of each task and few prunings.
+
+    ``LEFT_OUT`` says what is not there.
     """
-    content = yaml.safe_load((paths.project() / "params" / "paper.yaml").read_text())
-    content["models"] = {name: source for name, source in content["models"].items() if source.startswith(QWEN)}
+    content = copy.deepcopy(PAPER)
+    content["models"] = {name: content["models"][name] for name in models}
     content["calibration"] |= SHORT
     content["compressions"] = {
-        name: {**entry, **({"seeds": [0]} if "seeds" in entry else {}), **(SHORT if "samples" in entry else {})}
-        for name, entry in content["compressions"].items()
-        if name in KEPT
+        name: _small(entry, content["models"]) for name, entry in content["compressions"].items()
     }
-    del content["vision"], content["cluster"]
-    for dimension, settings in SMALL.items():
-        tasks = content["evaluations"][dimension].pop("tasks", {})
-        if tasks:
-            named = [name.replace("ifbench_full", "ifbench") for name in tasks]
-            settings = {**settings, "tasks": {name: 1 for name in named if "trustllm" not in name}}
-        content["evaluations"][dimension] = settings
-    without = ("vision", "claims", "calibration")  # the last compares two calibrations of one method
-    content["figures"] = [figure for figure in content["figures"] if figure not in without]
+    if list(models) == [MODEL]:  # which has no published student of Minitron: it takes that of another
+        [student] = PAPER["compressions"]["minitron-published"]["checkpoint"].values()
+        content["compressions"]["minitron-published"]["checkpoint"] = {MODEL: student}
+    for dimension, settings in content["evaluations"].items():
+        settings |= SMALL.get(dimension, {})
+        if dimension in ASKED:
+            settings["without"] = [name for name in content["compressions"] if name not in ASKED[dimension]]
+        if "tasks" in settings:
+            asked = [name for name in settings["tasks"] if name not in LEFT_OUT["tasks"]]
+            settings["tasks"] = dict.fromkeys(asked, 1)
+    content["evaluations"]["performance"]["tasks"]["ifbench_generate"] = 1
+    vision = content["vision"]
+    vision["shared"] |= IMAGES
+    vision["interpretability"] |= EXPLAINED
+    kept = {name: entry for name, entry in vision["prunings"].items() if name not in LEFT_OUT["prunings"]}
+    vision["prunings"] = {name: entry | _briefly(entry) for name, entry in kept.items()}
+    del content["cluster"]
     return content
+
+
+def _small(entry: dict, models: Iterable[str]) -> dict:
+    """A compression on short texts, with one seed, for these models."""
+    changed = {"seeds": [0]} | SHORT | TRAINED
+    small = entry | {name: value for name, value in changed.items() if name in entry}
+    for name, value in small.items():
+        if isinstance(value, dict):
+            small[name] = {model: BY_MODEL.get(name, value[model]) for model in models if model in value}
+    return small
+
+
+def _briefly(entry: dict) -> dict:
+    """How long a pruned network is retrained: an epoch a step, where it is at all."""
+    if not entry["epochs"]:
+        return {}
+    return {"epochs": 2, "steps": 2} if entry.get("schedule") == "iterative" else {"epochs": 1}
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A pretended hub's folder, with the models and the data sets."""
-    folder = hub_content.stocked(tmp_path_factory.mktemp("hub"))
-    hub_content.publish_models(folder, [LLAMA, QWEN])
-    return folder
+    home = hub_content.stocked(tmp_path_factory.mktemp("hub"))
+    dense = {name: source.partition("@")[0] for name, source in PAPER["models"].items()}
+    hub_content.publish_models(home, list(dense.values()))
+    for entry in PAPER["compressions"].values():
+        for model, source in entry.get("checkpoint", {}).items():
+            repository, _, revision = source.partition("@")
+            if revision == "main":
+                hub_content.publish_models(home, [repository], layers=1, hidden=96)
+            else:
+                hub_content.publish_rounded(home, repository, of=dense[model])
+    return home
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A copy of the checkout with the toy profile, and with a cache that has the packages' assets and nothing else."""
+def study(tmp_path_factory, image_folder):
+    """A copy of the checkout with the toy profile, and with a cache that has the packages' assets and nothing else.
+
+    ``data`` has what the profile looks for there: images in folders, weights of torchvision's form, and TrustLLM.
+    """
     checkout = copied(tmp_path_factory.mktemp("paper") / "study")
-    (checkout / "toy.yaml").write_text(yaml.safe_dump(toy()))
+    (checkout / "toy.yaml").write_text(yaml.safe_dump(toy(), sort_keys=False))
+    (checkout / "all.yaml").write_text(yaml.safe_dump(toy(PAPER["models"]), sort_keys=False))
+    data = checkout / "data"
+    data.mkdir()
+    (data / "imagenet").symlink_to(image_folder)
+    weights = network.new(len(list((image_folder / "train").iterdir()))).state_dict()
+    torch.save(weights | {"aux1.fc2.bias": torch.zeros(3)}, data / "googlenet-1378be20.pth")
+    if (DATA / folder.ARCHIVE).is_file():
+        (data / folder.ARCHIVE).symlink_to(DATA / folder.ARCHIVE)
     home = checkout.with_name("home")
     home.mkdir()
     for part in ("assets", "models"):
@@ -83,7 +179,7 @@ def surroundings(checkout, endpoint, **extra):
 def test_a_gated_repository_is_said_before_anything_is_downloaded(study, site):
     content = toy()
     content["models"]["llama-3.2-3b"] = f"{LLAMA}@{'1' * 40}"
-    (study / "gated.yaml").write_text(yaml.safe_dump(content))
+    (study / "gated.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     gated = {LLAMA, "Idavidrein/gpqa"}
     with hub.serving(hub.Hub(site, gated=gated)) as server:
         done = unicomp(study, "prefetch", "--profile", "gated.yaml", **surroundings(study, server.endpoint))
@@ -103,7 +199,7 @@ def test_a_branch_is_the_commit_that_it_was_when_it_was_downloaded(study, site):
         },
         "evaluations": {"fidelity": {"samples": 4, "length": 64}},
     }
-    (study / "branch.yaml").write_text(yaml.safe_dump(content))
+    (study / "branch.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     command = ("reproduce", "--profile", "branch.yaml", "--only", "compress/*")
     home = {"HF_HOME": str(study.with_name("branch"))}
     offline = surroundings(study, "http://127.0.0.1:9", HF_HUB_OFFLINE="1", **home)
@@ -133,13 +229,52 @@ def test_a_branch_is_the_commit_that_it_was_when_it_was_downloaded(study, site):
     assert "1 of 3 steps to run" in unicomp(study, *command, "--dry-run", **offline).stdout
 
 
+def only(source: str) -> dict:
+    """A study of one model of the hub and nothing else of it."""
+    return {
+        "models": {"ours": source},
+        "compressions": {"dense": {"method": "dense"}},
+        "evaluations": {"fidelity": {"samples": 4, "length": 64}},
+    }
+
+
+def test_a_model_that_breaks_off_leaves_no_half_file_and_is_fetched_the_next_time(study, tmp_path):
+    repository = "ours/large"
+    hub_content.publish_models(tmp_path, [repository], hidden=256)
+    weights = (tmp_path / "models" / repository / "model.safetensors").read_bytes()
+    assert len(weights) > hub.LARGE
+    (study / "broken.yaml").write_text(yaml.safe_dump(only(f"{repository}@{'1' * 40}"), sort_keys=False))
+    home = {"HF_HOME": str(tmp_path / "hf")}
+    found = []
+    for broken in (100, 0):
+        with hub.serving(hub.Hub(tmp_path, broken=broken)) as server:
+            done = unicomp(
+                study, "prefetch", "--profile", "broken.yaml", **surroundings(study, server.endpoint, **home)
+            )
+        assert done.returncode == (2 if broken else 0), done.stdout + done.stderr
+        assert not broken or f"model {repository} could not be downloaded from the hub" in done.stderr
+        assert not broken or server.broken < broken
+        found.append([file.read_bytes() for file in (tmp_path / "hf").rglob("*.safetensors")])
+    assert found == [[], [weights]]
+
+
+def test_a_model_that_is_missing_is_named_before_anything_is_downloaded(study, site):
+    (study / "missing.yaml").write_text(yaml.safe_dump(only(f"Qwen/Nowhere@{'1' * 40}"), sort_keys=False))
+    with hub.serving(hub.Hub(site)) as server:
+        done = unicomp(study, "prefetch", "--profile", "missing.yaml", **surroundings(study, server.endpoint))
+    assert done.returncode == 2, done.stdout
+    assert "model Qwen/Nowhere could not be downloaded from the hub" in done.stderr
+    assert "correct its name, or log in with: hf auth login" in done.stderr
+    assert not any("/resolve/" in request for request in server.requests)
+
+
 @pytest.fixture(scope="module")
 def fetched(study, site):
     """Fetched twice: the requests of the first time and of the second."""
     asked = []
     with hub.serving(hub.Hub(site)) as server:
         for _ in range(2):
-            done = unicomp(study, "prefetch", "--profile", "toy.yaml", **surroundings(study, server.endpoint))
+            done = unicomp(study, "prefetch", "--profile", "all.yaml", **surroundings(study, server.endpoint))
             assert done.returncode == 0, done.stderr
             asked.append(list(server.requests))
             server.requests.clear()
@@ -148,7 +283,12 @@ def fetched(study, site):
 
 def test_what_is_there_is_not_asked_for_again(fetched):
     first, second = fetched
-    assert any(request.startswith("GET /Qwen/Qwen2.5-3B-Instruct/resolve/") for request in first)
+    given = [source for entry in PAPER["compressions"].values() for source in entry.get("checkpoint", {}).values()]
+    for source in [*PAPER["models"].values(), *given]:
+        repository, _, revision = source.partition("@")
+        found = [request for request in first if request.startswith(f"GET /{repository}/resolve/")]
+        assert any(".safetensors" in request for request in found), repository
+        assert revision == "main" or all(revision in request for request in found), repository
     assert second == []
 
 
@@ -163,19 +303,46 @@ def test_only_safe_weights_and_no_code_are_downloaded(fetched):
 def results(study, fetched):
     """The whole plan, run without a hub."""
     offline = surroundings(study, "http://127.0.0.1:9", HF_HUB_OFFLINE="1")
-    done = unicomp(study, "reproduce", "--profile", "toy.yaml", **offline)
+    command = [sys.executable, "-m", "unicomp_lib", "reproduce", "--profile", "toy.yaml"]
+    env = environment(study) | offline
+    done = subprocess.run(command, cwd=study, env=env, capture_output=True, text=True, timeout=3600, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     return study / "results" / "toy"
 
 
 def test_the_plan_runs_offline_to_its_last_figure(results, study):
-    profile = yaml.safe_load((study / "toy.yaml").read_text())
     scores = tables.read(results / "scores.parquet")
-    assert set(scores["variant"]) == {*KEPT, "dense-rerun"}
-    tasks = {name for entry in profile["evaluations"].values() for name in entry.get("tasks", {})}
-    assert tasks <= set(scores["task"])
-    for figure in profile["figures"]:
-        assert (study / "figures" / "toy" / f"{figure}.png").stat().st_size > 200, figure
+    language, networks = scores.filter(pl.col("model") != NETWORK), scores.filter(pl.col("model") == NETWORK)
+    drawn = {file.stem for file in (study / "figures" / "toy").glob("*.png") if file.stat().st_size > 200}
+    wanted = named(PAPER)
+    ran = {
+        "models": set(language["model"]),
+        "variants": set(language["variant"]) - {"dense-rerun", "all"},
+        "tasks": set(language["task"]) & wanted["tasks"],
+        "prunings": set(networks["variant"]) - {"dense", "untrained", "all"},
+        "figures": drawn & wanted["figures"],
+    }
+    said = ", ".join(f"{len(ran[part])} of {len(names)} {part}" for part, names in wanted.items())
+    steps = len([file for file in (study / "runs").glob("*/record.json") if ".ours." not in file.parent.name])
+    print(f"\npaper at toy size, offline: {said}; {steps} steps")
+    for part, reasons in LEFT_OUT.items():
+        for name, reason in reasons.items():
+            print(f"left out of {part}: {name}, since {reason}")
+    assert ran == {part: names - set(LEFT_OUT[part]) for part, names in wanted.items()}, said
+    assert "ifbench_generate" in set(language["task"])
+
+
+def test_the_figure_of_networks_shows_the_images_that_they_saw(results, study):
+    [record] = (study / "runs").glob("figures.vision-*/record.json")
+    given = json.loads(record.read_text())["parameters"]
+    assert given["data"] == str(study / PAPER["vision"]["shared"]["data"])
+    assert given["size"] == IMAGES["size"]
+
+
+def test_no_variant_but_dense_keeps_its_weights(results, study):
+    left = {file.parents[1].name for file in (study / "runs").glob(f"compress.{MODEL}.*/checkpoint/*.safetensors")}
+    assert len(left) == 1, left
+    assert all(name.startswith(f"compress.{MODEL}.dense") for name in left), left
 
 
 def test_no_generated_item_is_without_an_answer_of_its_own(results):

@@ -38,7 +38,7 @@ def reproduce(options: argparse.Namespace) -> int:
     profile = _on_model(options.profile, options.model) if options.model else params.load(options.profile)
     ready.check_folders()
     if not options.dry_run:
-        _pin(profile)
+        _pin(profile, options.only)
     every = plan(profile)
     known = keys(every)
     steps = select(every, options.only, profile.option)
@@ -64,8 +64,11 @@ def reproduce(options: argparse.Namespace) -> int:
     return 1 if unpublished else code
 
 
-def _pin(profile: params.Profile) -> None:
-    """Download models at a branch of the hub before the plan is made: what runs depends on the commit it is."""
+def _pin(profile: params.Profile, only: str) -> None:
+    """Download models at a branch of the hub before the plan is made: what runs depends on the commit it is.
+
+    What these steps lack and nothing will fetch is refused first, as it is before they run.
+    """
     if not (open_ends := external.unpinned(profile)):
         return
     if _offline():
@@ -73,6 +76,7 @@ def _pin(profile: params.Profile) -> None:
             f"no commit of {', '.join(open_ends)} has been downloaded; where the hub is reached run nox -s prefetch"
             f"{f' --{profile.option}' if profile.option else ''}"
         )
+    ready.check(select(plan(profile), only, profile.option), profile)
     prefetch(profile)
 
 
@@ -299,11 +303,12 @@ def _print_plan(
     names = {step.name for step in waiting}
     seen, costs = progress.history(), publish.costs(profile.name)
     expected = progress.expected(waiting, seen, costs)
-    wanted = {step.name: needs.of(step, profile) for step in waiting}
+    away = bool(options.cluster and profile.cluster.gpus)  # on accelerators of whose speed nothing is known here
+    wanted = {step.name: needs.of(step, profile, away=away) for step in waiting}
     print(f"{'':4}  {'':{width}}  {needs.HEADER}")
     for step in steps:
         took = expected.get(step.name)
-        cost = needs.columns(wanted[step.name], step, profile, took) if step.name in names else ""
+        cost = needs.columns(wanted[step.name], step, profile, took, away=away) if step.name in names else ""
         print(
             f"{'run ' if step.name in names else 'keep'}  {step.name:{width}}  {cost:{len(needs.HEADER)}}  "
             f"{step.notebook}  {known[step.name]}"
@@ -315,9 +320,11 @@ def _print_plan(
     for sentence in designing.expected(profile):
         print(f"note: {sentence}")
     whole = len(expected) == len(waiting) and bool(waiting)
+    if away and waiting and not whole:
+        print(f"note: {needs.AWAY}")
     seconds = progress.remaining(waiting, seen, costs, workers) if whole else None
     about = "about"
-    if not whole and waiting and all(wanted.values()):
+    if not whole and not away and waiting and all(wanted.values()):
         each = [expected.get(step.name, need.seconds) for step in waiting if (need := wanted[step.name])]
         about, seconds = "very roughly", sum(each) / workers
     time = f", {about} {progress.clock(seconds)} with {count(workers, 'worker')}" if seconds else ""

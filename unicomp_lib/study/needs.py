@@ -67,11 +67,14 @@ class Speed(NamedTuple):
     bandwidth: float
 
 
-def of(step: Step, profile: Profile) -> Need | None:
-    """What a step needs on this machine; None where neither a record nor a model's size says."""
+def of(step: Step, profile: Profile, *, away: bool = False) -> Need | None:
+    """What a step needs on this machine; None where neither a record nor a model's size says.
+
+    ``away``: on another machine that has an accelerator, of whose speed nothing is known here.
+    """
     if last := ready.last_record(step):
         return Need(last["seconds"], last["peak_memory"], _on_device(last), ready.written(last), measured=True)
-    return of_shape(step, profile, device=bool(hardware.devices()))
+    return of_shape(step, profile, device=away or bool(hardware.devices()))
 
 
 def _on_device(last: dict[str, Any]) -> float:
@@ -275,20 +278,26 @@ def _tokens(name: str) -> tuple[int, int]:
     return REASONING if form == "generate" and about["capability"] == "reasoning" else TOKENS[form]
 
 
+AWAY = (
+    "no time is estimated for steps that have not run yet: they are to run on the cluster's accelerators, and an "
+    "estimate would be for this machine"
+)
 HEADER = f"{'time':>10} {'memory':>9} {'device':>9} {'disk':>9}"
 
 
-def columns(need: Need | None, step: Step, profile: Profile, seconds: float | None) -> str:
+def columns(need: Need | None, step: Step, profile: Profile, seconds: float | None, *, away: bool = False) -> str:
     """The columns of ``HEADER`` for a step that is to run, ``~`` before estimates; ``seconds``: as it took before.
 
-    ``device`` is what it would hold on an accelerator, where there is one or not.
+    ``device`` is what it would hold on an accelerator, where there is one or not. A step that runs ``away`` has no
+    estimate of its time: it would be this machine's.
     """
     if need is None:
         clock = progress.clock(seconds) if seconds is not None else "?"
         return f"{clock:>10} {'?':>9} {'?':>9} {'?':>9}"
     device = need.device or (there.device if step.computes and (there := of_shape(step, profile, device=True)) else 0)
     about = "" if need.measured else "~"
-    clock = progress.clock(seconds) if seconds is not None else f"{about}{progress.clock(need.seconds)}"
+    estimate = "?" if away and not need.measured else f"{about}{progress.clock(need.seconds)}"
+    clock = progress.clock(seconds) if seconds is not None else estimate
     guess = "" if need.device and need.measured else "~"
     return f"{clock:>10} {_shown(need.host, about):>9} {_shown(device, guess):>9} {_shown(need.disk, about):>9}"
 

@@ -391,9 +391,13 @@ def _network(profile: Profile, cell: Cell, topic: str, parameters: dict[str, Any
 
 
 def _figure(profile: Profile, figure: str, items: dict[str, list[Output]]) -> Step:
-    """A figure reads the scores, and the items, of each dimension that its notebook has a parameter for."""
+    """A figure reads the scores, and the items, of each dimension that its notebook has a parameter for.
+
+    One that shows images is told which ones were explained.
+    """
     notebook = f"figures/{figure}"
-    names = [name for name in notebooks.defaults(notebook) if name.endswith(("_scores", "_items"))]
+    allowed = notebooks.defaults(notebook)
+    names = [name for name in allowed if name.endswith(("_scores", "_items"))]
     wanted = {name: name.rpartition("_")[0] for name in names}
     there = [*profile.evaluations, *(["vision"] if profile.vision else [])]
     missing = [dimension for dimension in wanted.values() if dimension not in there]
@@ -406,4 +410,6 @@ def _figure(profile: Profile, figure: str, items: dict[str, list[Output]]) -> St
         name: items[dimension] if name.endswith("_items") else Output(step_name(Stage.SCORES, topic=dimension), TABLE)
         for name, dimension in wanted.items()
     }
-    return Step(Stage.FIGURES, notebook, {}, reads, topic=figure)
+    explained = profile.vision.shared | profile.vision.interpretability if profile.vision else {}
+    images = {name: value for name, value in explained.items() if name in allowed}
+    return Step(Stage.FIGURES, notebook, images, reads, topic=figure)

@@ -119,12 +119,15 @@ def _of_images(profile: Profile) -> set[str]:
 
 
 def _read_folders(profile: Profile) -> None:
-    """Read the items of tasks that lie in a folder: a missing or broken file is said before any step runs."""
+    """Read the items of tasks that lie in a folder: a broken file is said before any step runs.
+
+    One that is not there has been said by then, see ``sources.missing``, and only the steps that read it need it.
+    """
     from unicomp_lib.evaluate import task
     from unicomp_lib.evaluate.tasks import items
 
     for name, data_dir in _tasks(profile):
-        if task.described(name)["asset"] == task.FOLDER:
+        if task.described(name)["asset"] == task.FOLDER and sources.items_file(name, data_dir):
             items.items(task.source(name), data_dir)
 
 

@@ -4,15 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from unicomp_lib import paths
+from unicomp_lib.evaluate import task
+from unicomp_lib.evaluate.tasks import folder as benchmarks
+from unicomp_lib.evaluate.tasks import trustllm
 from unicomp_lib.inputs import assets, texts
 from unicomp_lib.study import params
-from unicomp_lib.study.hints import meant
+from unicomp_lib.study.hints import count, meant
 from unicomp_lib.study.params import ParamsError, Profile
 from unicomp_lib.study.steps import TEXTS, Stage, Step
 
 FOLDERS = ("data", "data_dir")
 VISION = ("data", "weights")
 IMAGES = "emoji"  # the images that are an asset: ``vision.images.EMOJI``
+TRUSTLLM = "dataset/dataset.zip of github.com/HowieHwong/TrustLLM"  # where ``benchmarks.ARCHIVE`` comes from
 TINY = "tiny-random-llama"  # the model that is made on the spot: ``checkpoints.models.TINY``
 
 
@@ -45,8 +49,11 @@ def data_dir(profile: Profile, given: str) -> str:
 
 
 def missing(steps: list[Step], profile: Profile) -> list[str]:
-    """A sentence for each data set of images and each file of weights that ``steps`` read and that is not there."""
-    found = []
+    """A sentence for each file or folder that ``steps`` read, that is not there and that nothing will fetch.
+
+    Items of tasks that the user provides, such as TrustLLM's archive, data sets of images, and weights of networks.
+    """
+    found = _missing_items(steps, profile)
     for step in steps:
         for name in VISION if step.stage == Stage.VISION else ():
             value = step.parameters.get(name, "")
@@ -59,12 +66,41 @@ def missing(steps: list[Step], profile: Profile) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def items_file(name: str, data_dir: str) -> Path | None:
+    """The file in ``data_dir`` that holds the items of one of our tasks; None where there is none."""
+    source = task.source(name)
+    return (trustllm if source in trustllm.SOURCES else benchmarks).file(source, data_dir)
+
+
+def _missing_items(steps: list[Step], profile: Profile) -> list[str]:
+    """A sentence for each file of items that tasks read from ``data_dir`` alone and that is not there."""
+    readers: dict[tuple[str, str], set[str]] = {}
+    for step in steps:
+        data_dir = step.located.get("data_dir", "")
+        for name in step.parameters.get("tasks", {}) if step.stage == Stage.EVALUATE else ():
+            if task.described(name)["asset"] == task.FOLDER and items_file(name, data_dir) is None:
+                wanted = benchmarks.FILES.get(task.source(name), benchmarks.ARCHIVE)
+                readers.setdefault((data_dir, wanted), set()).add(name)
+    return [
+        f"{wanted} is not there, which {count(len(names), 'task')} of profile {profile.name} "
+        f"{'reads' if len(names) == 1 else 'read'}; {_provided(data_dir, wanted)}"
+        for (data_dir, wanted), names in readers.items()
+    ]
+
+
+def _provided(data_dir: str, wanted: str) -> str:
+    """What a user does about a file of items that is not there."""
+    place = f"put it there as {Path(data_dir) / wanted}" if data_dir else "set data_dir to a folder that contains it"
+    return f"take {TRUSTLLM} and {place}" if wanted == benchmarks.ARCHIVE else place
+
+
 def _path(name: str, value: str, step: Step, profile: Profile) -> Path | None:
     if name == "model":
         return model(value, profile.folder)
     if name == "data_dir":
         return _folder(value, profile)
-    known = name == "interpreter" or (step.stage == Stage.VISION and name in VISION and value != IMAGES)
+    of_images = step.stage in (Stage.VISION, Stage.FIGURES) and name in VISION
+    known = name == "interpreter" or (of_images and value != IMAGES)
     return params.located(value, profile.folder) if known else None
 
 
