@@ -1,6 +1,7 @@
 import matplotlib.pyplot as plt
 import polars as pl
 import pytest
+from matplotlib.lines import Line2D
 
 from unicomp_lib.figures import marks, palette, panels
 
@@ -56,6 +57,20 @@ def test_a_variant_of_two_methods_has_both_colours_in_panels_and_legends():
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["SparseGPT 50 %", "SparseGPT 50 % + GPTQ int4", "GPTQ int4", panels.DENSE, marks.COMBINED]
     plt.close(figure)
+
+
+@pytest.mark.parametrize("method", [*palette.METHODS, "one-of-ones-own"])
+def test_variants_of_one_method_are_told_apart_in_every_marker(method):
+    table = marks.based(scores(*((name, method, name.upper()) for name in "abcdef")))
+    looks = []
+    for row in table.iter_rows(named=True):
+        figure = plt.figure(figsize=(1, 1))
+        look = marks.among(row, table)
+        figure.add_artist(Line2D([0.5], [0.5], **look | {"markersize": 3 * look["markersize"]}))
+        figure.canvas.draw()
+        looks.append(bytes(figure.canvas.buffer_rgba()))
+        plt.close(figure)
+    assert len(set(looks)) == 6
 
 
 def test_single_seeds_stand_below_their_mean_where_there_are_several():

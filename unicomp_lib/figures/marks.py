@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 
 from unicomp_lib.figures import palette, style
 
-VERSION = "1"
+VERSION = "2"
 
 # Fill of the first variant of a method, of the second, and so on.
 FILLS: tuple[Any, ...] = ("full", "none", "top", "bottom", "right")
@@ -76,8 +76,16 @@ def among(row: Mapping[str, Any], table: pl.DataFrame) -> dict[str, Any]:
     )
     order = same.select("model", "variant").unique(maintain_order=True).rows()
     rank = order.index((row["model"], row["variant"]))
-    look = of(row, FILLS[rank % len(FILLS)])
-    return look | {"markersize": look["markersize"] * (1 + 0.4 * (rank // len(FILLS)))}
+    fills = _fills(palette.look(row["method"])[1])
+    look = of(row, fills[rank % len(fills)])
+    return look | {"markersize": look["markersize"] * (1 + 0.4 * (rank // len(fills)))}
+
+
+def _fills(marker: str) -> tuple[Any, ...]:
+    """The fills that can be told apart in a marker: a letter has no halves, and a cross has none."""
+    if marker.startswith("$"):
+        return FILLS[:2]
+    return FILLS if marker in Line2D.filled_markers else FILLS[:1]
 
 
 def size() -> float:
