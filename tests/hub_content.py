@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
+from words import AWQ_ORDER, packed
 
 from unicomp_lib.inputs.hub import catalogue
 
@@ -250,8 +251,6 @@ def publish_rounded(folder: Path, repository: str, *, of: str) -> None:
 
 def _rounded(own: str, weight: np.ndarray, method: str) -> dict[str, np.ndarray]:
     """The tensors that stand for a matrix (outputs, inputs): codes around a zero point of 8, a scale a group."""
-    from checkpoints.test_awq_gptq import AWQ_ORDER, packed  # where the layouts are tested
-
     outputs, inputs = weight.shape
     groups = weight.T.reshape(-1, GROUP, outputs)
     scales = (np.abs(groups).max(1) / 7).astype(np.float16)
