@@ -14,7 +14,7 @@ from typing import Any
 from unicomp_lib.evaluate.tasks import replies
 from unicomp_lib.inputs import assets
 
-VERSION = "2"
+VERSION = "3"
 
 # These need a part-of-speech tagger, a word tokenizer, a list of stop words or of syllables from the network.
 DOWNLOADS = {
