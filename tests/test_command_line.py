@@ -132,6 +132,15 @@ def test_without_a_number_there_are_as_many_workers_as_may_share(capsys, monkeyp
         assert options.workers == number
 
 
+def test_a_scheduler_is_looked_for_before_anything_is_downloaded(copy, tmp_path):
+    done = unicomp(
+        copy, "reproduce", "--profile", "tiny", "--scheduler", "nowhere", UNICOMP_HOME=str(tmp_path / "home")
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no Dask scheduler answers at 'nowhere'")
+    assert not list(tmp_path.glob("home/**/*.*"))
+
+
 def edited(folder, edit, name="mine.yaml"):
     content = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
     edit(content)

@@ -9,9 +9,11 @@ import torch
 from transformers import GgufConfig
 
 from unicomp_lib import paths
-from unicomp_lib.checkpoints import gguf_bpe, models
+from unicomp_lib.checkpoints import configs, gguf_bpe, models
 from unicomp_lib.exchange import gguf
-from unicomp_lib.inputs import assets
+from unicomp_lib.inputs import assets, calibration
+
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 64}
 
 
 def test_the_asset_becomes_a_plain_checkpoint_that_ends_its_turns(dense):
@@ -140,3 +142,33 @@ def test_unknown_models_are_one_clear_sentence():
             models.load(name)
     with pytest.raises(ValueError, match="precision 'int3' is not known; allowed are bfloat16 and float32"):
         models.load(models.TINY, precision="int3")
+
+
+@pytest.mark.parametrize(
+    ("family", "extra", "longest"),
+    [
+        ("llama", {}, 512),
+        ("gpt2", {"n_positions": 40, "max_position_embeddings": 40}, 40),
+        ("gemma3_text", {"max_position_embeddings": 48}, 48),
+        ("qwen3", {"max_position_embeddings": 64, "rope_parameters": YARN}, 256),
+    ],
+)
+def test_texts_are_no_longer_than_the_models_positions(tmp_path, family, extra, longest):
+    families.build(family, layers=2, **extra).config.save_pretrained(tmp_path)
+    models.load_tokenizer(models.TINY).save_pretrained(tmp_path)
+    assert configs.positions(tmp_path) == longest
+    tokenizer = models.load_tokenizer(str(tmp_path))
+    assert calibration.blocks(tokenizer, samples=1, length=longest).shape == (1, longest)
+    with pytest.raises(ValueError, match=f"length={longest + 1} is more than the {longest} tokens that this model"):
+        calibration.blocks(tokenizer, samples=1, length=longest + 1)
+
+
+def test_a_model_whose_configuration_names_no_length_keeps_that_of_its_tokenizer(tmp_path):
+    config = families.build("bloom", layers=2).config.to_dict()  # ALiBi reads texts of any length
+    del config["max_position_embeddings"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = models.load_tokenizer(models.TINY)
+    tokenizer.model_max_length = 10**30  # as transformers puts it where a tokenizer does not say
+    tokenizer.save_pretrained(tmp_path)
+    assert configs.positions(tmp_path) == 0
+    assert models.load_tokenizer(str(tmp_path)).model_max_length > 10**20

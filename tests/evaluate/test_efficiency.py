@@ -683,3 +683,8 @@ def test_cost_is_summed_over_the_steps_back_to_dense(tmp_path):
 def test_an_unknown_model_is_one_clear_sentence():
     with pytest.raises(ValueError, match="model 'no-such-model' is not known"):
         efficiency.compare("no-such-model", models.TINY, precision="float32")
+
+
+def test_a_prompt_longer_than_the_model_reads_is_one_clear_sentence():
+    with pytest.raises(ValueError, match="prompt=4096 and generate=8 need 4105 tokens, and tiny-random-llama reads 40"):
+        efficiency.compare(models.TINY, models.TINY, precision="float32", prompt=4096, generate=8)

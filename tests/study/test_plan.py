@@ -147,6 +147,42 @@ def test_a_group_size_that_does_not_divide_a_model_at_hand_is_said(elsewhere):
         ready.check_fetched([one for one in plan(found) if one.stage == "compress"], found)
 
 
+READS = "tiny reads 8 tokens"
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"max_position_embeddings": 8}, f"compress/tiny/wanda.* has length=16, and {READS}"),
+        ({"n_positions": 8}, f"compress/tiny/wanda.* has length=16, and {READS}"),
+        ({"max_position_embeddings": 8, "rope_scaling": {"factor": 4.0}}, ""),  # how far that reaches is its family's
+        ({"max_position_embeddings": 16}, ""),
+        ({}, ""),
+    ],
+)
+def test_texts_longer_than_a_model_at_hand_reads_are_said(elsewhere, config, says):
+    folder = elsewhere / "user" / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(NO_TENSORS)
+    (folder / "config.json").write_text(json.dumps(config))
+
+    def edit(content):
+        content["models"] = {"tiny": "model"}
+        content["calibration"] = {"length": 16}
+        content["evaluations"]["efficiency"] |= {"prompt": 6, "generate": 2}
+
+    found = profile(elsewhere / "user", edit)
+    every = plan(found)
+    timed = f"evaluate/tiny/dense/efficiency has prompt=6 and more, and {READS}; give fewer"
+    assert (timed in ready.problems(every, found)) == bool(says)
+    compressions = [one for one in every if one.stage == "compress"]
+    if says:
+        with pytest.raises(params.ParamsError, match=says):
+            ready.check_fetched(compressions, found)
+    else:
+        ready.check_fetched(compressions, found)
+
+
 def test_more_items_than_a_set_has_is_said_with_their_number(tmp_path):
     (tmp_path / "gsm8k").mkdir()
     rows = [{"question": f"{number} + 1?", "answer": f"#### {number + 1}"} for number in range(7)]

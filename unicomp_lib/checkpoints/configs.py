@@ -47,6 +47,18 @@ def quantizes_cache(source: Path | str, revision: str | None = None) -> bool:
     return getattr(AutoConfig.from_pretrained(source, revision=revision), decoder.CACHE, None) is not None
 
 
+def positions(source: Path | str, revision: str | None = None) -> int:
+    """Tokens of the longest text that the model of a folder or repository reads; 0 where its configuration says none.
+
+    A scaled rotary embedding counts, where its configuration holds the length before and the factor.
+    """
+    config = AutoConfig.from_pretrained(source, revision=revision).get_text_config()
+    scaled = getattr(config, "rope_parameters", None) or {}
+    before, factor = (scaled.get(name) for name in ("original_max_position_embeddings", "factor"))
+    longest = int(before * factor) if before and factor else 0
+    return max(longest, getattr(config, "max_position_embeddings", None) or 0)
+
+
 def load_generation(model: PreTrainedModel, folder: Path) -> None:
     """Give a model the generation settings of a checkpoint; one without the file keeps its own."""
     if (folder / GENERATION).is_file():

@@ -199,9 +199,14 @@ def _expanding(folder: Path) -> dict[str, CompressedTensorsConfig]:
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of ``model`` (names as in ``checkpoint``), with padding on the left."""
+    """Load the tokenizer of ``model`` (names as in ``checkpoint``), with padding on the left.
+
+    Its ``model_max_length`` is the number of the model's positions, which many published tokenizers do not know.
+    """
     source, revision = checkpoint(model)
     tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, padding_side="left", trust_remote_code=False)
+    if longest := configs.positions(source, revision):
+        tokenizer.model_max_length = longest
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -105,6 +105,11 @@ def compare(
     turns = [{role: _process(name, precision, kernels) for role, name in named.items()}]
     longest = prompt + 1 + generate
     context = max(longest, prompt + batch * (2 + generate))
+    for name in named.values():
+        if 0 < (room := configs.positions(*models.checkpoint(name))) < longest:
+            raise ValueError(
+                f"prompt={prompt} and generate={generate} need {longest} tokens, and {name} reads {room}; give fewer"
+            )
     if engine in EXPORTED:
         _check_on_cpu(engine)
         turns[0][""] = exported_process(engine, interpreter, checkpoint, export, context, batch)

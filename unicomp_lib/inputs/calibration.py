@@ -26,10 +26,14 @@ def blocks(
     are shares of the samples. Texts are shuffled by ``seed``, joined by the end-of-text token and
     cut into blocks. With ``chat_template`` each text is a conversation in the model's own format:
     the question is the user's turn, the answer the assistant's; a text without an answer is a
-    user's turn. A source that is too short is a ``ValueError``.
+    user's turn. A source that is too short is a ``ValueError``, and so are blocks longer than the model's positions.
     """
     if samples < 1 or length < 1:
         raise ValueError(f"samples={samples} and length={length} are not allowed; give whole numbers above 0")
+    if length > tokenizer.model_max_length:
+        raise ValueError(
+            f"length={length} is more than the {tokenizer.model_max_length} tokens that this model reads; give fewer"
+        )
     if chat_template and tokenizer.chat_template is None:
         raise ValueError("chat_template is on, but this model's tokenizer has none; turn it off")
     shares = texts.parts(source)

@@ -21,6 +21,7 @@ from unicomp_lib.study import (
     ready,
     records,
     scheduler,
+    security,
     sources,
     status,
     surroundings,
@@ -112,6 +113,8 @@ def run(
     _check_workers(options)
     surroundings.check(records.runs(), paths.home())
     ready.check(waiting, profile)
+    if options.scheduler:
+        security.check(options.scheduler)  # before anything is downloaded for it
     params.own_results(profile)  # before the first step: clean is to know whose these runs are, however they end
     if not _offline():
         prefetch(profile)

@@ -55,14 +55,18 @@ def check(waiting: list[Step], profile: Profile) -> None:
 
 
 def check_fetched(waiting: list[Step], profile: Profile) -> None:
-    """Raise a ``ParamsError`` for what shows once all is fetched: too many items, a group size that does not divide."""
-    for sentence in [*_items(waiting), *_groups(waiting, profile)]:
+    """Raise a ``ParamsError`` for what shows once all is fetched.
+
+    That is too many items, a group size that does not divide, a text longer than a model reads.
+    """
+    for sentence in [*_items(waiting), *_groups(waiting, profile), *_lengths(waiting, profile)]:
         raise ParamsError(sentence)
 
 
 def problems(waiting: list[Step], profile: Profile) -> list[str]:
     """The same sentences, as far as they are known without fetching anything."""
-    return [*sources.missing(waiting, profile), *_items(waiting, fetched=False), *_groups(waiting, profile)]
+    known = [*_items(waiting, fetched=False), *_groups(waiting, profile), *_lengths(waiting, profile)]
+    return [*sources.missing(waiting, profile), *known]
 
 
 def notes(
@@ -246,6 +250,21 @@ def _groups(waiting: list[Step], profile: Profile) -> list[str]:
     return found
 
 
+def _lengths(waiting: list[Step], profile: Profile) -> list[str]:
+    """A sentence for each step whose texts are longer than a model reads whose configuration is here."""
+    found = []
+    for step in waiting:
+        given = notebooks.defaults(step.notebook) | step.parameters if step.cell else {}
+        length, what = given.get("length", 0), f"length={given.get('length')}"
+        if step.cell and "prompt" in given:
+            length, what = given["prompt"] + given["generate"] + 1, f"prompt={given['prompt']} and more"
+        folders = _checkpoints(profile.models[step.cell.model], profile) if step.cell and length else []
+        longest = next((number for folder in folders if (number := positions(folder))), length)
+        if length > longest:
+            found.append(f"{step.name} has {what}, and {step.cell.model} reads {longest} tokens; give fewer")
+    return found
+
+
 def _is_of_dense(step: Step, profile: Profile) -> bool:
     return step.cell is not None and profile.compressions[step.cell.variant].base == params.DENSE
 
@@ -263,6 +282,17 @@ def configuration(source: str, profile: Profile) -> dict[str, Any]:
         except (OSError, ValueError, AttributeError):
             continue
     return {}
+
+
+def positions(folder: Path) -> int:
+    """Tokens of the longest text that a checkpoint's configuration allows; 0 where it does not say so itself."""
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        scaled = (config.get("rope_parameters") or config.get("rope_scaling") or {}).get("factor")
+        longest = config.get("max_position_embeddings") or config.get("n_positions")
+        return longest if isinstance(longest, int) and not scaled else 0
+    except (OSError, ValueError, AttributeError):
+        return 0
 
 
 def widths(folder: Path) -> dict[str, int]:

@@ -60,16 +60,26 @@ def stored(folder: Path) -> "Iterator[Security]":
 
 
 def connect(address: str) -> "Client":
-    """A client of a running scheduler.
+    """A client of a running scheduler; at an address other than ``tls://`` with a warning. Raises as ``check`` does."""
+    client = _client(address)
+    if text := warning(address):
+        print(text, file=sys.stderr, flush=True)
+    return client
 
-    For ``tls://`` the environment names the certificates, as Dask's configuration wants them; see ``CLIENT``.
-    Any other address is used with a warning. Raises a ``ConnectionError`` where no scheduler answers, or none
-    that takes these certificates.
+
+def check(address: str) -> None:
+    """Raise a ``ConnectionError`` where no scheduler answers at an address, or none that takes these certificates.
+
+    For ``tls://`` the environment names them, as Dask's configuration wants them; see ``CLIENT``.
     """
+    _client(address).close()
+
+
+def _client(address: str) -> "Client":
     from distributed import Client
 
     try:
-        client = Client(address, timeout=30)
+        return Client(address, timeout=30)
     except TypeError as error:
         raise ConnectionError(
             f"{address!r} needs certificates; name their files in {', '.join(CLIENT[:-1])} and {CLIENT[-1]}"
@@ -79,9 +89,6 @@ def connect(address: str) -> "Client":
             f"no Dask scheduler answers at {address!r} ({error}); give an address such as tls://host:8786, "
             "or leave --scheduler out to use this machine"
         ) from error
-    if text := warning(address):
-        print(text, file=sys.stderr, flush=True)
-    return client
 
 
 def warning(address: str) -> str:
