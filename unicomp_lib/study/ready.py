@@ -254,11 +254,13 @@ def _lengths(waiting: list[Step], profile: Profile) -> list[str]:
     """A sentence for each step whose texts are longer than a model reads whose configuration is here."""
     found = []
     for step in waiting:
-        given = notebooks.defaults(step.notebook) | step.parameters if step.cell else {}
+        if step.cell is None:
+            continue
+        given = notebooks.defaults(step.notebook) | step.parameters
         length, what = given.get("length", 0), f"length={given.get('length')}"
-        if step.cell and "prompt" in given:
+        if "prompt" in given:
             length, what = given["prompt"] + given["generate"] + 1, f"prompt={given['prompt']} and more"
-        folders = _checkpoints(profile.models[step.cell.model], profile) if step.cell and length else []
+        folders = _checkpoints(profile.models[step.cell.model], profile) if length else []
         longest = next((number for folder in folders if (number := positions(folder))), length)
         if length > longest:
             found.append(f"{step.name} has {what}, and {step.cell.model} reads {longest} tokens; give fewer")
