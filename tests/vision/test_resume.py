@@ -108,6 +108,34 @@ def test_another_training_does_not_go_on_there(model, squares, held_out, home, a
     assert len({state.path for state in states}) == 3
 
 
+PRUNING = {
+    "method": "filters", "rate": 0.5, "criterion": "l1", "scope": "layerwise", "schedule": "one-shot", "steps": 2,
+    "epochs": 2, "learning_rate": 0.02, "recalibrate": False, "precision": "float32", "seed": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"method": "connections"}, {"rate": 0.75}, {"criterion": "random"}, {"scope": "global"},
+        {"schedule": "iterative"}, {"epochs": 1}, {"learning_rate": 0.5}, {"recalibrate": True},
+        {"precision": "bfloat16"}, {"seed": 1}, {"rate": 0.02, "learning_rate": 0.5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_another_pruning_does_not_go_on_there(model, squares, home, after, changed):
+    after(1)
+    with pytest.raises(Interruption), resume.State() as state:
+        pruning.prune(copy.deepcopy(model), squares, **PRUNING, state=state)
+    fresh, whole = copy.deepcopy(model), copy.deepcopy(model)
+    with resume.State() as state:
+        found, _ = pruning.prune(fresh, squares, **PRUNING | changed, state=state)
+    kept, _ = pruning.prune(whole, squares, **PRUNING | changed)
+    assert all(torch.equal(mask, kept[name]) for name, mask in found.items())
+    assert same(fresh, whole)
+    assert len(files(home)) == 1
+
+
 @pytest.mark.parametrize("damage", [lambda content: content[:100], lambda content: b"", lambda content: b"x" * 999])
 def test_a_damaged_file_begins_anew(model, squares, home, after, damage):
     whole = copy.deepcopy(model)

@@ -47,7 +47,9 @@ def prune(
     trained: dict[str, Any] = {"epochs": epochs // steps, "rate": learning_rate, "precision": precision}
     masks, history, first = None, [], 1
     if state:
-        state.begin(model, images, {"pruning": VERSION, **given, "steps": steps, "again": recalibrate, **trained})
+        # Both have a rate: of pruning, and of learning.
+        pruned = {**given, "steps": steps, "again": recalibrate}
+        state.begin(model, images, {"version": VERSION, "pruning": pruned, "training": trained})
         if stored := state.stored():
             first, history = stored[1]["stage"], stored[1]["earlier"]
             masks = resume.part(stored[0], "mask.")
