@@ -126,6 +126,44 @@ def test_cells_of_the_study_are_compared_with_their_fidelity(tmp_path, capsys, m
     assert "did you mean 'performance/m.1/wanda-50" in missing
 
 
+def test_the_sentence_on_a_cell_of_the_study_begins_with_the_damage_that_pruning_did(tmp_path, capsys):
+    """Near chance there is no right answer to lose; the committed items show it by their reference answers."""
+    cells = [f"performance/smollm2-135m/{variant}" for variant in ("dense", "wanda-50")]
+    assert main(["compare", *cells, "--output", str(tmp_path / "out")]) == 0
+    first = capsys.readouterr().out.partition(";")[0]
+    assert first.startswith("smollm2-135m/wanda-50 is worse than smollm2-135m/dense")
+    assert re.search(r"reference answers less likely, \+0\.\d+ bits per byte \[\+0", first)
+
+
+def test_no_column_of_the_table_is_cut_off_on_a_desk_or_in_print(tmp_path):
+    cells = [f"performance/smollm2-135m/{variant}" for variant in ("dense", "wanda-50")]
+    rerun = ["--rerun", "performance/smollm2-135m/dense-rerun"]
+    assert main(["compare", *cells, *rerun, "--output", str(tmp_path / "out")]) == 0
+    with browser.browsing() as view:
+        browser.visit(view, tmp_path / "out" / "index.html")
+        for media, width in (("screen", 1300), ("print", 1040)):  # A4 on its side
+            view.emulate_media(media=media)
+            view.set_viewport_size({"width": width, "height": 900})
+            cut = "table => table.parentElement.scrollWidth - table.parentElement.clientWidth"
+            assert view.locator("table.scores").evaluate(cut) <= 0
+
+
+def test_a_rerun_of_other_tasks_is_refused(tmp_path, capsys):
+    a, b = (logs.lmeval(tmp_path / name, "t", RIGHT) for name in "ab")
+    other = logs.lmeval(tmp_path / "c", "other", RIGHT)
+    assert "the rerun c has none of the items that are compared" in refused(capsys, a, b, "--rerun", other)
+
+
+def test_a_document_among_the_logs_costs_the_other_tasks_nothing(tmp_path, capsys):
+    for name in "ab":
+        logs.lmeval(tmp_path / name, "arc_easy", RIGHT)
+        logs.lmeval(tmp_path / name, "wikitext", [[-12.0 - index, 30] for index in range(5)], metric="word_perplexity")
+    out = ["--output", str(tmp_path / "out")]
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *out]) == 0
+    assert re.search(r"^wikitext +log_likelihood_per_word +5 +−0\.467", capsys.readouterr().out, flags=re.MULTILINE)
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--tasks", "arc*", *out]) == 0
+
+
 def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):
     """The walk of docs/your_model.md, with a model of two layers and a few items."""
     model, tokenizer = models.load(models.TINY)

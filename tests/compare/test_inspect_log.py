@@ -27,6 +27,13 @@ def test_both_forms_give_the_same_rows(tmp_path, name, packed):
     assert rows["question"][1] == "Is 1 even?"
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    path = logs.inspect(tmp_path / "a.json", "t", ["C", "I"], packed=False)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert inspect_log.is_log(path)
+    assert len(inspect_log.read(path, "A").rows) == 2
+
+
 def test_an_archive_packed_with_zstandard_is_read(tmp_path):
     """As new versions write it; Python's zipfile packs so from 3.14 on, so the method is put into the bytes here."""
     plain = logs.inspect(tmp_path / "a.eval", "t", ["C", "I"])

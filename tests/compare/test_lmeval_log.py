@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from unicomp_lib.__main__ import main
-from unicomp_lib.compare import lmeval_log, measure, pair, side, written
+from unicomp_lib.compare import lmeval_log, lmeval_metrics, measure, pair, side, written
 from unicomp_lib.evaluate import task as definitions
 
 TASKS = ("piqa_cloze", "asdiv_generate")
@@ -68,7 +68,8 @@ def test_two_real_logs_give_the_numbers_of_a_hand(real, tmp_path, capsys):
     # The width of an interval by the normal approximation, from the same counts.
     error = np.sqrt(lost + gained - (gained - lost) ** 2 / 40) / 40
     assert line.difference.high - line.difference.low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    assert line.detectable == pytest.approx(2.8 * error, rel=0.1)
+    assert line.alone == pytest.approx(2.8 * error, rel=0.1)
+    assert line.detectable == pytest.approx(3.08 * error, rel=0.1)  # of two tests, at 2.5 %
 
     assert main(["compare", str(real[0]), str(real[1]), "--output", str(tmp_path / "out")]) == 0
     assert "piqa_cloze" in capsys.readouterr().out
@@ -126,9 +127,93 @@ def test_metrics_that_are_no_number_for_each_item_are_said_or_refused(tmp_path):
     side = lmeval_log.read(folder, "A")
     assert side.rows["metric"].unique().to_list() == ["acc"]
     assert side.notes == ("t of A: f1 left out, which is no number for each item",)
-    folder = logs.lmeval(tmp_path / "b", "t", [[0.1, 3], [0.2, 4]], metric="word_perplexity")
-    with pytest.raises(ValueError, match="has no metric that is a number for each item"):
+    logs.lmeval(tmp_path / "a", "u", [["x", "y"], ["x", "x"]], metric="bleu")
+    logs.lmeval(tmp_path / "a", "v", [])
+    side = lmeval_log.read(folder, "A")  # a task without a number does not cost the others
+    assert side.rows["task"].unique().to_list() == ["t"]
+    assert [note.split(" left")[0] for note in side.notes[1:]] == [
+        "u of A: bleu", f"v of A: samples_v_{logs.DATE}.jsonl holds no scored item",
+    ]  # fmt: skip
+    folder = logs.lmeval(tmp_path / "b", "t", [["x", "y"]], metric="bleu")
+    with pytest.raises(ValueError, match="b has nothing to compare: t of A: bleu left out, which is no number for"):
         lmeval_log.read(folder, "A")
+
+
+def worse(tmp_path, metrics, a, b, **changes):
+    """The line of a task, B against A, whose ``metrics`` are in this order, the last of them ``a`` and ``b``."""
+    sides = []
+    for name, values in (("A", a), ("B", b)):
+        about = {"metrics": metrics, **changes}
+        logs.lmeval(tmp_path / name, "t", values, metric=metrics[0], lower=True, **about)
+        sides.append(lmeval_log.read(tmp_path / name, name))
+    pairs, notes = pair.pair(*sides)
+    (line,) = measure.lines(pairs)
+    return line, [*sides[0].notes, *notes]
+
+
+def test_an_items_perplexity_is_its_log_likelihood_of_which_more_is_better(tmp_path):
+    """As ``lambada_openai`` has it: perplexity first, and less of it better, which holds for all items together."""
+    a = [-1.0 - 0.1 * index for index in range(20)]
+    b = [value - 1.5 - 0.01 * index for index, value in enumerate(a)]
+    line, notes = worse(tmp_path, ["perplexity", "acc"], a, b, acc=1)
+    assert (line.metric, line.verdict, line.lost) == ("log_likelihood", measure.WORSE, 20)
+    assert line.difference.value == pytest.approx(-1.5 - 0.095)
+    assert notes == ["t: lm-eval logs an item's log-likelihood as perplexity; it is compared as log_likelihood"]
+
+
+def test_a_perplexity_that_is_one_stays_one(tmp_path):
+    line, notes = worse(tmp_path, ["perplexity"], [3.0, 4.0, 5.5, 6.0] * 5, [6.0, 8.0, 9.0, 9.5] * 5)
+    assert (line.metric, line.verdict, notes) == ("perplexity", measure.WORSE, [])
+    folder = logs.lmeval(tmp_path / "mixed", "t", [3.0, -2.0], metric="perplexity")
+    with pytest.raises(ValueError, match="perplexity is above 0 for some items and not for others"):
+        lmeval_log.read(folder, "A")
+
+
+@pytest.mark.parametrize(
+    ("metric", "called", "of_a", "more"),
+    [
+        ("word_perplexity", "log_likelihood_per_word", -0.4, True),
+        ("byte_perplexity", "log_likelihood_per_byte", -0.4, True),
+        ("bits_per_byte", "bits_per_byte", 0.4 / np.log(2), False),
+    ],
+)
+def test_a_document_is_compared_by_its_log_likelihood_a_word_or_byte(tmp_path, metric, called, of_a, more):
+    documents = [10 + index for index in range(12)]
+    a = [[-0.4 * length, length] for length in documents]
+    b = [[(-0.6 - 0.01 * (length % 3)) * length, length] for length in documents]
+    line, notes = worse(tmp_path, [metric], a, b)
+    assert (line.metric, line.higher, line.verdict) == (called, more, measure.WORSE)
+    assert line.a.value == pytest.approx(of_a)
+    assert notes == [
+        f"t: lm-eval logs a document's log-likelihood and its length; compared is {called}, each document counting "
+        "the same"
+    ]
+
+
+def test_every_metric_of_lmeval_has_a_meaning_for_one_item():
+    """What lm-eval's own ``process_results`` gives for one item: a score, or what is left out."""
+    from lm_eval.api import registry
+
+    aggregates = {"f1", "mcc", "brier_score", "likelihood", "bleu", "chrf", "chrf++", "ter", "acc_all", "bypass"}
+    scores = {"acc", "acc_norm", "acc_mutual_info", "acc_bytes", "exact_match"}
+    ours = {lmeval_metrics.PERPLEXITY, *lmeval_metrics.PAIRS}
+    assert set(registry.HIGHER_IS_BETTER_REGISTRY) <= aggregates | scores | ours
+    for name in aggregates:  # target and prediction, with several options or as text
+        for pair_ in ([0, 1], [1, [-2.0, -1.5]], ["one", "two"]):
+            assert lmeval_metrics.meaning(name, pair_) is None
+    assert {lmeval_metrics.meaning(name, True) for name in scores} == {(name, 1.0) for name in scores}
+    for name in ours:
+        assert lmeval_metrics.meaning(name, ["1", "2"]) is None
+        assert np.isnan(lmeval_metrics.meaning(name, None)[1])
+    assert np.isnan(lmeval_metrics.meaning("bits_per_byte", [-1.5, 0])[1])
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    folder = logs.lmeval(tmp_path, "t", [1.0, 0.0])
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    found = lmeval_log.read(folder, "A")
+    assert (len(found.rows), found.settings["t"]["version"]) == (2, "1.0")
 
 
 def test_clusters_are_a_field_of_the_items(tmp_path):
@@ -167,7 +252,7 @@ def test_old_logs_without_hashes_and_lists_of_metrics_are_read(tmp_path):
         (lambda path: path.write_bytes(b'{"doc_id": "\xff"}'), "line 1 of .* is no JSON"),
         (lambda path: path.write_text("[1]\n"), "line 1 of .* is no sample of lm-eval"),
         (lambda path: path.write_text('{"a": 1}\n'), "line 1 of .* has no doc_id"),
-        (lambda path: path.write_text(""), "has no metric that is a number"),
+        (lambda path: path.write_text(""), "has nothing to compare: t of A: samples_t_.* holds no scored item; give"),
         (
             lambda path: path.write_text('{"doc_id": 0, "metrics": "acc", "acc": 1.0}\n'),
             "line 1 of .* is not of the form that lm-eval writes .*metrics is 'acc' and no list",

@@ -50,19 +50,37 @@ def drawn(chance, unsure, *, lost=None):
 def judged(pairs):
     of_tasks = measure.lines(pairs)
     over_all, _ = measure.whole(pairs, of_tasks)
-    return of_tasks, over_all
+    return measure.together(of_tasks, over_all)[:2]
 
 
 @pytest.mark.parametrize("unsure", [0.05, 0.3, 1.0])
-def test_of_a_rerun_nothing_is_found_in_95_of_100_repeats(unsure):
-    chance, found, in_all = np.random.default_rng(7), [], []
+def test_of_a_rerun_the_sentence_finds_nothing_in_95_of_100_repeats(unsure):
+    """Of all that it could name: each task, all items together and the reference answers."""
+    chance, said = np.random.default_rng(7), []
     for _ in range(100):
         pairs = [replace(pair, items=pair.items.with_columns(c=None)) for pair in drawn(chance, unsure)]
-        found.append([line.task for line in measure.lines(pairs) if line.verdict != measure.OPEN])
-        every = paired("all", *(np.concatenate([pair.items[side] for pair in pairs]) for side in "ab"))
-        in_all += [line for line in measure.lines([every]) if line.verdict != measure.OPEN]
-    assert sum(map(bool, found)) <= 5, found
-    assert len(in_all) <= 5
+        of_tasks = measure.lines(pairs)
+        bits = chance.gamma(4, 0.5, 40)
+        likely = measure.likelihood([paired("bits", *(bits + chance.normal(0, 0.1, (2, 40))), higher=False)])
+        every = measure.all_items(pairs, of_tasks)  # the mean of tasks has no test
+        of_tasks, over_all, likely = measure.together(of_tasks, [every], likely)
+        said.append(measure.sentence("A", "B", of_tasks, over_all, likely))
+    found = [text for text in said if not text.startswith("No difference between A and B was found on any of 5 tasks")]
+    assert len(found) <= 5, found
+
+
+def test_all_tests_of_a_page_are_adjusted_together():
+    pairs = [paired(name, [1] * 6 + [0] * 20, [0] * 26) for name in ("t", "u")]
+    before = np.linspace(1, 2, 12)
+    likely = measure.likelihood([paired("bits", before, before + np.resize([0.3, 0.1, 0.2], 12), higher=False)])
+    alone = [*measure.lines(pairs), measure.all_items(pairs, measure.lines(pairs)), likely]
+    of_tasks, (every,), likely = measure.together(alone[:2], [alone[2]], alone[3])
+    assert [line.p for line in (*of_tasks, every)] == pytest.approx([2 / 2**6] * 2 + [2 / 2**12])
+    assert [line.holm for line in (*of_tasks, every)] == pytest.approx([4 / 2**6] * 2 + [6 / 2**12])
+    assert likely.holm == pytest.approx(4 * likely.p)
+    # The level of 5 % is shared by four tests, so that a difference must be larger to be found.
+    z = stats.norm.ppf(1 - 0.05 / 8) + stats.norm.ppf(0.8)
+    assert every.detectable == pytest.approx(z / (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * every.alone)
 
 
 def test_damage_is_found_on_the_tasks_that_have_it_and_in_all():
@@ -97,6 +115,20 @@ def test_all_items_count_each_item_and_the_mean_each_task():
     assert mean.difference.low < -0.25 < mean.difference.high
 
 
+def test_the_mean_of_tasks_of_a_few_other_values_has_students_t():
+    """For two tasks of five items: the interval of independent means, stretched as that of each task alone."""
+    chance = np.random.default_rng(2)
+    pairs = [paired(name, *chance.uniform(0.2, 0.8, (2, 5))) for name in ("t", "u")]
+    of_tasks, (_, mean) = judged(pairs)
+    width = mean.difference.high - mean.difference.low
+    alone = [line.difference.high - line.difference.low for line in of_tasks]
+    assert width == pytest.approx(np.hypot(*alone) / 2, rel=0.1)
+    together = [paired(name, *chance.uniform(0.2, 0.8, (2, 5)), clusters=["same"] * 5) for name in ("t", "u")]
+    _, (_, mean) = judged(together)
+    assert np.isnan(mean.difference.low)
+    assert mean.difference.reason == "a task with one cluster"
+
+
 def test_values_that_are_no_shares_are_left_out_of_all_items():
     chance = np.random.default_rng(0)
     bits = paired("bits", chance.normal(2, 1, 50), chance.normal(3, 1, 50), higher=False)
@@ -108,7 +140,9 @@ def test_values_that_are_no_shares_are_left_out_of_all_items():
     assert (of_tasks[0].test, of_tasks[0].verdict) == (measure.STUDENT, measure.WORSE)  # more bits are worse
     assert of_tasks[0].lost > of_tasks[0].gained
     error = (bits.items["b"] - bits.items["a"]).std() / np.sqrt(50)
-    assert of_tasks[0].detectable == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error)
+    assert of_tasks[0].alone == pytest.approx((stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * error)
+    level = 0.05 / 3  # of three tasks
+    assert of_tasks[0].detectable == pytest.approx((stats.norm.ppf(1 - level / 2) + stats.norm.ppf(0.8)) * error)
     assert measure.number(of_tasks[0].a.value, of_tasks[0]) == f"{of_tasks[0].a.value:.3g}"
 
 
@@ -169,13 +203,15 @@ def test_a_difference_no_larger_than_that_of_a_rerun_is_none():
 def test_sentences():
     same = paired("t", [1, 0] * 50, [1, 0] * 50), paired("u", [1, 0] * 50, [1, 0] * 50)
     of_tasks, over_all = judged([*same])
-    size = measure.number(statistics.detectable(*(np.array([1.0, 0.0] * 100),) * 2, np.arange(200)), over_all[0])
+    single = statistics.detectable(*(np.array([1.0, 0.0] * 100),) * 2, np.arange(200))
+    levels = [stats.norm.ppf(1 - 0.025 / tests) + stats.norm.ppf(0.8) for tests in (3, 1)]
+    size = measure.number(single * levels[0] / levels[1], over_all[0])
     said = measure.sentence("A", "B", of_tasks, over_all)
     assert said.startswith("No difference between A and B was found on any of 2 tasks; in all, +0.0 points [−")
     assert said.endswith(f"], where a true difference of {size} points would have shown in four of five samples.")
     small = [paired(name, [1] * 4 + [0, 1] * 20, [0] * 4 + [0, 1] * 20) for name in ("t", "u")]
     said = measure.sentence("A", "B", *judged(small))
-    assert said.startswith("On none of 2 tasks alone was a difference found, but in all B is worse than A: −9.1 points")
+    assert re.fullmatch(r"B is worse than A in all: −9\.1 points \[.*\], though on none of 2 tasks alone\.", said)
     (line,) = measure.lines([paired("t", [1] * 50, [0] * 20 + [1] * 30)])
     assert measure.sentence("A", "B", [line], []).startswith("B is worse than A on t: −40.0 points [−5")
     (line,) = measure.lines([paired("t", [1], [0])])
@@ -195,10 +231,29 @@ def test_damage_that_no_answer_shows_is_said_of_the_reference_answers():
     assert (likely.task, likely.n, likely.verdict, likely.points) == (measure.REFERENCES, 120, measure.WORSE, False)
     said = measure.sentence("A", "B", *judged(scores), likely)
     assert re.search(
-        r"^No difference .* samples; but B finds the reference answers less likely, \+0\.2\d+ bits per byte", said
+        r"^B is worse than A: it finds the reference answers less likely, \+0\.2\d+ bits per byte \[[^]]+\]; but no "
+        r"difference between A and B was found on any of 2 tasks; in all, .* samples\.$",
+        said,
     )
     same = measure.likelihood([replace(pair, items=pair.items.with_columns(b="a")) for pair in bits])
     assert measure.sentence("A", "B", *judged(scores), same) == measure.sentence("A", "B", *judged(scores))
+
+
+def test_damage_comes_before_what_is_better():
+    before = np.random.default_rng(0).normal(2, 0.5, 60)
+    likely = measure.likelihood([paired("bits", before, before + np.resize([0.3, 0.1], 60), higher=False)])
+    better = paired("t", [0] * 30 + [1] * 20, [1] * 50), paired("u", [1, 0] * 30, [1, 0] * 30)
+    said = measure.sentence("A", "B", *judged([*better]), likely)
+    assert re.match(r"B is worse than A: it finds .*\]; but B is better than A on 1 of 2 tasks \(t \+60", said)
+    worse = paired("t", [1] * 50, [0] * 30 + [1] * 20), paired("u", [1, 0] * 30, [1, 0] * 30)
+    said = measure.sentence("A", "B", *judged([*worse]), likely)
+    assert re.match(
+        r"B is worse than A on 1 of 2 tasks \(t −60.*; in all, .*; and B finds the reference answers le", said
+    )
+    # One task is better, and all others together are worse.
+    rest = [paired(f"r{index}", [1] * 6 + [0, 1] * 20, [0] * 6 + [0, 1] * 20) for index in range(12)]
+    said = measure.sentence("A", "B", *judged([paired("t", [0] * 20, [1] * 20), *rest]))
+    assert re.match(r"B is worse than A in all: −.*\]; but better than A on 1 of 13 tasks \(t \+100", said)
 
 
 def test_shares_and_per_cent_are_not_compared():

@@ -145,6 +145,14 @@ def test_a_rerun_is_paired_with_the_same_items(tmp_path, both):
     assert line.noise.value == pytest.approx(-1 / 7)
 
 
+def test_a_rerun_without_any_common_item_is_refused(tmp_path, both):
+    a, b = both()
+    c = read(logs.lmeval(tmp_path / "c", "t", RIGHT, doc_hash=lambda index: f"e{index}"), "C")
+    pairs, _ = pair.pair(a, b, c)
+    with pytest.raises(ValueError, match="the rerun C has none of the items that are compared; give a log of"):
+        pair.check_rerun(pairs, c)
+
+
 def test_logs_of_inspect_ai_are_paired_by_what_was_asked(tmp_path):
     letters = ["C" if value else "I" for value in RIGHT]
     ids = {"id": lambda index: f"q{index}"}

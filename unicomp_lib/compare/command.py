@@ -9,8 +9,9 @@ import polars as pl
 
 from unicomp_lib import files, paths
 from unicomp_lib.compare import cells, checkpoints, inspect_log, lmeval_log, measure, page, written
+from unicomp_lib.compare.lmeval_metrics import LOG_LIKELIHOOD
 from unicomp_lib.compare.measure import Line
-from unicomp_lib.compare.pair import Pair, pair
+from unicomp_lib.compare.pair import Pair, check_rerun, pair
 from unicomp_lib.compare.side import Side
 from unicomp_lib.evaluate.statistics import Estimate
 from unicomp_lib.inputs import texts
@@ -69,13 +70,16 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
         a, b, rest[0] if rest else None, metric=options.metric,
         tasks=tuple(options.tasks) if recorded else (), items=(options.items or 0) if recorded else 0,
     )  # fmt: skip
+    if rest:
+        check_rerun(pairs, rest[0])
     of_tasks = measure.lines(pairs)
     over_all, without = measure.whole(pairs, of_tasks)
     likely = _likelihood(sides, pairs) if not options.metric else None
+    of_tasks, over_all, likely = measure.together(of_tasks, over_all, likely)
     answer = measure.sentence(a.name, b.name, of_tasks, over_all, likely)
     over_all += [likely] if likely is not None else []
     same = ["A and B are the same, so that nothing can differ but by chance"] if _same(options.a, options.b) else []
-    notes = [*same, *a.notes, *b.notes, *notes, *([without] if without else [])]
+    notes = list(dict.fromkeys([*same, *a.notes, *b.notes, *notes, *([without] if without else [])]))
     about = {"A": f"{a.name}, {a.kind}", "B": f"{b.name}, {b.kind}"}
     about |= {"Rerun of A": f"{rest[0].name}, {rest[0].kind}"} if rest else {}
     folder = options.output or paths.project() / "report" / f"compare-{_plain(a.name)}--{_plain(b.name)}"
@@ -93,7 +97,11 @@ def _report(sides: list[Side], fidelity: dict[str, Estimate], options: argparse.
 def _likelihood(sides: list[Side], pairs: list[Pair]) -> Line | None:
     """The line of the reference answers' likelihoods, where both have them for the same tasks."""
     both = [
-        each.task for each in pairs if each.metric != measure.BITS and all(map(_has_bits, sides[:2], [each.task] * 2))
+        each.task
+        for each in pairs
+        if each.metric != measure.BITS
+        and not each.metric.startswith(LOG_LIKELIHOOD)
+        and all(map(_has_bits, sides[:2], [each.task] * 2))
     ]
     if not both:
         return None

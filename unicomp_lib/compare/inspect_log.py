@@ -57,7 +57,7 @@ def _logs(folder: Path) -> list[Path]:
 
 def _is_eval_log(file: Path) -> bool:
     try:
-        with file.open(encoding="utf-8") as opened:
+        with file.open(encoding="utf-8-sig") as opened:
             beginning = opened.read(4000)
     except (OSError, UnicodeDecodeError):
         return False

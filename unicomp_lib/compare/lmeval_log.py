@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from unicomp_lib.compare import lmeval_metrics
 from unicomp_lib.compare.side import MALFORMED, Side, cluster_of, likeliest, short, table
 
 KIND = "log of lm-eval"
@@ -24,19 +25,22 @@ NO_FILTER = "none"
 def read(given: Path, name: str, cluster: str = "") -> Side:
     """The rows of a file, or of all tasks of one run in a folder; ``cluster`` is a field of items that groups them.
 
-    Raises a ``ValueError`` for a folder of several models or runs, a line that is no JSON, an item that occurs twice,
-    and a log without a metric that is a number for each item.
+    A task without a number for each item is left out and said. Raises a ``ValueError`` for a folder of several models
+    or runs, a line that is no JSON, an item that occurs twice, and where no task is left.
     """
     files = _files(given)
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     for task, file in files.items():
         found, without = _task(file, task, cluster)
-        if not found:
-            raise ValueError(f"{file} has no metric that is a number for each item; log another metric of {task}")
         if without:
             notes.append(f"{task} of {name}: {', '.join(without)} left out, which is no number for each item")
+        elif not found:
+            notes.append(f"{task} of {name}: {file.name} holds no scored item")
+        notes += lmeval_metrics.notes(task, found)
         rows += found
+    if not rows:
+        raise ValueError(f"{given} has nothing to compare: {'; '.join(notes)}; give a log with a number for each item")
     settings, higher = _results(files, rows)
     return Side(name, KIND, table(rows), settings, higher, tuple(notes))
 
@@ -89,13 +93,17 @@ def _task(file: Path, task: str, cluster: str) -> tuple[list[dict[str, Any]], li
                 "give the log as it was written"
             ) from error
         rows += found
-    return [row for row in rows if row["metric"].partition(",")[0] not in without], [*without]
+    lmeval_metrics.check(rows, str(file))
+    return [row for row in rows if row["logged"] not in without], [*without]
 
 
 def _scored(
     sample: dict[str, Any], task: str, cluster: str, where: str, without: dict[str, None]
 ) -> list[dict[str, Any]]:
-    """Rows of one sample, one a metric; metrics whose value is no number are added to ``without``."""
+    """Rows of one sample, one a metric; metrics whose value is no number are added to ``without``.
+
+    A row also has what its metric is called in the log (``logged``), and whether its value there is a ``pair``.
+    """
     shared = _shared(sample, task, cluster, where)
     chosen = _answers(sample)
     names = sample.get("metrics") or [key for key in sample if key not in FIELDS]
@@ -103,13 +111,14 @@ def _scored(
         raise TypeError(f"metrics is {names!r} and no list")
     rows = []
     for metric in names:
-        value = sample.get(metric)
-        key = metric if sample.get("filter", NO_FILTER) == NO_FILTER else f"{metric},{sample['filter']}"
-        if value is None or isinstance(value, bool | int | float):
-            score = float("nan") if value is None else float(value)
-            rows.append({**shared, "metric": key, "value": score, "answer": short(chosen(metric))})
-        else:
+        meaning = lmeval_metrics.meaning(metric, sample.get(metric))
+        if meaning is None:
             without[metric] = None
+            continue
+        name, value = meaning
+        key = name if sample.get("filter", NO_FILTER) == NO_FILTER else f"{name},{sample['filter']}"
+        own = {"logged": metric, "pair": isinstance(sample.get(metric), list), "metric": key, "value": value}
+        rows.append({**shared, **own, "answer": short(chosen(metric))})
     return rows
 
 
@@ -119,7 +128,7 @@ def _samples(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                sample = json.loads(line.decode("utf-8"))
+                sample = json.loads(line.decode("utf-8-sig"))  # some editors put a byte order mark first
             except ValueError as error:
                 raise ValueError(f"line {number} of {file} is no JSON ({error}); is the log whole?") from error
             if not isinstance(sample, dict):
@@ -180,7 +189,7 @@ def _results(
     for task, file in files.items():
         path = file.with_name(f"results_{_named(file)[1]}.json")
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
             facts = {"version": content.get("versions", {}), "number of shots": content.get("n-shot", {})}
             better = content.get("higher_is_better", {}).get(task, {})
             settings[task] = {name: str(values[task]) for name, values in facts.items() if task in values}

@@ -24,9 +24,10 @@ class Line:
 
     ``lost`` items are worse by B than by A, ``gained`` ones better. ``p`` is the tested p-value, by ``test``: exact
     McNemar of independent right and wrong answers, else Student's t of the paired differences of clusters; ``holm``
-    is ``p`` adjusted for the number of tasks. ``detectable`` is the true difference that so many items would show in
-    80 % of samples. ``points``: values are shares of which more is better, shown in points. ``noise`` is the difference
-    of a rerun of A from A, and ``rerun_flips`` how many items it changed, of ``rerun_n``.
+    is ``p`` adjusted for all ``tests`` that are made with it. ``alone`` is the true difference that so many items would
+    show in 80 % of samples if this were the only test. ``points``: values are shares of which more is better, shown in
+    points. ``noise`` is the difference of a rerun of A from A, and ``rerun_flips`` how many items it changed, of
+    ``rerun_n``.
     """
 
     task: str
@@ -42,13 +43,24 @@ class Line:
     mid: float
     p: float
     test: str
-    detectable: float
+    alone: float
     points: bool
     higher: bool
     holm: float = NAN
+    tests: int = 1
     noise: Estimate | None = None
     rerun_flips: int = 0
     rerun_n: int = 0
+
+    @property
+    def detectable(self) -> float:
+        """The true difference that so many items would show in 80 % of samples, at the level that holds for this test.
+
+        That is 5 % divided by the number of tests, which is what Holm's adjustment asks of the smallest p.
+        """
+        tail = (1 - statistics.LEVEL) / 2
+        needed, single = (-special.ndtri(each) + special.ndtri(statistics.POWER) for each in (tail / self.tests, tail))
+        return float(self.alone * needed / single)
 
     @property
     def verdict(self) -> str:
@@ -62,9 +74,18 @@ class Line:
 
 def lines(pairs: list[Pair]) -> list[Line]:
     """A line for each task, adjusted by Holm for their number."""
-    found = [_line(pair.items, pair) for pair in pairs]
-    adjusted = statistics.holm(np.array([line.p for line in found]))
-    return [replace(line, holm=float(p)) for line, p in zip(found, adjusted, strict=True)]
+    return adjusted([_line(pair.items, pair) for pair in pairs])
+
+
+def adjusted(of_lines: list[Line]) -> list[Line]:
+    """The same lines with their p-values adjusted by Holm for all tests among them.
+
+    A sentence that names whatever was found makes all tests that it could name: of each task, of all items and of the
+    reference answers. Adjusted together, it is wrong of two equal models in at most 5 % of samples.
+    """
+    tests = sum(bool(np.isfinite(line.p)) for line in of_lines)
+    holm = statistics.holm(np.array([line.p for line in of_lines]))
+    return [replace(line, holm=float(p), tests=max(tests, 1)) for line, p in zip(of_lines, holm, strict=True)]
 
 
 def whole(pairs: list[Pair], of_tasks: list[Line]) -> tuple[list[Line], str]:
@@ -72,15 +93,26 @@ def whole(pairs: list[Pair], of_tasks: list[Line]) -> tuple[list[Line], str]:
 
     No line where there is one such task or none. Accuracy and bits per byte have no common mean.
     """
-    shares = [pair for pair, line in zip(pairs, of_tasks, strict=True) if line.points]
+    shares = _shares(pairs, of_tasks)
     others = [line.task for line in of_tasks if not line.points]
     said = f"{', '.join(others)} left out of all items, since their values are no shares" if others and shares else ""
+    every = all_items(pairs, of_tasks)
+    return ([every, _mean_of_tasks(shares, every)] if every is not None else []), said if every is not None else ""
+
+
+def all_items(pairs: list[Pair], of_tasks: list[Line]) -> Line | None:
+    """Over all items of the tasks whose scores are shares; None where there is one such task or none."""
+    shares = _shares(pairs, of_tasks)
     if len(shares) < 2:
-        return [], ""
-    metrics = list(dict.fromkeys(pair.metric for pair in shares))
-    every = replace(shares[0], task=ALL, metric=", ".join(metrics), left_out=sum(pair.left_out for pair in shares))
-    line = _line(pl.concat(pair.items for pair in shares), every)
-    return [replace(line, holm=line.p), _mean_of_tasks(shares, every)], said
+        return None
+    metrics = ", ".join(dict.fromkeys(pair.metric for pair in shares))
+    every = replace(shares[0], task=ALL, metric=metrics, left_out=sum(pair.left_out for pair in shares))
+    (line,) = adjusted([_line(pl.concat(pair.items for pair in shares), every)])
+    return line
+
+
+def _shares(pairs: list[Pair], of_tasks: list[Line]) -> list[Pair]:
+    return [pair for pair, line in zip(pairs, of_tasks, strict=True) if line.points]
 
 
 def _line(items: pl.DataFrame, pair: Pair) -> Line:
@@ -122,14 +154,24 @@ def _with_rerun(line: Line, items: pl.DataFrame) -> Line:
     )
 
 
-def _mean_of_tasks(pairs: list[Pair], every: Pair) -> Line:
-    """Each task counting the same, as leader boards have it: by bootstrap, all tasks resampled together."""
+def _mean_of_tasks(pairs: list[Pair], every: Line) -> Line:
+    """Each task counting the same, as leader boards have it: by bootstrap, all tasks resampled together.
+
+    Stretched as in ``statistics.contrast``, and without an interval where a task's values are no outcomes and it has
+    one cluster.
+    """
     arrays = ([pair.items[name].to_numpy() for name in ("b", "a", "cluster")] for pair in pairs)
     parts = [Part(b, a, clusters, chance=0.0) for b, a, clusters in arrays]
     observed, resampled = statistics.resample(parts)
-    mean, drawn = observed.mean(axis=0), resampled.mean(axis=1)
-    b, a = (statistics.interval(float(mean[side]), drawn[:, side]) for side in (0, 1))
-    difference = statistics.interval(float(mean[0] - mean[1]), drawn[:, 0] - drawn[:, 1])
+    factors = statistics._factors(parts)
+    mean, drawn = observed.mean(axis=0), (observed + factors[:, None] * (resampled - observed)).mean(axis=1)
+    b, a, difference = (
+        statistics.interval(value, draws) if factors.all() else statistics.undefined("a task with one cluster", value)
+        for value, draws in (
+            (float(mean[0]), drawn[:, 0]), (float(mean[1]), drawn[:, 1]),
+            (float(mean[0] - mean[1]), drawn[:, 0] - drawn[:, 1]),
+        )
+    )  # fmt: skip
     n = sum(len(pair.items) for pair in pairs)
     return Line(
         MEAN, every.metric, n, every.left_out, a, b, difference, 0, 0, NAN, NAN, NAN, "", NAN, points=True, higher=True
@@ -148,7 +190,9 @@ def student(differences: np.ndarray, clusters: np.ndarray) -> float:
 
 
 def detectable(a: np.ndarray, b: np.ndarray, clusters: np.ndarray) -> float:
-    """The true difference that so many items would show in 80 % of samples; NaN where their spread is not known.
+    """The true difference that so many items would show in 80 % of samples, in one test at the level of 5 %.
+
+    NaN where their spread is not known.
 
     Of right and wrong answers as ``statistics.detectable`` has it, which adds one changed item; a change has no such
     unit for other values.
@@ -177,28 +221,44 @@ def _error(differences: np.ndarray, clusters: np.ndarray) -> tuple[float, int]:
 def likelihood(pairs: list[Pair]) -> Line:
     """Over all items whose reference answer has a likelihood: bits per byte, which show damage where answers do not.
 
-    One test, so it is not adjusted. A model near chance has no right answers to lose, but can find them less likely.
+    A model near chance has no right answers to lose, but can find them less likely.
     """
     every = replace(pairs[0], task=REFERENCES, left_out=sum(pair.left_out for pair in pairs))
-    line = _line(pl.concat(pair.items for pair in pairs), every)
-    return replace(line, holm=line.p)
+    (line,) = adjusted([_line(pl.concat(pair.items for pair in pairs), every)])
+    return line
+
+
+def together(
+    of_tasks: list[Line], over_all: list[Line], likely: Line | None = None
+) -> tuple[list[Line], list[Line], Line | None]:
+    """The lines of one page, ``adjusted`` for all tests among them."""
+    every = adjusted([*of_tasks, *over_all, *([likely] if likely is not None else [])])
+    tasks, rest = every[: len(of_tasks)], every[len(of_tasks) :]
+    return tasks, rest[: len(over_all)], rest[-1] if likely is not None else None
 
 
 def sentence(a: str, b: str, of_tasks: list[Line], over_all: list[Line], likely: Line | None = None) -> str:
-    """The answer in one plain sentence; ``likely`` is the line of ``likelihood``."""
-    answer = _of_scores(a, b, of_tasks, over_all)
+    """The answer in one plain sentence, which begins with damage where any was found.
+
+    The lines are those of ``together``; ``likely`` is that of ``likelihood``.
+    """
+    scores, verdicts = _of_scores(a, b, of_tasks, over_all)
     if likely is None or likely.verdict == OPEN:
-        return answer
+        return f"{scores[0].upper()}{scores[1:]}." if not verdicts else f"{scores}."
     sign = "less" if likely.verdict == WORSE else "more"
-    link = "but" if answer.startswith("No difference") else "and"
     change = f"{signed(likely.difference.value, likely)} bits per byte {bracket(likely.difference, likely)}"
-    return f"{answer[:-1]}; {link} {b} finds the reference answers {sign} likely, {change}."
+    found = f"finds the reference answers {sign} likely, {change}"
+    link = "and" if likely.verdict in verdicts else "but"
+    if not verdicts or (likely.verdict == WORSE and WORSE not in verdicts):
+        return f"{b} is {likely.verdict} than {a}: it {found}; {link} {scores}."
+    return f"{scores}; {link} {b} {found}."
 
 
-def _of_scores(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> str:
+def _of_scores(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> tuple[str, set[str]]:
+    """What is said of the scores, damage first, and the verdicts that were found."""
     summary = over_all[0] if over_all else None
     if len(of_tasks) == 1:
-        return _of_one(a, b, of_tasks[0])
+        return _of_one(a, b, of_tasks[0]), {of_tasks[0].verdict} - {OPEN}
     found = {verdict: [line for line in of_tasks if line.verdict == verdict] for verdict in (WORSE, BETTER)}
     said = [
         f"{verdict} than {a} on {len(rows)} of {len(of_tasks)} tasks "
@@ -206,23 +266,23 @@ def _of_scores(a: str, b: str, of_tasks: list[Line], over_all: list[Line]) -> st
         for verdict, rows in found.items()
         if rows
     ]
-    if not said and summary is not None and summary.verdict != OPEN:
-        return (
-            f"On none of {len(of_tasks)} tasks alone was a difference found, but in all {b} is {summary.verdict} than "
-            f"{a}: {changed(summary)}."
-        )
-    nothing = f"No difference between {a} and {b} was found on any of {len(of_tasks)} tasks"
-    head = f"{b} is {' and '.join(said)}" if said else nothing
+    verdicts = {verdict for verdict, rows in found.items() if rows}
     tail = f"; in all, {changed(summary)}" if summary is not None else ""
-    if summary is not None and not said:
-        tail += f", where {shown(summary)}"
-    return f"{head}{tail}."
+    if summary is None or summary.verdict in {OPEN, *verdicts}:
+        nothing = f"no difference between {a} and {b} was found on any of {len(of_tasks)} tasks"
+        shows = f", where {shown(summary)}" if summary is not None and not said else ""
+        return f"{f'{b} is ' + ' and '.join(said) if said else nothing}{tail}{shows}", verdicts
+    in_all = f"{summary.verdict} than {a} in all: {changed(summary)}"
+    if not said:
+        return f"{b} is {in_all}, though on none of {len(of_tasks)} tasks alone", {summary.verdict}
+    ordered = [in_all, *said] if summary.verdict == WORSE else [*said, in_all]
+    return f"{b} is {'; but '.join(ordered)}", verdicts | {summary.verdict}
 
 
 def _of_one(a: str, b: str, line: Line) -> str:
     if line.verdict == OPEN:
-        return f"No difference between {a} and {b} was found on {line.task}: {changed(line)}, where {shown(line)}."
-    return f"{b} is {line.verdict} than {a} on {line.task}: {changed(line)}."
+        return f"no difference between {a} and {b} was found on {line.task}: {changed(line)}, where {shown(line)}"
+    return f"{b} is {line.verdict} than {a} on {line.task}: {changed(line)}"
 
 
 def changed(line: Line) -> str:

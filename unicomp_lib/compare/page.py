@@ -4,6 +4,7 @@ import io
 from html import escape
 
 import polars as pl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unicomp_lib.compare.measure import Line
@@ -25,17 +26,21 @@ COLOURS = """
   --pst-color-surface: #222832; --pst-color-border: #48566b; } }
 body { margin: 0; background: var(--pst-color-background); color: var(--pst-color-text-base);
   font: 16px/1.5 -apple-system, BlinkMacSystemFont, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-article { max-width: 70em; margin: 0 auto; padding: 1.5em; }
+article { max-width: 76em; margin: 0 auto; padding: 1.5em; }
 article .answer { font-size: 1.3em; }
 article small, article caption { color: var(--pst-color-text-muted); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 3px 6px; border-bottom: 1px solid var(--pst-color-border); text-align: right; vertical-align: top; }
 th { background: var(--pst-color-surface); }
 th.text, td.text { text-align: left; overflow-wrap: anywhere; }
-.scores, .items { font-size: 0.85em; }
+.scores { font-size: 0.72em; }
+.items { font-size: 0.85em; }
 .scores td { white-space: nowrap; }
 .whole td { border-top: 2px solid var(--pst-color-border); font-weight: bold; }
 figure { margin: 1em 0; background: #ffffff; color: #222832; border-radius: 4px; }
+@media print { @page { size: landscape; }
+  article { max-width: none; padding: 0; } article .pst-scrollable-table-container { overflow: visible; }
+  .scores { font-size: 7pt; } th, td { padding: 1px 3px; } }
 figure svg { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 """
 
@@ -70,7 +75,7 @@ def page(
 
 
 def _drawn(of_tasks: list[Line], over_all: list[Line]) -> str:
-    """Differences with their intervals as SVG, shares and other values apart; a rerun's as faint marks."""
+    """Differences with their intervals as SVG, shares and other values apart; a rerun's as hollow marks."""
     style.use()
     groups = [
         ("Difference B − A, points", [line for line in [*of_tasks, *over_all] if line.points]),
@@ -82,13 +87,27 @@ def _drawn(of_tasks: list[Line], over_all: list[Line]) -> str:
     axes = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for one, (label, rows) in zip(axes, groups, strict=True):
         panels.variants(one, _as_scores(rows), "difference", label=label, reference=0)
+        _reruns(one, rows)
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata={"Date": None})
     return "<svg" + written.getvalue().partition("<svg")[2]
 
 
+def _reruns(axes: Axes, rows: list[Line]) -> None:
+    """How far A moved when it was evaluated again, as a hollow mark in the row of its task."""
+    places = {text.get_text(): place for text, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)}
+    found = [(100.0 if line.points else 1.0, line.noise, places[line.task]) for line in rows if line.noise]
+    if found:
+        values = [scale * noise.value for scale, noise, _ in found]
+        axes.plot(
+            values, [place for *_, place in found], "D", markerfacecolor="none", markeredgecolor="black", markersize=5,
+            label="rerun of A",
+        )  # fmt: skip
+        axes.legend(loc="best", fontsize=7)
+
+
 def _as_scores(rows: list[Line]) -> pl.DataFrame:
-    """Lines in the columns that ``panels.variants`` draws; a row with a seed is a faint mark."""
+    """Lines in the columns that ``panels.variants`` draws."""
     table = []
     for line in rows:
         scale = 100.0 if line.points else 1.0
@@ -96,8 +115,6 @@ def _as_scores(rows: list[Line]) -> pl.DataFrame:
         estimate = line.difference
         values = {name: scale * getattr(estimate, name) for name in ("value", "low", "high")}
         table.append({**shared, "seed": None, **values})
-        if line.noise is not None:
-            table.append({**shared, "seed": 0, "value": scale * line.noise.value, "low": None, "high": None})
     kinds = {"seed": pl.Int64, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64}
     return pl.DataFrame(table, schema_overrides=kinds, infer_schema_length=None)
 
@@ -129,11 +146,12 @@ def _legend(of_tasks: list[Line]) -> str:
         "answering the same ones.",
         "Lost: items that B does worse than A; gained: better. p exact and p mid are McNemar's test of these; where "
         "items are clustered, or their values are not right or wrong, t: Student's t of the paired differences.",
-        "p Holm is the exact p, or that of t, adjusted for the number of tasks; over all items it is one test and is "
-        "not adjusted.",
-        "Detectable: the true difference that so many items would show in 80 % of samples.",
+        "p Holm is the exact p, or that of t, adjusted for all tests of this table: of the tasks, of all items and of "
+        "the reference answers.",
+        "Detectable: the true difference that so many items would show in 80 % of samples, in a test at 5 % divided by "
+        "the number of tests.",
         "Rerun: how far A, evaluated again, moved, and how many of its items changed: no smaller difference is called "
-        "one. It is a faint mark in the picture." if rerun else "",
+        "one. It is a hollow diamond in the picture." if rerun else "",
         "Reference answers: how likely each model finds the right answers, in bits per byte; fewer are better.",
         "The mean of tasks counts each task the same, all items each item.",
     ]  # fmt: skip

@@ -53,6 +53,14 @@ def pair(
     return pairs, [*_settings(a, b, [each.task for each in pairs]), *notes, *_prompts(pairs)]
 
 
+def check_rerun(pairs: list[Pair], rerun: Side) -> None:
+    """Refuse a rerun that shares no item with any of the pairs, which says nothing of their noise."""
+    if all(pair.items["c"].null_count() == len(pair.items) for pair in pairs):
+        raise ValueError(
+            f"the rerun {rerun.name} has none of the items that are compared; give a log of the same tasks and metrics"
+        )
+
+
 def _check_once(side: Side) -> None:
     twice = side.rows.group_by("task", "metric", "doc_id", maintain_order=True).len().filter(pl.col("len") > 1)
     if len(twice):
