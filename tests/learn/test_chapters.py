@@ -8,6 +8,7 @@ from math import comb
 
 import nbformat
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -104,6 +105,14 @@ def test_one_notation_in_chapters_and_methods():
     assert influence[0] == influence[1].strip()
     symbols = (FOLDER / "README.md").read_text()
     assert r"| $H = \frac1n X^\top X$ |" in symbols
+    first = re.findall(r"^\| (\$.*?) \|", symbols, flags=re.MULTILINE)
+    plain = re.sub(r"\\mathrm\{\w+\}|_\{\w+\}|_\w| = [^$]*", "", " ".join(first))
+    listed = [each for each in re.findall(r"\$([^$]*)\$", plain) if each and each != "X"]
+    assert len(listed) == len(set(listed)), listed  # one letter a meaning
+    assert {"q", r"\hat p"} <= set(listed)
+    for name in CHAPTERS:  # q is an integer of a grid
+        bare = prose[name].replace("$q$ in the papers", "")
+        assert name.startswith("2_") or not re.search(r"\$[^$]*(?<![A-Za-z\\])q(?![A-Za-z])[^$]*\$", bare), name
     for name, text in prose.items():
         assert r"X X^\top" not in text, name
         assert not re.search(r"\\mathrm\{diag\}\(s\)", text), name  # s is the scale of a grid, t that of an input
@@ -220,3 +229,109 @@ def test_the_plan_of_items_is_the_librarys():
     dense, ours = rng.random(50), rng.random(20)
     part = statistics.Part(ours, dense[:20], np.arange(20), 0.0, dense[20:], np.arange(20, 50))
     assert own["regression"](ours, dense[:20], dense) == pytest.approx(statistics.supported(part).value)
+
+
+def source(chapter, start):
+    """The code of the one cell of a chapter that contains ``start``."""
+    cells = nbformat.read(FOLDER / f"{chapter}.ipynb", as_version=4).cells
+    (found,) = [cell.source for cell in cells if cell.cell_type == "code" and start in cell.source]
+    return found
+
+
+def test_the_intervals_that_chapter_4_calls_the_same_are_the_same(capsys):
+    hand, name = by_hand("4_measuring_damage"), "4_measuring_damage"
+    dense, pruned = np.random.default_rng(0).integers(0, 2, size=(2, 60)).astype(float)
+    hand |= {"statistics": statistics, "dense": dense, "pruned": pruned, "paired": hand["bootstrap"](pruned - dense)}
+    hand["counts"] = pl.DataFrame({"a": ["t"], "b": [1], "c": [10], "d": [3], "e": [1], "f": [0.5]})
+    exec(source(name, "statistics.bootstrap(change"), hand)
+    lines = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    for label in ("resamples", "stretched", "McNemar"):
+        ours, theirs = lines[label].split(" and ")
+        assert ours == theirs, label
+    text = (FOLDER / f"{name}.ipynb").read_text()
+    assert "Newcombe's hybrid" in text
+    assert "only added noise" not in text
+
+
+def test_noise_takes_more_right_answers_than_it_gives():
+    random = np.random.default_rng(0)
+    right, noisy = random.random((2, 100_000)) < [[0.66], [0.25]]
+    after = np.where(random.random(100_000) < 0.3, noisy, right)
+    lost, gained = (right & ~after).sum(), (~right & after).sum()
+    assert statistics.mcnemar(int(lost), int(gained)) < 1e-6
+
+
+def test_no_effect_is_called_detectable_that_exceeds_the_share_of_flips():
+    import matplotlib.pyplot as plt
+
+    from unicomp_lib.figures import panels, style
+
+    shown = type("sliders", (), {"show": staticmethod(lambda draw, flips: None)})
+    space = {"np": np, "plt": plt, "panels": panels, "style": style, "sliders": shown}
+    exec(source("4_measuring_damage", "def draw(flips)"), space)
+    for flips in (0.02, 0.4):
+        (axes,) = space["draw"](flips).axes
+        assert max(line.get_ydata().max() for line in axes.lines) <= 100 * flips + 1e-9
+        plt.close(axes.figure)
+
+
+@pytest.mark.parametrize("kind", ["equal noise", "extremes first", "extremes last"])
+def test_exemplars_are_compared_with_what_the_correlation_explains(kind, capsys):
+    name = "7_what_pruning_does_to_a_neuron"
+    space, random = by_hand(name), torch.Generator().manual_seed(1)
+    before, noise = torch.randn(2, 400, 80, generator=random, dtype=torch.double)
+    now = 0.9 * before + (1 - 0.9**2) ** 0.5 * noise
+    high = before > 1.5
+    now = {
+        "equal noise": now,
+        "extremes first": torch.where(high, 1.5 + noise.abs(), before),
+        "extremes last": torch.where(high, before + 3, now),
+    }[kind]
+    exec(source(name, "torch.sin"), space | {"before": before, "after": {0.5: now}})
+    text = capsys.readouterr().out
+    word = {"equal noise": "neither clearly more nor less", "extremes first": "more", "extremes last": "less"}[kind]
+    assert f"So the exemplars change {word} than" in text
+    if kind == "equal noise":
+        assert 57 <= int(re.search(r"correlation, (\d+) %", text)[1]) <= 63
+
+
+def test_the_scatter_of_chapter_8_is_the_librarys_residual():
+    random = np.random.default_rng(0)
+    dense = random.integers(0, 2, 200).astype(float)
+    ours = np.where(random.random(200) < 0.7, dense, random.integers(0, 2, 200))
+    part = statistics.Part(ours, dense, np.arange(200), 0.0)
+    theirs = design._known("t", "a", [part], 1.0, 200).sigma
+    found = by_hand("8_how_many_items")["residual"]
+    assert found(dense.mean(), (ours - dense).mean(), ((dense == 1) & (ours == 0)).mean(), 200) == pytest.approx(theirs)
+
+
+def test_tasks_of_which_dense_was_asked_more_are_planned_too():
+    rows = [("dense", 0.6, 600), ("difference", 0.0, 120), ("flips_lost", 0.1, 120)]
+    scores = pl.DataFrame(
+        [
+            {"variant": "v", "seed": None, "capability": "c", "task": "t", "format": "cloze", "chance": 0.5,
+             "metric": metric, "value": value, "n": n}
+            for metric, value, n in rows
+        ],
+        schema_overrides={"seed": pl.Int64},
+    )  # fmt: skip
+    given = type("results", (), {"scores": staticmethod(lambda path, dimension: scores)})
+    space = by_hand("8_how_many_items") | {
+        "pl": pl, "results": given, "performance_scores": "", "variant": "v", "capability": "c",
+        "seconds": {"cloze": 0.1},
+    }  # fmt: skip
+    setup = source("8_how_many_items", "facts = scores.filter")
+    exec(setup[setup.index("scores = ") :], space)
+    exec(source("8_how_many_items", "table = facts.select"), space)
+    assert space["table"]["task"].to_list() == ["t"]
+    assert space["table"]["sigma"][0] == pytest.approx(2 * (0.24 - 0.14**2 / 0.24) ** 0.5 * (120 / 118) ** 0.5)
+
+
+def test_twice_the_weight_halves_the_largest_error(layer):
+    rtn, (weight, _) = by_hand("2_rounding_well")["rtn"], layer
+    weight[:, 0] = 20.0  # sets the scale, and is not multiplied
+    factor = torch.ones(128, dtype=weight.dtype)
+    factor[1:] = 2.0
+    errors = [(rtn(weight * each, 4, 128) / each - weight)[:, 1:].abs().max() for each in (1, factor)]
+    assert errors[1] <= 0.25 * (40 / 15) * 1.01 < errors[0]
+    assert "has half the error" not in (FOLDER / "2_rounding_well.ipynb").read_text()
