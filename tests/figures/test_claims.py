@@ -362,17 +362,36 @@ def test_the_picture_has_a_row_a_claim_with_its_mark_on_its_side(width, recwarn)
     assert texts.count("It is so.") == 6
     assert "This study" in texts
     assert any("one cluster" in text for text in texts)
-    assert any("not in this profile:\nthere is no x" in text for text in texts)
+    assert {"not in this profile:", "there is no x"} <= set(texts)
     layout = verdicts.COLUMN if width == style.COLUMN else verdicts.PAGE
     marks = [line for line in axes.lines if line.get_marker() not in ("None", "", None)]
     sides = [float(line.get_xdata()[0]) - verdicts._place(0, layout) for line in marks]
     assert [round(math.copysign(1, side)) if abs(side) > 1e-6 else 0 for side in sides] == [1, -1, 0, 1]
     assert [line.get_marker() for line in marks] == ["o", "X", "o", ">"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
-        "held (2)", "contradicted (1)", "undecided (2)",
+        "held (2)", "contradicted (1)", "undecided (2)", "further than 6 half-widths",
     ]  # fmt: skip
     assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in axes.texts)
     assert not recwarn.list
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("width", [style.PAGE, style.COLUMN])
+def test_a_long_reason_is_whole_and_no_line_touches_another(width):
+    reason = "Minitron depth with 4 bits: measured once; Magnitude 50 %: measured once; Wanda 2:4: measured twice"
+    rows = [row("a", -0.3), row("b", 0.5) | {"low": None, "high": None, "reason": reason}]
+    figure = verdicts.picture(judged([entry("x", of="b", above=0.1), entry("y", of="a", below=-0.1)], rows), width)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    texts = [text.get_text() for text in axes.texts]
+    assert reason in " ".join(texts)
+    assert "−0.30 [−0.40, −0.20] < −0.1" in texts
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert all(box.x1 <= figure.bbox.x1 for box in boxes)
+    layout = verdicts.COLUMN if width == style.COLUMN else verdicts.PAGE
+    told = sorted((text.get_position()[1], text) for text in axes.texts if text.get_position()[0] == layout.numbers)
+    pairs = zip([text.get_window_extent() for _, text in told], [text.get_window_extent() for _, text in told[1:]])
+    assert all(below.y1 < above.y0 for above, below in pairs)
     plt.close(figure)
 
 
@@ -435,6 +454,107 @@ def test_how_an_interval_was_made_is_told():
     score = {"dimension": "efficiency", "metric": "decode_ratio"}
     assert one({"of": "a", "above": "b"}, timed, **score).decisive.interval == "independent: measured apart"
     assert one({"of": "a", "above": 1}, timed, **score).decisive.interval == "of the score"
+
+
+def repeats(variant, ratios, dense=None, seed=None):
+    """Item rows of a speed, in turn with dense's, and the scores that they give: medians with their range."""
+    dense = np.full(len(ratios), 20.0) if dense is None else dense
+    cell = {"model": "m", "method": variant, "variant": variant, "calibration": "", "seed": seed}
+    columns = {"decode": np.array(ratios) * dense, "decode_dense": dense, "cost_seconds": np.array([9.0])}
+    frames = [
+        pl.DataFrame({"doc_id": range(len(values)), "metric": name, "value": values})
+        for name, values in columns.items()
+    ]
+    items = tables.label(tables.measurements(pl.concat(frames), dimension="efficiency", task="speed"), cell)
+    ends = {"low": min(ratios), "high": max(ratios)}
+    scores = [row(variant, float(np.median(ratios)), metric="decode_ratio", dimension="efficiency") | ends]
+    tokens = columns["decode"]
+    scores.append(
+        row(variant, float(np.median(tokens)), metric="decode", dimension="efficiency")
+        | {"low": tokens.min(), "high": tokens.max()}
+    )
+    return items, scores
+
+
+def timed(rule, *of_variants, metric="decode_ratio"):
+    items, rows = zip(*of_variants)
+    score = {"dimension": "efficiency", "metric": metric, "unit": "times"}
+    (verdict,) = claims.judge(
+        claims.parse([entry(score=score, **rule)]), tables.scores([each for part in rows for each in part], {}),
+        {"efficiency": pl.concat(items).drop("output")},
+    )  # fmt: skip
+    return verdict
+
+
+@pytest.mark.parametrize("bound", [0.9, 1.0, 1.12, 1.3, 1.9])
+def test_a_speed_is_held_against_its_bound_by_students_t_of_its_repeats(bound):
+    """In place of the range, which a normal distribution would stretch to a p far too small."""
+    ratios = [1.13, 1.23, 1.12, 1.07, 1.11, 1.15]
+    dense = np.array([20.0, 10, 22, 19, 25, 20])
+    found = timed({"of": "a", "above": bound}, repeats("a", ratios, dense))
+    expected = stats.ttest_1samp(np.log(ratios), np.log(bound))
+    ends = np.exp(stats.ttest_1samp(np.log(ratios), 0).confidence_interval())
+    assert found.p == pytest.approx(expected.pvalue)
+    comparison = found.decisive
+    assert (comparison.low, comparison.high) == pytest.approx(tuple(ends))
+    assert comparison.value == pytest.approx(stats.gmean(ratios))
+    assert comparison.interval == "Student's t, 6 repeats"
+    side = Outcome.HELD if comparison.value > bound else Outcome.CONTRADICTED
+    assert found.outcome == (side if expected.pvalue < 0.05 else Outcome.UNDECIDED)
+
+
+def test_the_range_of_repeats_is_never_extrapolated():
+    """1.6 to 2.8 times in six repeats: as a normal interval 7e-8 of four comparisons, by Student's t 2e-4."""
+    found = timed({"of": "a", "above": 1}, repeats("a", [2.0, 1.63, 2.83, 1.89, 1.97, 2.04]))
+    assert found.p == pytest.approx(2.2e-4, rel=0.05)
+    two = timed({"of": "a", "above": 1}, repeats("a", [1.9, 2.0]))
+    assert two.p == pytest.approx(stats.ttest_1samp(np.log([1.9, 2.0]), 0).pvalue)
+
+
+@pytest.mark.parametrize("second", [[2.0, 1.6, 2.8, 1.9], [2.4, 2.5, 2.45, 2.6], [1.1, 1.2, 1.1, 1.2]])
+def test_two_speeds_are_compared_by_their_ratio_as_measured_apart(second):
+    first = [2.43, 2.83, 2.09, 2.24, 2.6, 2.46]
+    found = timed({"of": "a", "above": "b"}, repeats("a", first), repeats("b", second))
+    expected = stats.ttest_ind(np.log(first), np.log(second), equal_var=False)
+    assert found.p == pytest.approx(expected.pvalue)
+    comparison = found.decisive
+    ends = np.exp(expected.confidence_interval())
+    assert (comparison.low, comparison.high) == pytest.approx(tuple(ends))
+    assert (comparison.region, comparison.interval) == ((1, math.inf), "Student's t, 6 and 4 repeats, a ratio")
+    assert timed({"of": "b", "below": "a"}, repeats("a", first), repeats("b", second)).p == pytest.approx(found.p)
+    assert verdicts.numbers(found).startswith("a over b: ")
+    assert verdicts.numbers(found).endswith(" times")
+    told = timed({"of": "a", "above": "b", "by": 0.1}, repeats("a", first), repeats("b", second))
+    assert (told.outcome, told.reason[:36]) == (Outcome.UNDECIDED, "speeds are compared by their ratio, ")
+
+
+def test_a_speed_without_its_repeats_decides_nothing():
+    items, rows = repeats("a", [1.9, 2.0, 1.8, 1.9, 2.1, 2.0])
+    rule, score = {"of": "a", "above": 1}, {"dimension": "efficiency", "metric": "decode_ratio"}
+    away = one(rule, rows, **score)
+    assert (away.outcome, away.reason) == (Outcome.UNDECIDED, "its repeats are not among the items")
+    changed = [items.with_columns(pl.col("value") * pl.when(metric="decode").then(1.01).otherwise(1.0))]
+    changed += [pl.concat([items, items.with_columns(seed=pl.lit(1, dtype=items.schema["seed"]))])]
+    changed += [items.with_columns(value=pl.when(metric="decode", doc_id=0).then(0.0).otherwise("value"))]
+    for other in changed:
+        found = timed(rule, (other, rows))
+        assert (found.outcome, found.reason) == (Outcome.UNDECIDED, "its repeats are not among the items")
+    equal = timed(rule, repeats("a", [2.0] * 6))
+    assert (equal.outcome, equal.reason) == (Outcome.UNDECIDED, "all repeats are equal")
+    once = rows[0] | {"metric": "cost_seconds", "value": 9.0, "low": None, "high": None, "reason": "measured once"}
+    assert timed(rule, (items, [once]), metric="cost_seconds").reason == "measured once"
+
+
+def test_repeats_at_the_bound_are_decided_as_seldom_as_students_t_says():
+    chance = np.random.default_rng(0)
+    found = [timed({"of": "a", "above": 1}, repeats("a", np.exp(chance.normal(0, 0.1, 6)))).outcome for _ in range(150)]
+    assert np.mean([outcome != Outcome.UNDECIDED for outcome in found]) < 0.1
+
+
+def test_no_p_is_zero():
+    verdict = one({"of": "a", "above": 0.5}, [row("a", 0.9, half=0.01)])
+    assert verdict.outcome == Outcome.HELD
+    assert 0 < verdict.p < 1e-200
 
 
 def test_two_scores_of_one_variant_are_drawn_together():

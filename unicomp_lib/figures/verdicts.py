@@ -11,11 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from unicomp_lib.evaluate import statistics
 from unicomp_lib.figures import palette, style
 from unicomp_lib.figures.claims import Comparison, Outcome, Verdict
 
-VERSION = "2"
+VERSION = "3"
 
 # Colour, marker and fill of each outcome.
 LOOKS = {
@@ -30,7 +29,8 @@ def numbers(verdict: Verdict) -> str:
     """The numbers of the comparison that decides, and how many there are; empty where there is none."""
     if (decisive := verdict.decisive) is None:
         return ""
-    what = f"{decisive.of} minus {decisive.other}" if decisive.other else decisive.of
+    how = "over" if decisive.logarithmic else "minus"
+    what = f"{decisive.of} {how} {decisive.other}" if decisive.other else decisive.of
     told = estimate(decisive, verdict.claim.rule.score.unit)
     if (count := len(verdict.comparisons)) == 1:
         return f"{what}: {told}"
@@ -38,9 +38,11 @@ def numbers(verdict: Verdict) -> str:
 
 
 def estimate(comparison: Comparison, unit: str) -> str:
-    """A value with its interval, to a tenth of its width or finer, and its unit."""
+    """A value with its interval, to a tenth of its width or finer, and its unit; a ratio of two variants in times."""
     if not math.isfinite(comparison.value):
         return "no value"
+    ratio = bool(comparison.other) and comparison.logarithmic
+    unit = "times" if ratio else unit
     shares = unit in ("%", "points")
     value, low, high = (
         (100 if shares else 1) * number for number in (comparison.value, comparison.low, comparison.high)
@@ -48,7 +50,7 @@ def estimate(comparison: Comparison, unit: str) -> str:
     size = (high - low) / 10 if high > low else abs(value) / 10 or 1.0
     fewest = 2 if not shares and abs(value) < 1 else 0
     decimals = min(4, max(fewest, -math.floor(math.log10(size))))
-    sign = "+" if comparison.other or unit == "points" else ""
+    sign = "+" if (comparison.other and not ratio) or unit == "points" else ""
     text = f"{value:{sign}z.{decimals}f}"
     if high > low:
         text += f" [{low:{sign}z.{decimals}f}, {high:{sign}z.{decimals}f}]"
@@ -116,10 +118,8 @@ def picture(verdicts: list[Verdict], width: float) -> Figure:
             axes.text(0.03, y + size - 0.02, text, fontsize=layout.font + 1, weight="bold", va="bottom")
         else:
             axes.text(0.03, y, text, fontsize=layout.font, va="top", linespacing=1.1)
-            middle = (
-                y + layout.line * (text.count("\n") + 1) + layout.below / 2 if layout.below else y + layout.line / 2
-            )
-            _mark(axes, middle, verdict, layout)
+            top = y + layout.line * (text.count("\n") + 1) if layout.below else y
+            _mark(axes, top + (layout.below or layout.line) / 2, verdict, layout)
         y += size
     for place, text in ((-EDGE, "against"), (0, "bound"), (EDGE, "for")):
         axes.text(_place(place, layout), y, text, fontsize=layout.font - 0.5, ha="center", va="top", color="#555555")
@@ -128,7 +128,10 @@ def picture(verdicts: list[Verdict], width: float) -> Figure:
 
 
 class Layout(NamedTuple):
-    """Sizes in inches: of a line, of an interval below a sentence; places of intervals and numbers; letters a line."""
+    """Sizes in inches: of a line, of an interval below a sentence; places of intervals and numbers; letters a line.
+
+    ``short`` is the letters of a line beside an interval.
+    """
 
     font: float
     line: float
@@ -140,8 +143,8 @@ class Layout(NamedTuple):
     short: int
 
 
-PAGE = Layout(6.5, 0.115, 0.0, 3.75, 5.25, 5.35, 76, 46)
-COLUMN = Layout(6.0, 0.105, 0.17, 0.15, 1.75, 1.85, 77, 42)
+PAGE = Layout(6.5, 0.115, 0.0, 3.75, 5.1, 5.2, 76, 42)
+COLUMN = Layout(6.0, 0.105, 0.17, 0.15, 1.75, 1.85, 77, 36)
 
 
 def _rows(verdicts: list[Verdict], layout: Layout) -> Iterator[tuple[float, str, Verdict | None]]:
@@ -153,52 +156,59 @@ def _rows(verdicts: list[Verdict], layout: Layout) -> Iterator[tuple[float, str,
             if verdict.claim.source == source:
                 sentence = f"{verdict.model}: {verdict.claim.sentence}" if several else verdict.claim.sentence
                 lines = textwrap.wrap(sentence, layout.letters)
-                height = max(len(lines), 1 if layout.below else _lines(verdict)) * layout.line
-                yield height + layout.below + 0.06, "\n".join(lines), verdict
+                told = len(_told(verdict, layout)) * layout.line
+                below = max(layout.below, told) if layout.below else 0.0
+                height = len(lines) * layout.line + below if below else max(len(lines) * layout.line, told)
+                yield height + 0.06, "\n".join(lines), verdict
 
 
-def _lines(verdict: Verdict) -> int:
-    return 2 if verdict.reason else 1
+def _told(verdict: Verdict, layout: Layout) -> list[str]:
+    """The lines beside an interval: the numbers with their bound, or the outcome, and the whole reason."""
+    decisive, unit = verdict.decisive, verdict.claim.rule.score.unit
+    first = f"{verdict.outcome}:" if decisive is None else f"{estimate(decisive, unit)}{_bound(decisive, unit)}"
+    return [first.replace("-", "−"), *textwrap.wrap(verdict.reason, layout.short)]
 
 
-def _place(z: float, layout: Layout) -> float:
+def _place(halves: float, layout: Layout) -> float:
     """Where a distance to the bound, in half-widths, stands: inches from the left."""
-    return layout.left + (layout.right - layout.left) * (max(-EDGE, min(EDGE, z)) + EDGE) / (2 * EDGE)
+    return layout.left + (layout.right - layout.left) * (max(-EDGE, min(EDGE, halves)) + EDGE) / (2 * EDGE)
 
 
 def _mark(axes: Axes, y: float, verdict: Verdict, layout: Layout) -> None:
-    """The line of the bound, the interval, its mark, and the numbers beside it."""
-    decisive, unit = verdict.decisive, verdict.claim.rule.score.unit
-    reason = textwrap.shorten(verdict.reason, layout.short, placeholder=" ...") if verdict.reason else ""
+    """The line of the bound, the interval, its mark, and the numbers beside it, the first of them level with it."""
+    decisive = verdict.decisive
     axes.plot([layout.left, layout.right], [y, y], color="#DDDDDD", linewidth=0.6, zorder=0)
     axes.plot([_place(0, layout)] * 2, [y - 0.05, y + 0.05], color="black", linewidth=0.9)
-    told = [f"{verdict.outcome}:"] if decisive is None else [f"{estimate(decisive, unit)}{_bound(decisive, unit)}"]
-    text: dict[str, Any] = {"fontsize": layout.font - 0.8, "color": "#333333", "linespacing": 1.0}
-    axes.text(layout.numbers, y, "\n".join(filter(None, [*told, reason])), va="center", **text)
-    if decisive is None or math.isnan(decisive.z):
+    for number, line in enumerate(_told(verdict, layout)):
+        below = y + number * layout.line
+        axes.text(layout.numbers, below, line, fontsize=layout.font - 0.8, color="#333333", va="center")
+    if decisive is None or math.isnan(decisive.halves):
         return
     colour, marker, fill = LOOKS[verdict.outcome]
-    z = decisive.z / statistics.Z
-    if abs(z) < EDGE:
-        ends = (z - 1, z + _far(decisive)) if z > 0 else (z - _far(decisive), z + 1)
+    halves = decisive.halves
+    if abs(halves) < EDGE:
+        far = _far(decisive)
+        ends = (halves - 1, halves + far) if halves > 0 else (halves - far, halves + 1)
         axes.plot([_place(end, layout) for end in ends], [y, y], color=colour, linewidth=1.1)
-    shape = marker if abs(z) < EDGE else ">" if z > 0 else "<"
+    shape = marker if abs(halves) < EDGE else ">" if halves > 0 else "<"
     mark: dict[str, Any] = {"color": colour, "marker": shape, "fillstyle": fill, "markersize": 4.2}
-    axes.plot([_place(z, layout)], [y], linestyle="", **mark)
+    axes.plot([_place(halves, layout)], [y], linestyle="", **mark)
 
 
 def _far(comparison: Comparison) -> float:
-    """The half-width away from the bound that ``z`` is of, in units of that towards it."""
-    low, high = comparison.region
-    nearer_low = abs(comparison.value - low) < abs(high - comparison.value)
-    inside = low < comparison.value < high
-    below, above = comparison.value - comparison.low, comparison.high - comparison.value
+    """The half-width away from the bound that ``halves`` is of, in units of that towards it."""
+    low, high = map(comparison.scaled, comparison.region)
+    value, first, last = map(comparison.scaled, (comparison.value, comparison.low, comparison.high))
+    nearer_low = abs(value - low) < abs(high - value)
+    inside = low < value < high
+    below, above = value - first, last - value
     near, far = (below, above) if nearer_low == inside else (above, below)
     return far / near if near > 0 else 0.0
 
 
 def _bound(comparison: Comparison, unit: str) -> str:
-    low, high = ((100 if unit in ("%", "points") else 1) * number for number in comparison.region)
+    shares = unit in ("%", "points") and not (comparison.other and comparison.logarithmic)
+    low, high = ((100 if shares else 1) * number for number in comparison.region)
     if math.isinf(high):
         return f" > {low:g}"
     return f" < {high:g}" if math.isinf(low) else f" in [{low:g}, {high:g}]"
@@ -210,7 +220,9 @@ def _legend(figure: Figure, verdicts: list[Verdict], layout: Layout) -> None:
     ]
     counts = [sum(verdict.outcome == outcome for verdict in verdicts) for outcome in LOOKS]
     names = [f"{outcome} ({count})" for outcome, count in zip(LOOKS, counts, strict=True)]
+    marks.append({"color": "black", "marker": ">"})
+    names.append(f"further than {EDGE:g} half-widths")
     figure.legend(
-        [Line2D([], [], linestyle="", markersize=4.2, **mark) for mark in marks], names, loc="lower left", ncols=3,
+        [Line2D([], [], linestyle="", markersize=4.2, **mark) for mark in marks], names, loc="lower left", ncols=4,
         fontsize=layout.font, frameon=False, handletextpad=0.2, columnspacing=1, borderaxespad=0, borderpad=0.3,
     )  # fmt: skip
