@@ -6,6 +6,8 @@ interval of a capability's retention holds that of the population; the bias is t
 """
 
 import argparse
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import polars as pl
 from unicomp_lib import hardware, paths, tables
 from unicomp_lib.checkpoints import models
 from unicomp_lib.compress import awq, gptq, wanda
-from unicomp_lib.evaluate import forms, harness, statistics
+from unicomp_lib.evaluate import forms, harness, packed_lm, statistics
 from unicomp_lib.evaluate.statistics import Part
 from unicomp_lib.inputs import calibration
 
@@ -68,7 +70,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=700, help="items of each set, the population (%(default)s)")
     parser.add_argument("--samples", type=int, default=1000, help="samples of the design (%(default)s)")
     options = parser.parse_args()
-    folder = paths.home() / "bench" / "design"
+    made = [options.model, hardware.native_precision(), *(m.VERSION for m in (harness, packed_lm, awq, gptq, wanda))]
+    folder = paths.home() / "bench" / "design" / hashlib.sha256(json.dumps(made).encode()).hexdigest()[:12]
     dense = scored("dense", options.model, options.items, folder)
     print("\n| variant | capability | retention | half-width | coverage | bias | its error |\n" + "|---" * 7 + "|")
     for variant in VARIANTS:

@@ -213,6 +213,10 @@ def _add_design(design: argparse.ArgumentParser, workers: int) -> None:
 def _add_publish(publish: argparse.ArgumentParser) -> None:
     publish.add_argument("folder", metavar="FOLDER", type=Path, help="where the files are written; nothing is uploaded")
     publish.add_argument("--by", default="unknown", help="who evaluated the models, for the records (%(default)s)")
+    publish.add_argument(
+        "--relationship", default="third_party",
+        help="who that is to the models' developer: first_party, third_party, collaborative, other (%(default)s)",
+    )  # fmt: skip
     publish.set_defaults(command=_of("unicomp_lib.exchange.command", "publish"))
 
 

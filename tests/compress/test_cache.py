@@ -6,7 +6,19 @@ import families
 import pytest
 import torch
 
-from unicomp_lib.compress import awq, cache, gptq, magnitude, minitron, quanto, rotate, rtn, smoothquant, wanda
+from unicomp_lib.compress import (
+    awq,
+    cache,
+    distill,
+    gptq,
+    magnitude,
+    minitron,
+    quanto,
+    rotate,
+    rtn,
+    smoothquant,
+    wanda,
+)
 from unicomp_lib.inputs import calibration
 
 LATER = {
@@ -20,6 +32,8 @@ LATER = {
     "smoothquant": lambda model: smoothquant.compress(model, families.tokens()),
     "minitron": lambda model: minitron.depth(model, families.tokens(), keep=1),
     "cache": lambda model: cache.compress(model, group_size=16),
+    "finetune": distill.language_loss,
+    "a student": lambda model: distill.logits_loss(model, model),
 }
 
 

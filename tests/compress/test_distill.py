@@ -240,3 +240,29 @@ def test_losses_and_gradients_in_parts_are_those_of_the_whole(monkeypatch, tempe
     assert language.item() == pytest.approx(text.item(), rel=1e-5)
     for ours, theirs in zip(torch.autograd.grad(found + 2 * language, (student, teacher)), expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-2 if theirs.dtype == torch.bfloat16 else 1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("changed", ["text", "student", "learning_rate", "batch_size"])
+def test_an_interrupted_training_of_something_else_is_not_gone_on_with(teacher, text, tmp_path, capsys, changed):
+    def trained(folder, *, stop=0, other=False, **given):
+        student, parameters = student_of(teacher, text)
+        if other and changed == "student":
+            next(iter(parameters.values())).data[..., 0] += 0.01
+        read = text.flip(0) if other and changed == "text" else text
+        plain, calls = distill.logits_loss(student, teacher), []
+
+        def breaking(batch):
+            calls.append(1)
+            if len(calls) == stop:
+                raise KeyboardInterrupt
+            return plain(batch)
+
+        return distill.train(parameters, breaking, read, tmp_path / folder, every=2, **given)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained("state", stop=5)
+    given = {"learning_rate": {"learning_rate": 1e-3}, "batch_size": {"batch_size": 2}}.get(changed, {})
+    found = trained("state", other=True, **given)
+    assert "is of another model, text or setting, and this one begins anew" in capsys.readouterr().out
+    alone = trained("alone", other=True, **given)
+    assert [row["loss"] for row in found] == [row["loss"] for row in alone]

@@ -41,7 +41,7 @@ def test_the_real_model_stays_as_it_is(dense):
     tokens = tokenizer("The capital of France is Paris, and its river is the Seine.", return_tensors="pt").input_ids
     before = model(tokens).logits
     rotate.compress(model)
-    assert (model(tokens).logits - before).abs().max() < 1e-3 * before.abs().max()
+    assert (model(tokens).logits - before).abs().max() < 1e-3
 
 
 @torch.no_grad()

@@ -259,6 +259,21 @@ def test_a_form_that_gguf_does_not_have_is_refused(form, says, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        ("awq", "it is in the layout of AutoAWQ or AutoGPTQ"),
+        ("gptq", "it is in the layout of AutoAWQ or AutoGPTQ"),
+        (models.W4A4, "round their inputs to 4 bits too"),
+    ],
+)
+def test_a_form_that_is_read_by_name_is_refused_too(method, says, tmp_path):
+    config = built().config.to_dict() | {"quantization_config": {"quant_method": method, "bits": 4, "group_size": 32}}
+    folder = saved(tmp_path / "given")
+    (folder / "config.json").write_text(json.dumps(config))
+    assert says in refused(folder)
+
+
+@pytest.mark.parametrize(
     ("changes", "says"),
     [
         ({"format": "int-quantized"}, "its form is 'int-quantized'"),

@@ -150,3 +150,25 @@ def test_without_results_it_is_one_sentence(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(results, "folder", lambda profile: tmp_path / profile)
     assert main(["publish", str(tmp_path / "out")]) == 2
     assert "run the study first" in capsys.readouterr().err
+
+
+def test_a_record_written_again_is_one_file_and_names_who_made_the_model(tmp_path):
+    sources = {"smollm2-135m": "smollm2-135m-instruct"}
+    for moment in (1, 2):
+        number = every_eval_ever.write(
+            SCORES, tmp_path, sources=sources, by="we", moment=moment, relation="first_party"
+        )
+    written = [json.loads(path.read_text()) for path in tmp_path.rglob("*.json")]
+    assert len(written) == number
+    assert {record["source_metadata"]["evaluator_relationship"] for record in written} == {"first_party"}
+    assert {record["model_info"]["developer"] for record in written} == {"HuggingFaceTB"}
+    with pytest.raises(ValueError, match="--relationship friend is not allowed; give one of first_party, third_party"):
+        every_eval_ever.write(SCORES, tmp_path, sources=sources, by="we", moment=3, relation="friend")
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [("org/m@" + "a" * 40, ("org", "m")), ("", ("unknown", "mine")), ("/home/me/model", ("unknown", "mine"))],
+)
+def test_a_folder_has_no_known_developer(source, found):
+    assert every_eval_ever.origin(source, "mine") == found

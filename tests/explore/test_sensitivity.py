@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unicomp_lib.checkpoints import decoder, int8
-from unicomp_lib.compress import awq, magnitude, minitron, rotate, rtn
+from unicomp_lib.compress import awq, cache, magnitude, minitron, rotate, rtn
 from unicomp_lib.evaluate import fidelity, statistics
 from unicomp_lib.explore import sensitivity
 
@@ -137,6 +137,8 @@ def test_what_does_not_fit_between_dense_layers_is_refused():
     other.model.rotary_emb.inv_freq *= 2
     with pytest.raises(ValueError, match=r"rotary_emb.inv_freq of the compressed model"):
         sensitivity.layers(dense, other)
+    with pytest.raises(ValueError, match="cache of the compressed model is quantized, which is no part of any layer"):
+        sensitivity.layers(dense, cache.compress(copy.deepcopy(compressed), keys="int2", values="int2", group_size=16))
     with pytest.raises(ValueError, match=r"the compressed GPT2LMHeadModel has no model.layers as the dense Llama"):
         sensitivity.maps(dense, families.build("gpt2"))
 

@@ -158,3 +158,14 @@ def test_every_data_set_is_pinned_by_a_whole_commit():
     for name, wanted in data_sets.catalogue().items():
         assert len(wanted.revision) == 40, name
         assert wanted.licence, name
+
+
+def test_another_revision_or_file_has_another_place(monkeypatch, home):
+    places = {data_sets._note("org/m", name) for name in ("checkpoint-1000", "checkpoint-1500", "a/b", "a-b", "f" * 40)}
+    assert len(places) == 5
+    assert data_sets._note("org/m", "f" * 40).name == f"org--m-{'f' * 12}.json"
+    (name,) = [name for name, wanted in data_sets.catalogue().items() if wanted.file]
+    wanted, split = data_sets.catalogue()[name], data_sets._parts(name, None)[0]
+    before = data_sets._path(name, *split)
+    monkeypatch.setitem(data_sets.catalogue(), name, wanted.model_copy(update={"file": "other.json.gz"}))
+    assert data_sets._path(name, *split) != before

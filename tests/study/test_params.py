@@ -123,6 +123,14 @@ def renamed(section, old, new):
             lambda c: c.update(vision={"train": {"seed": 1, "seeds": [1, 2]}}),
             "vision.train of profile mine gives both seed and seeds; remove seed",
         ),
+        (
+            lambda c: c.update(vision={"shared": {"seed": 3}}),
+            "vision.shared of profile mine gives seed; give vision.train",
+        ),
+        (
+            lambda c: c.update(vision={"prunings": {"half": {"seed": 5}}}),
+            r"vision.prunings.half of profile mine gives seed; give seeds: \[5\]",
+        ),
         (lambda c: c.update(vision={"train": {"seeds": [1, 1]}}), "gives seeds=.1, 1.; each seed may be there once"),
         (lambda c: c.update(vision={"train": {"seeds": [-1]}}), "vision.train.seeds.0=-1"),
         (
@@ -283,3 +291,19 @@ def test_the_noise_floor_is_dense_a_second_time_with_other_parameters(tmp_path):
     assert first.reads == rerun.reads
     assert "evaluate/tiny/dense-rerun/performance" in by_name["scores/performance"].parents
     assert "evaluate/tiny/dense-rerun/fidelity" not in by_name
+
+
+def test_a_seed_of_the_calibration_is_that_of_all_that_gives_none(tmp_path):
+    content = yaml.safe_load((paths.project() / "params" / "tiny.yaml").read_text(encoding="utf-8"))
+    content["calibration"]["seed"] = 3
+    content["compressions"]["wanda-2-4"] = {"method": "wanda", "pattern": "2:4"}
+    content["compressions"]["gptq"] = {"method": "gptq", "group_size": 32, "seeds": [7]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    made = {
+        step.cell.variant: step
+        for step in plan.plan(params.load(str(tmp_path / "mine.yaml")))
+        if step.stage == "compress"
+    }
+    found = {name: (step.parameters.get("seed"), step.cell.seed) for name, step in made.items()}
+    assert found["wanda-2-4"] == (3, 3)
+    assert found["gptq"] == (7, 7)

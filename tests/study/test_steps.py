@@ -258,6 +258,21 @@ def test_an_engine_counts_with_its_lock_and_its_script_and_no_other_cell_with_th
     code._parsed.cache_clear()
 
 
+def test_an_interpreter_of_ones_own_counts_with_what_is_installed_beside_it(tmp_path):
+    def known(name):
+        given = {"engine": "vllm", "interpreter": str(tmp_path / name / "bin" / "python")}
+        step = steps.Step(steps.Stage.EVALUATE, "evaluate/efficiency", given)
+        return steps.key(step, {})
+
+    for name, version in (("one", "0.9"), ("other", "0.11"), ("moved", "0.9")):
+        (tmp_path / name / "lib" / "python3.12" / "site-packages" / f"vllm-{version}.dist-info").mkdir(parents=True)
+    installed = [steps._installed(tmp_path / name / "bin" / "python") for name in ("one", "other", "moved")]
+    assert installed == [["vllm-0.9.dist-info"], ["vllm-0.11.dist-info"], ["vllm-0.9.dist-info"]]
+    before = known("one")
+    (tmp_path / "one" / "lib" / "python3.12" / "site-packages" / "torch-2.dist-info").mkdir()
+    assert known("one") != before
+
+
 def test_a_chapter_counts_the_scores_it_reads(copy, by_default):
     before = by_default()
     published = copy / "results" / "embedded" / "scores.parquet"

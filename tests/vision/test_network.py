@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -34,6 +36,17 @@ def test_a_folder_without_a_network_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
     with pytest.raises(ValueError, match="vision-train/checkpoint contains no network"):
         network.load("")
+
+
+def test_without_a_checkpoint_the_network_that_was_saved_last_by_hand_is_taken(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("UNICOMP_HOME", str(tmp_path))
+    for place, name in enumerate(("vision-train", "vision-train-1a2b3c4d", "vision-train-00000000")):
+        folder = network.save(
+            network.new(["ape", "bee", "cow"][: place + 1]), tmp_path / "scratch" / name / "checkpoint"
+        )
+        os.utime(folder / network.ABOUT, (place, place))
+    assert network.load("").classes == ["ape", "bee", "cow"]
+    assert capsys.readouterr().out == f"the network is that of {folder}\n"
 
 
 def test_names_of_classes_are_kept_where_they_are_known(model, tmp_path):

@@ -146,13 +146,7 @@ def attach(network: PreTrainedModel) -> PreTrainedModel:
     if any(isinstance(hook, _Reading) for hook in network._forward_pre_hooks.values()):
         return network
     settings = parsed(getattr(network.config, decoder.CACHE))
-    family = type(network).__name__
-    layers = DynamicCache(config=network.config).layers
-    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
-        raise ValueError(
-            f"the cache of {family} does not hold the keys and values of all tokens in every layer, as a window or a "
-            "state does not; choose a model whose layers all attend to all tokens"
-        )
+    check_layers(network)
     # Both, since either may be called: OPT's head calls a part of its base model.
     reading = _Reading(settings)
     parts: list[Any] = [network, network.base_model]
@@ -169,6 +163,16 @@ def attach(network: PreTrainedModel) -> PreTrainedModel:
         network.set_attn_implementation(before)
         raise
     return network
+
+
+def check_layers(network: PreTrainedModel) -> None:
+    """Raise a ``ValueError`` for a family that keeps other things than the keys and values of all tokens."""
+    layers = DynamicCache(config=network.config).layers
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        raise ValueError(
+            f"the cache of {type(network).__name__} does not hold the keys and values of all tokens in every layer, as "
+            "a window or a state does not; choose a model whose layers all attend to all tokens"
+        )
 
 
 def _try(network: PreTrainedModel, settings: Settings) -> None:

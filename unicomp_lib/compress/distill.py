@@ -1,5 +1,7 @@
 """Distillation: train a student to match the teacher's distribution of the next token."""
 
+import hashlib
+import importlib.metadata
 import json
 import math
 import shutil
@@ -16,6 +18,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel
 
 from unicomp_lib import files
+from unicomp_lib.checkpoints import decoder
 
 VERSION = "2"
 
@@ -24,7 +27,8 @@ Total = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of two tensors (
 WARM_UP = 0.1  # share of the steps in which the learning rate rises
 CLIP = 1.0  # largest norm of the gradient
 STATE_BYTES = 12  # of a trained parameter's state: itself and two moments, in float32
-STATE, HISTORY = "state.safetensors", "history"
+STATE, HISTORY, MADE = "state.safetensors", "history", "made_from"
+SAMPLED = 4096  # values of a parameter by which it is known again
 NONE = -1  # in place of a token
 CACHED = 2**19  # values of which a loss is computed at once, few enough to stay in a processor's cache
 AT_ONCE = 2**26  # the same on an accelerator: many, since every operation takes time to start, but no gigabytes
@@ -93,7 +97,8 @@ class _Mean(torch.autograd.Function):
 def logits_loss(
     student: PreTrainedModel, teacher: PreTrainedModel, *, temperature: float = 1.0, direction: str = "forward"
 ) -> Loss:
-    """The loss of Minitron: only the divergence of the logits."""
+    """The loss of Minitron: only the divergence of the logits. Raises as ``decoder.check_cache`` for the student."""
+    decoder.check_cache(student)
 
     def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
         with torch.no_grad():
@@ -105,7 +110,8 @@ def logits_loss(
 
 
 def language_loss(model: PreTrainedModel) -> Loss:
-    """Cross-entropy of the text itself, for teacher correction."""
+    """Cross-entropy of the text itself, for teacher correction. Raises as ``decoder.check_cache``."""
+    decoder.check_cache(model)
 
     def loss(batch: torch.Tensor) -> dict[str, torch.Tensor]:
         return {"loss": next_token(model(input_ids=batch, use_cache=False).logits, batch)}
@@ -134,15 +140,16 @@ def train(
     tenth of the steps and decays to zero as a cosine. A step takes ``batch_size`` samples
     ``accumulate`` times, so that memory follows from ``batch_size`` alone. Every ``every`` steps the
     parameters and the optimizer, 12 bytes a parameter, are saved to ``folder``, from which the same call
-    resumes after an interruption; the folder is removed at the end. A state of more than ``LARGE``
-    bytes is saved at most once in ``PAUSE`` seconds. The history has ``step``, ``tokens`` read,
+    resumes after an interruption, and no other (``_made_from``); the folder is removed at the end. A state of more
+    than ``LARGE`` bytes is saved at most once in ``PAUSE`` seconds. The history has ``step``, ``tokens`` read,
     ``seconds``, and the parts of the loss; ``loss`` is their sum.
     """
     optimizer = torch.optim.AdamW(
         list(parameters.values()), lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
     steps = len(tokens) // (batch_size * accumulate)
-    history = _load_state(parameters, optimizer, folder)
+    made = _made_from(parameters, tokens, [batch_size, accumulate, learning_rate])
+    history = _load_state(parameters, optimizer, folder, made)
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
     device = next(iter(parameters.values())).device
     pause = PAUSE if STATE_BYTES * sum(parameter.numel() for parameter in parameters.values()) > LARGE else 0.0
@@ -167,7 +174,7 @@ def train(
             bar.set_postfix(loss=f"{losses['loss']:.3f}", tokens_per_second=f"{read / history[-1]['seconds']:.0f}")
             bar.update()
             if (step + 1) % every == 0 and step + 1 < steps and time.perf_counter() - saved >= pause:
-                _save_state(parameters, optimizer, history, folder)
+                _save_state(parameters, optimizer, history, folder, made)
                 saved = time.perf_counter()
     shutil.rmtree(folder, ignore_errors=True)
     return history
@@ -182,7 +189,7 @@ def _schedule(step: int, steps: int) -> float:
 
 def _save_state(
     parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, history: list[dict[str, float]],
-    folder: Path,
+    folder: Path, made: str,
 ) -> None:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"value.{name}": parameter.detach() for name, parameter in parameters.items()}
@@ -190,16 +197,30 @@ def _save_state(
         for key, value in optimizer.state[parameter].items():
             tensors[f"{key}.{name}"] = value
     # One file, written atomically: values, moments and history always belong to the same step.
-    metadata = {HISTORY: json.dumps(history)}
+    metadata = {HISTORY: json.dumps(history), MADE: made}
     files.write_whole(folder / STATE, lambda part: save_file(tensors, part, metadata=metadata))
 
 
+def _made_from(parameters: dict[str, torch.nn.Parameter], tokens: torch.Tensor, settings: list[float]) -> str:
+    """SHA-256 of what a training follows from, of each parameter a sample of ``SAMPLED`` values."""
+    known = [VERSION, torch.__version__, importlib.metadata.version("transformers"), settings, list(tokens.shape)]
+    total = hashlib.sha256(json.dumps(known).encode() + tokens.cpu().contiguous().numpy().tobytes())
+    for name, parameter in parameters.items():
+        values = parameter.detach().flatten()
+        total.update(name.encode() + values[:: len(values) // SAMPLED + 1].float().cpu().numpy().tobytes())
+    return total.hexdigest()
+
+
 def _load_state(
-    parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, folder: Path
+    parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, folder: Path, made: str
 ) -> list[dict[str, float]]:
+    """Bring a training to where it was interrupted; its history, empty where it begins."""
     if not (folder / STATE).is_file():
         return []
     with safe_open(folder / STATE, framework="pt") as file:
+        if file.metadata().get(MADE) != made:
+            print(f"the training in {folder} is of another model, text or setting, and this one begins anew")
+            return []
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, safe_open is no mapping
         history: list[dict[str, float]] = json.loads(file.metadata()[HISTORY])
     for name, parameter in parameters.items():

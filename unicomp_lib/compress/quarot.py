@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from unicomp_lib.checkpoints import decoder, int4_inputs
+from unicomp_lib.checkpoints import decoder, int4_inputs, quantized_cache
 from unicomp_lib.checkpoints.cache_codes import rotated
 from unicomp_lib.compress import cache, gptq, rotate, students
 
@@ -23,6 +23,7 @@ def compress(
     and values with one group a head. Without ``rotations`` all that is rounded and nothing rotated: what they are
     compared with. A ``ValueError`` is one of ``rotate``, ``gptq`` or ``quantized_cache.attach``.
     """
+    quantized_cache.check_layers(model)  # before the work, since the cache comes last
     width = students.head_width(model)
     if rotations:
         rotate.compress(model, seed=seed)

@@ -11,6 +11,7 @@ from unicomp_lib.study.hints import count
 
 def publish(options: argparse.Namespace) -> int:
     """Write the data set, the records of Every Eval Ever, the model cards' results and the tables; upload nothing."""
+    every_eval_ever.relationship(options.relationship)  # before anything is written
     profile = params.load(options.profile)
     scores = tables.read(results.folder(profile.name) / "scores.parquet")
     rows = data_set.items(profile.name)
@@ -18,8 +19,9 @@ def publish(options: argparse.Namespace) -> int:
     data_set.write(rows, options.folder / "data_set", profile.name)
     models = {name: external.at_commit(source, profile) for name, source in profile.models.items()}
     number = every_eval_ever.write(
-        scores, options.folder / "every_eval_ever", sources=models, by=options.by, moment=int(time.time())
-    )
+        scores, options.folder / "every_eval_ever", sources=models, by=options.by, moment=int(time.time()),
+        relation=options.relationship,
+    )  # fmt: skip
     cards = model_cards.write(scores, options.folder / "model_cards")
     folder = options.folder / "tables"
     written = [*paper_tables.write(scores, folder), *method_tables.write(scores, folder)]

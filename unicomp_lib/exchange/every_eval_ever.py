@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import uuid
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ import polars as pl
 from unicomp_lib import files
 from unicomp_lib.evaluate import statistics, task
 from unicomp_lib.evaluate.tasks import paper
-from unicomp_lib.inputs import hub
+from unicomp_lib.inputs import assets, hub
 
 SCHEMA = "0.3.0"
 BENCHMARK = "unicomp"
+# What the schema allows of the evaluator's relationship to the model's developer.
+RELATIONSHIPS = ("first_party", "third_party", "collaborative", "other")
+ON_HUB = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)")  # owner and name
+TIMED = ("evaluation_id", "retrieved_timestamp")  # fields with the time of the record
 
 
 def scored(scores: pl.DataFrame) -> pl.DataFrame:
@@ -33,17 +38,30 @@ def _metric(name: str) -> str | None:
         return None
 
 
-def write(scores: pl.DataFrame, folder: Path, *, sources: dict[str, str], by: str, moment: int) -> int:
+def relationship(given: str) -> str:
+    """The relationship if the schema allows it; else a ``ValueError`` says which ones it allows."""
+    if given not in RELATIONSHIPS:
+        raise ValueError(f"--relationship {given} is not allowed; give one of {', '.join(RELATIONSHIPS)}")
+    return given
+
+
+def write(
+    scores: pl.DataFrame, folder: Path, *, sources: dict[str, str], by: str, moment: int, relation: str = "third_party"
+) -> int:
     """``<benchmark>/<developer>/<model>/<uuid>.json`` of each variant; the number of files.
 
-    ``sources`` are the profile's models, ``by`` is who evaluated them, ``moment`` the time in seconds since 1970.
+    ``sources`` are the profile's models, ``by`` is who evaluated them, ``moment`` the time in seconds since 1970, and
+    ``relation`` one of ``RELATIONSHIPS``. A record's name depends on all of it but the time, so that the same record
+    written again is one file. A ``ValueError`` refuses another ``relation``.
     """
+    relationship(relation)
     count = 0
     models = scored(scores).filter(pl.col("control").fill_null("") == "")  # a rerun is no model of its own
     for (model, variant), rows in models.group_by(["model", "variant"], maintain_order=True):
-        record = _record(rows, str(model), str(variant), sources.get(str(model), ""), by, moment)
+        record = _record(rows, str(model), str(variant), sources.get(str(model), ""), (by, relation), moment)
         developer, _, name = record["model_info"]["id"].partition("/")
-        identity = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(record, sort_keys=True))
+        timeless = {name: value for name, value in record.items() if name not in TIMED}
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, json.dumps(timeless, sort_keys=True))
         files.write_text(
             folder / BENCHMARK / developer / name / f"{identity}.json", json.dumps(record, indent=1) + "\n"
         )
@@ -51,10 +69,23 @@ def write(scores: pl.DataFrame, folder: Path, *, sources: dict[str, str], by: st
     return count
 
 
-def _record(rows: pl.DataFrame, model: str, variant: str, source: str, by: str, moment: int) -> dict[str, Any]:
+def origin(source: str, model: str) -> tuple[str, str]:
+    """Developer and name of a model: of ``owner/name`` on the hub, as its source or as that of an asset's entry.
+
+    A folder or an empty source has no known developer.
+    """
+    entry = assets.catalogue().get(source)
+    named = entry.source.partition(" ")[0] if entry else source.partition("@")[0] if "@" in source else ""
+    found = ON_HUB.fullmatch(named)
+    return (found[1], found[2]) if found else ("unknown", model)
+
+
+def _record(
+    rows: pl.DataFrame, model: str, variant: str, source: str, evaluator: tuple[str, str], moment: int
+) -> dict[str, Any]:
     first = rows.row(0, named=True)
-    repository = source.partition("@")[0]
-    developer, _, name = repository.partition("/") if "@" in source else ("unknown", "", model)
+    by, relation = evaluator
+    developer, name = origin(source, model)
     identity = f"{developer}/{name}" if variant == "dense" else f"{developer}/{name}-{variant}"
     facts = {name: str(first[name]) for name in ("method", "calibration", "rate") if first[name] not in (None, "")}
     return {
@@ -62,13 +93,14 @@ def _record(rows: pl.DataFrame, model: str, variant: str, source: str, by: str, 
         "retrieved_timestamp": str(moment),
         "source_metadata": {
             "source_name": "UniComp", "source_type": "evaluation_run", "source_organization_name": by,
-            "evaluator_relationship": "third_party",
+            "evaluator_relationship": relation,
         },
         "eval_library": {"name": "lm_eval", "version": importlib.metadata.version("lm-eval")},
         "model_info": {
             "name": f"{model}, {first['label']}", "id": identity, "developer": developer,
             "additional_details": {
-                "deployment_type": "self_deployed", "model_availability": "open_weights",
+                "deployment_type": "self_deployed",
+                "model_availability": "unknown" if developer == "unknown" else "open_weights",
                 "compressed_from": source or model, **facts,
             },
         },

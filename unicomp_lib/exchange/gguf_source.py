@@ -29,6 +29,11 @@ REASONS: dict[Any, str] = {
     float_zeros.load: "its zero points are fractions, which no type of GGUF holds without rounding",
     quanto_form.load: "its weights are not quanto's integers of 8 bits, or its inputs are rounded too",
 }
+# The same for those that ``models`` imports by name.
+NAMED = {
+    "int4_inputs": "its linear maps round their inputs to 4 bits too, which GGUF cannot say",
+    "awq_gptq": "it is in the layout of AutoAWQ or AutoGPTQ",
+}
 ALLOWED = "exported are dense weights, and integers of 4 or 8 bits as gptq, awq, rtn, sinq and quanto save them"
 
 
@@ -135,7 +140,8 @@ def _check_form(folder: Path) -> bool:
         settings = json.loads((folder / quanto_form.MAP).read_text(encoding="utf-8")).values()
         if all((each["weights"], each["activations"]) == ("qint8", "none") for each in settings):
             return True
-    raise ValueError(f"{folder} is not exported to GGUF: {REASONS[reader]}; {ALLOWED}")
+    reason = REASONS.get(reader) or NAMED[reader.__module__.rpartition(".")[2]]
+    raise ValueError(f"{folder} is not exported to GGUF: {reason}; {ALLOWED}")
 
 
 def _bits(folder: Path) -> int:

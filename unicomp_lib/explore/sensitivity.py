@@ -26,8 +26,14 @@ def layers(dense: PreTrainedModel, compressed: PreTrainedModel) -> Parts:
     """Every decoder layer as a part, by its number.
 
     A ``ValueError`` says why the compressed model's layers do not fit between dense ones: some were removed, or what
-    lies outside the layers, such as the embeddings, is not dense's, so that their inputs would be others too.
+    lies outside the layers, such as the embeddings, is not dense's, so that their inputs would be others too, or its
+    cache is quantized.
     """
+    if getattr(compressed.config, decoder.CACHE, None) is not None:
+        raise ValueError(
+            "the cache of the compressed model is quantized, which is no part of any layer; give the checkpoint that "
+            "it was made from"
+        )
     stack, others = _stacks(dense, compressed)
     if len(stack) != len(others):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face hub, pinned by revision in ``params/hub.yaml`` and kept as Parquet in the cache."""
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -153,7 +154,8 @@ def pinned(source: str) -> str:
 
 
 def _note(repository: str, revision: str) -> Path:
-    return paths.home() / "hub" / f"{repository.replace('/', '--')}-{revision[:12]}.json"
+    known = revision[:12] if COMMIT.fullmatch(revision) else revision.replace("/", "--")
+    return paths.home() / "hub" / f"{repository.replace('/', '--')}-{known}.json"
 
 
 def _is_whole(note: Path) -> bool:
@@ -180,6 +182,8 @@ def _fetched(name: str, config: str, split: str) -> Path:
 def _path(name: str, config: str, split: str) -> Path:
     wanted = catalogue()[name]
     folder = f"{wanted.repository.replace('/', '--')}-{wanted.revision[:12]}"
+    if wanted.file:
+        folder += f"-{hashlib.sha256(wanted.file.encode()).hexdigest()[:8]}"
     return paths.home() / "hub" / folder / config / f"{split}.parquet"
 
 

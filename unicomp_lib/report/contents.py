@@ -90,7 +90,7 @@ def _methods(study: Study, source: Path) -> list[str]:
             if variant not in first or (study.done(step) and not study.done(first[variant])):
                 first[variant] = step
     named = [(step, facts[variant]["label"]) for variant, step in first.items()]
-    measured = ("agreement with dense", front.shares(front.of(study.scores, "agreement")))
+    measured = ("agreement with dense", front.shares(front.of(study.scores.filter(dimension="fidelity"), "agreement")))
     return [
         *_executed(study, source, [(step, label) for step, label in named if study.done(step)]),
         *_not_run(study, source, [(step, label) for step, label in named if not study.done(step)], measured),

@@ -45,7 +45,7 @@ def answers(scores: pl.DataFrame) -> list[str]:
     """The study's answers in a sentence each, with their intervals; none for what has not been measured."""
     pooled = scores.filter(pl.col("seed").is_null(), pl.col("method") != "dense")
     sentences = []
-    agreement = of(pooled, "agreement")
+    agreement = of(pooled.filter(dimension="fidelity"), "agreement")
     small = agreement.join(of(pooled, "bytes_on_disk_ratio"), on="variant", suffix="_size")
     small = small.filter(pl.col("value_size") < SMALL).sort("value", descending=True)
     for row in small.head(1).iter_rows(named=True):

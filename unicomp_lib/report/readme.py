@@ -21,8 +21,9 @@ SUMMARY = (
     "[the committed scores](results/embedded/scores.parquet), and a test compares them. A claim is held, or "
     "contradicted, only where its 95 % interval lies wholly on one side, after Holm's correction for all claims: "
     "without it, up to one claim in twenty would be decided by chance. Two variants that answered the same items are "
-    "compared on these. Brackets are 95 % intervals (for speed, the range of the repeats). Please [read the "
-    "numbers](docs/reading_the_numbers.md) with their limits."
+    "compared on these. Brackets are 95 % intervals; those of a speed are Student's t of its repeats, which takes the "
+    "repeats in one process for independent and normal. Please [read the numbers](docs/reading_the_numbers.md) with "
+    "their limits."
 )
 
 

@@ -106,6 +106,13 @@ def _check_shared(profile: Profile) -> None:
 def _check_repeats(vision: Vision, name: str) -> None:
     """Seeds of the training are those of all that follows."""
     train = vision.train
+    if "seed" in vision.shared:
+        raise ParamsError(f"vision.shared of profile {name} gives seed; give vision.train a seed or seeds")
+    for variant, pruning in vision.prunings.items():
+        if "seed" in pruning.parameters:
+            raise ParamsError(
+                f"vision.prunings.{variant} of profile {name} gives seed; give seeds: [{pruning.parameters['seed']}]"
+            )
     if train.seeds and "seed" in train.parameters:
         raise ParamsError(f"vision.train of profile {name} gives both seed and seeds; remove seed")
     if len(set(train.seeds)) < len(train.seeds):
@@ -177,7 +184,7 @@ def _compress_step(profile: Profile, model: str, variant: str, seed: int | None)
     compression = profile.compressions[variant]
     notebook = compression.notebook
     allowed = notebooks.defaults(notebook)
-    shared: dict[str, Any] = {**profile.calibration, "seed": seed or 0}
+    shared: dict[str, Any] = {"seed": 0, **profile.calibration, **({} if seed is None else {"seed": seed})}
     parameters = {name: value for name, value in shared.items() if name in allowed} | compression.parameters_of(model)
     reads: Reads = {}
     if compression.method == DENSE:

@@ -161,7 +161,8 @@ def written(record: dict[str, Any]) -> float:
 def last_record(step: Step) -> dict[str, Any] | None:
     """The last record of a step of this name, under any key, with what its run took; None where there is none."""
     digits = "?" * 12  # a key's
-    found = sorted(records.runs().glob(f"{records.folder(step.name, digits).name}/{records.RECORD}"))
+    there = records.runs().glob(f"{records.folder(step.name, digits).name}/{records.RECORD}")
+    found = sorted(there, key=lambda record: record.stat().st_mtime)
     for path in found[-1:]:
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -200,4 +200,10 @@ def _engine(engine: str, step: Step) -> list[str]:
     if engine not in efficiency.ENGINES:
         return []  # the notebook refuses it
     script = code.digest(f"{code.LIBRARY}.evaluate.{efficiency.script(engine)}")
-    return [script, "" if interpreter else efficiency.locked(engine), efficiency.ENGINES_VERSION]
+    installed = _installed(Path(step.located.get("interpreter", interpreter))) if interpreter else []
+    return [script, "" if interpreter else efficiency.locked(engine), efficiency.ENGINES_VERSION, *installed]
+
+
+def _installed(interpreter: Path) -> list[str]:
+    """Names and versions of the packages beside a Python, by the folders that its installers leave."""
+    return sorted({place.name for place in interpreter.parent.parent.glob("lib*/python*/site-packages/*.dist-info")})

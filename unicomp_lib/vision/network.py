@@ -67,8 +67,8 @@ def save(model: GoogLeNet, folder: Path) -> Path:
 
 
 def load(checkpoint: str) -> GoogLeNet:
-    """The network in the folder ``checkpoint``; an empty name is what ``vision/train`` saved when run by hand."""
-    folder = Path(checkpoint) if checkpoint else paths.home() / "scratch" / "vision-train" / "checkpoint"
+    """The network in the folder ``checkpoint``; an empty name is what ``vision/train`` last saved when run by hand."""
+    folder = Path(checkpoint) if checkpoint else _by_hand()
     if not (folder / ABOUT).is_file():
         raise ValueError(
             f"{folder} contains no network; run notebooks/vision/train.ipynb first, or give the checkpoint folder of "
@@ -84,3 +84,12 @@ def load(checkpoint: str) -> GoogLeNet:
 def _ready(model: GoogLeNet) -> GoogLeNet:
     # CPUs convolve a quarter faster with the channels last.
     return model.to(hardware.device(), memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _by_hand() -> Path:
+    """Where ``vision/train`` saved a network last, whatever its parameters were."""
+    scratch = paths.home() / "scratch"
+    saved = sorted(scratch.glob(f"vision-train*/checkpoint/{ABOUT}"), key=lambda file: file.stat().st_mtime)
+    if saved:
+        print(f"the network is that of {saved[-1].parent}")
+    return saved[-1].parent if saved else scratch / "vision-train" / "checkpoint"

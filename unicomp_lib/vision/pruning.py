@@ -8,7 +8,7 @@ from unicomp_lib.vision import masks as masking
 from unicomp_lib.vision import resume, training
 from unicomp_lib.vision.images import Images
 
-VERSION = "3"
+VERSION = "4"
 
 SCHEDULES = ("one-shot", "iterative")
 
@@ -49,10 +49,11 @@ def prune(
     if state:
         # Both have a rate: of pruning, and of learning.
         pruned = {**given, "steps": steps, "again": recalibrate}
-        state.begin(model, images, {"version": VERSION, "pruning": pruned, "training": trained})
-        if stored := state.stored():
-            first, history = stored[1]["stage"], stored[1]["earlier"]
-            masks = resume.part(stored[0], "mask.")
+        versions = [VERSION, masking.VERSION, training.VERSION]
+        state.begin(model, images, {"versions": versions, "pruning": pruned, "training": trained})
+        if state.stored:
+            first, history = state.stored[1]["stage"], state.stored[1]["earlier"]
+            masks = resume.part(state.stored[0], "mask.")
     for step in range(first, steps + 1):
         if masks is None or step > first:
             share = masking.geometric(rate, step, steps)

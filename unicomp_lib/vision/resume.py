@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from unicomp_lib import files, paths
-from unicomp_lib.vision import pictures
+from unicomp_lib.vision import googlenet, pictures
 from unicomp_lib.vision.images import Images
 
 VERSION = "1"
@@ -50,6 +50,7 @@ class State:
         self.path: Path | None = None
         self.stage = 1
         self.earlier: list[Row] = []  # history of the stages before
+        self.stored: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None  # what the file held at the beginning
         self._written = time.monotonic()
 
     def __enter__(self) -> "State":
@@ -63,7 +64,8 @@ class State:
         """Name the file, unless that is done: by the network, the images, their classes and ``settings``."""
         if self.path:
             return
-        known = [VERSION, pictures.VERSION, torch.__version__, images.digests, images.labels.tolist(), images.size]
+        versions = [VERSION, pictures.VERSION, googlenet.VERSION, torch.__version__]
+        known = [*versions, images.digests, images.labels.tolist(), images.size]
         kind = next(model.parameters()).device.type
         if kind != "cpu":  # another kind of device gives other numbers, and begins anew
             known.append(kind)
@@ -71,16 +73,7 @@ class State:
         for name, value in model.state_dict().items():
             total.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
         self.path = paths.home() / "training" / f"{total.hexdigest()[:16]}.safetensors"
-
-    def stored(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """What the file holds; None where there is none or it is damaged."""
-        assert self.path is not None
-        try:
-            with safe_open(self.path, "pt") as opened:
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
-                return tensors, json.loads(opened.metadata()["about"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return None
+        self.stored = _read(self.path)  # once, since another process with the same training may replace it
 
     def keep(self, run: Run) -> None:
         """Write the file where the last time is longer ago than ``EVERY``."""
@@ -105,10 +98,9 @@ class State:
 
     def restore(self, run: Run) -> None:
         """Bring a training to where the file of the same stage left it; without one it begins."""
-        stored = self.stored()
-        if stored is None or stored[1]["stage"] != self.stage:
+        if self.stored is None or self.stored[1]["stage"] != self.stage:
             return
-        tensors, about = stored
+        tensors, about = self.stored
         run.model.load_state_dict(part(tensors, "model."))
         for name, weight in run.model.named_parameters():
             buffer = torch.empty_like(weight).copy_(tensors[f"momentum.{name}"])
@@ -122,6 +114,16 @@ class State:
         if "random.device" in tensors:
             _generator(run).set_rng_state(tensors["random.device"])
         print(f"goes on after {len(run.history)} epochs and {run.batches} batches of the next, from {self.path}")
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    """What a file holds; None where there is none or it is damaged."""
+    try:
+        with safe_open(path, "pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118, it is no mapping
+            return tensors, json.loads(opened.metadata()["about"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """How alike images look: the measure behind the Machine Interpretability Score."""
 
+import importlib.metadata
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def features(images: Images, measure: str) -> torch.Tensor:
     if measure == OFFLINE:
         return efficientnet.features(images)
     if measure == DREAMSIM:
-        return images.cached(f"dreamsim-{VERSION}", lambda: _dreamsim(images))
+        return images.cached(f"dreamsim-{VERSION}", lambda: _dreamsim(images), made_with=_installed())
     raise ValueError(f"measure {measure!r} is not known; allowed are {OFFLINE}, {DREAMSIM}")
 
 
@@ -38,6 +39,14 @@ def _dreamsim(images: Images) -> torch.Tensor:
         pixels = functional.interpolate(images.pixels(indices).float() / 255, size=SIZE, mode="bicubic", antialias=True)
         vectors.append(functional.normalize(model.embed(pixels.clamp(0, 1).to(device))).cpu())
     return torch.cat(vectors)
+
+
+def _installed() -> str:
+    """The version of DreamSim's package, which says what its weights are; empty where it has none."""
+    try:
+        return importlib.metadata.version("dreamsim")
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def load(device: torch.device) -> Any:

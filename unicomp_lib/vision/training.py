@@ -54,7 +54,7 @@ def train(
     run = resume.Run(model, optimizer, schedule, torch.Generator().manual_seed(seed), fixed)
     if state:
         kept = {"epochs": epochs, "rate": rate, "batch": batch, "precision": precision, "seed": seed}
-        state.begin(model, images, {"training": VERSION, **kept, "pruned": sorted(run.masks)})
+        state.begin(model, images, {"training": VERSION, "masks": masking.VERSION, **kept, "pruned": sorted(run.masks)})
         state.restore(run)
     with masking.skipping(model, run.masks):
         while len(run.history) < epochs:
