@@ -84,6 +84,23 @@ def test_an_old_table_has_no_lengths():
     assert "--only scores/performance" in answers.NOTHING.format("reasoning", "performance")
 
 
+def test_a_kind_without_answers_is_said_in_the_row_of_its_variant():
+    none = scores(**FULL, magnitude=FULL["wanda"] | {"length_score_ended": (None, None, None)})
+    *_, right = drawn(answers.of(none, "all"))
+    (text,) = right.texts
+    assert text.get_text() == "none ended"
+    assert 1.5 < text.get_position()[1] < 2
+    assert set(marks(right, "magnitude")) == {"none"}
+
+
+def test_an_open_star_is_large_enough_to_be_seen_open():
+    middle = drawn(answers.of(scores(**FULL), "all"))[1]
+    stars = [line for line in middle.lines if line.get_marker() == "*"]
+    assert {line.get_fillstyle() for line in stars} == {"full", "none"}
+    for star in stars:
+        assert star.get_markersize() >= 8 * star.get_markeredgewidth()
+
+
 def test_answers_without_a_score_are_said_to_have_none_and_leave_no_mark():
     without = {
         method: values | dict.fromkeys(("length_score_ended", "length_score_cut"), (None, None, None))

@@ -95,3 +95,23 @@ def test_a_legend_names_each_kind_once_and_none_where_nothing_has_a_name():
     marks.legend(figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense"]
     plt.close(figure)
+
+
+PAIRS = [("minitron", "gptq"), ("rotate", "rtn"), ("gptq", "fp8"), ("rtn", "awq")]
+
+
+@pytest.mark.parametrize("fill", ["full", "none"])
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_a_variant_of_two_methods_looks_like_neither_of_them(first, second, fill):
+    rows = [{"method": second, "base_method": first}, {"method": first}, {"method": second}]
+    names = ("marker", "color", "fillstyle", "markerfacecolor")
+    looks = [tuple(marks.of(row, fill).get(name) for name in names) for row in rows]
+    assert len(set(looks)) == 3
+
+
+def test_shape_and_outline_of_two_methods_are_of_one_each():
+    row = {"method": "gptq", "base_method": "minitron"}
+    (base, shape), (colour, _) = palette.look("minitron"), palette.look("gptq")
+    assert marks.of(row)["marker"] == shape  # a plus in halves looks like an open one
+    assert (marks.of(row)["markerfacecolor"], marks.of(row)["markerfacecoloralt"]) == (base, colour)
+    assert (marks.of(row, "none")["marker"], marks.of(row, "none")["color"]) == (shape, colour)

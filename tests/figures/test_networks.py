@@ -56,6 +56,26 @@ def test_a_control_is_named_in_the_plane_and_on_no_curve(table):
     plt.close(figure)
 
 
+def test_marks_stand_beside_their_rate_by_points_and_dense_trained_on_is_no_pruning(table):
+    more = table.filter(variant="b").with_columns(
+        variant=pl.lit("more"), label=pl.lit("Dense, 8 more epochs"), method=pl.lit("unstructured"), rate=0.0
+    )
+    other = table.filter(variant="b").with_columns(variant=pl.lit("u"), method=pl.lit("unstructured"), rate=0.99)
+    figure = networks.summary(pl.concat([table, more, other]))
+    by_rate, _, plane, _ = figure.axes
+    figure.canvas.draw()
+    marks = {container[0].get_color(): container[0] for container in by_rate.containers}
+    assert sorted(mark.get_xdata()[0] for mark in marks.values()) == [0.5, 0.99]
+    assert [text.get_text() for text in by_rate.get_xticklabels()] == ["30", "50", "99"]
+    at = {rate: by_rate.transData.transform((rate, 0.4))[0] for rate in (0.5, 0.99)}
+    drawn = {mark.get_xdata()[0]: mark.get_transform().transform(mark.get_xydata())[0][0] for mark in marks.values()}
+    assert drawn[0.5] == pytest.approx(at[0.5])  # filters stand at the rate itself
+    assert at[0.99] - drawn[0.99] == pytest.approx(-networks.SHIFTS["unstructured"] * figure.dpi / 72)
+    colours = [container[0].get_color() for container in plane.containers]
+    assert colours.count(palette.NETWORKS["dense"][1]) == 2
+    plt.close(figure)
+
+
 def test_distributions_are_called_by_their_label():
     units = pl.DataFrame(
         {

@@ -1,9 +1,14 @@
+import contextlib
+import itertools
+import json
+import re
+
 import matplotlib.pyplot as plt
 import polars as pl
 import pytest
 
-from unicomp_lib import tables
-from unicomp_lib.figures import marks, palette, panels
+from unicomp_lib import paths, tables
+from unicomp_lib.figures import marks, palette, panels, style
 
 
 @pytest.mark.parametrize("better", ["lower", "higher"])
@@ -97,7 +102,7 @@ def test_a_heatmap_writes_minus_signs_and_no_negative_zero():
         }
     )  # fmt: skip
     figure, axes = plt.subplots()
-    panels.heatmap(axes, table, scale=1, decimals=2, cmap="viridis", bounds=(0, 1), title="x")
+    panels.heatmap(axes, table, scale=1, decimals=2, cmap="viridis", bounds=(0, 2), title="x")
     assert [text.get_text() for text in axes.texts] == ["0.00\n[−0.25, 0.50]"]
     plt.close(figure)
 
@@ -335,3 +340,70 @@ def test_a_log_axis_has_several_numbers_whatever_its_range(low, high, fewest):
     shown = [label.get_text() for label in axes.get_xticklabels() if low <= float(label.get_text()) <= high]
     assert fewest <= len(shown) <= 8
     assert len(set(shown)) == len(shown)
+
+
+def overlaps(axis):
+    """How many of an axis' labels overlap the one before them."""
+    boxes = [label.get_window_extent() for label in axis.get_ticklabels()]
+    return sum(before.overlaps(box) for before, box in itertools.pairwise(boxes))
+
+
+def shown(axes):
+    """The boxes of the labels of the ticks that the x axis shows."""
+    low, high = axes.get_xlim()
+    ticks = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+    return [label.get_window_extent() for tick, label in ticks if low <= tick <= high]
+
+
+@pytest.mark.parametrize("width", [style.PAGE, style.COLUMN])
+def test_names_of_languages_stand_apart_and_no_mark_is_cut(width):
+    style.use()
+    codes = ["de", "es", "fr", "th", "tr", "vi"]
+    rows = [("m", "gptq", code, 1 + 0.01 * place, 0.9, 1.2) for place, code in enumerate(codes)]
+    table = pl.DataFrame(rows, schema=["model", "method", "task", "value", "low", "high"], orient="row")
+    with style.narrow() if style.in_column(width) else contextlib.nullcontext():
+        figure, axes = panels.language_grid(14, len(codes), width)
+        for panel in axes:
+            panels.languages(panel, table, table.clear(), title="Minitron")
+        figure.draw_without_rendering()
+        size = marks.size()
+    assert not overlaps(axes[0].yaxis)
+    row = axes[0].get_window_extent().height / len(codes) * 72 / figure.dpi
+    assert row > size
+    ticks = [shown(panel) for panel in axes[:2]]
+    assert max(box.x1 for box in ticks[0]) < min(box.x0 for box in ticks[1])
+    plt.close(figure)
+
+
+def test_labels_of_a_bias_do_not_touch():
+    style.use()
+    table = pl.DataFrame(
+        {"model": "m", "variant": "a", "method": "gptq", "label": "A", "format": "cloze", "value": [0.1], "low": [-0.8],
+         "high": [0.8]}
+    )  # fmt: skip
+    figure, axes = plt.subplots(1, 2, figsize=(style.PAGE - 1.6, 3))
+    panels.formats(axes[0], table, title="x", label="bias")
+    figure.draw_without_rendering()
+    boxes = shown(axes[0])
+    assert min(after.x0 - box.x1 for box, after in itertools.pairwise(boxes)) > 5
+    plt.close(figure)
+
+
+def test_lines_of_different_meanings_differ_in_their_dashes():
+    figure, axes = plt.subplots(1, 2)
+    table = scores_of(["m"], foo="GPTQ int4")
+    panels.variants(axes[0], table, "agreement", label="x", reference=1, line=panels.BASELINE)
+    panels.variants(axes[1], table, "agreement", label="x", reference=1, line="the limit", dashes="--")
+    marks.legend(figure)
+    lines = zip(figure.legends[0].get_texts(), figure.legends[0].get_lines(), strict=True)
+    assert {text.get_text(): line.get_linestyle() for text, line in lines} == {panels.BASELINE: "-", "the limit": "--"}
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("name", ["efficiency", "served"])
+def test_each_line_of_a_figure_has_a_name_and_dashes_of_its_own(name):
+    text = (paths.project() / "notebooks" / "figures" / f"{name}.ipynb").read_text(encoding="utf-8")
+    code = "".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "code")
+    dashes = re.findall(r'(panels\.BASELINE|none|"in [^"]+"), "(-|--|:)"', code)
+    assert len(set(dashes)) == len({dash for _, dash in dashes}) == {"efficiency": 2, "served": 3}[name]
+    assert "BASELINE" in code

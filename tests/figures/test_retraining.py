@@ -1,4 +1,5 @@
 import matplotlib.pyplot as plt
+import polars as pl
 import pytest
 
 from unicomp_lib import tables
@@ -54,13 +55,19 @@ def test_lengths_are_of_networks_that_differ_in_nothing_else(table):
 
 
 @pytest.mark.parametrize("width", [7.0, 3.3])
-def test_a_line_a_method_and_rate_in_both_panels(table, width):
+def test_a_line_a_method_and_rate_in_all_panels(table, width):
     figure = retraining.figure(table, width)
-    for axes, metric in zip(figure.axes, ("difference", "mis_difference"), strict=True):
+    retrained = table.filter(pl.col("epochs") > 0)
+    shown = ((table, "difference"), (retrained, "difference"), (table, "mis_difference"))
+    for axes, (part, metric), counts in zip(figure.axes, shown, ([2, 3, 2], [2, 2, 2], [2, 3, 2]), strict=True):
         lines = [container[0] for container in axes.containers]
-        assert [len(line.get_xdata()) for line in lines] == [2, 3, 2]
+        assert [len(line.get_xdata()) for line in lines] == counts
         drawn = [value for line in lines for value in line.get_ydata()]
-        assert drawn == pytest.approx(table[metric].to_list())
+        assert drawn == pytest.approx(part[metric].to_list())
+        named = [label.get_text() for label in axes.get_xticklabels()]
+        assert named == [f"{epochs:g}" for epochs in part["epochs"].unique().sort()]
+        places = [named[round(place)] for line in lines for place in line.get_xdata()]
+        assert places == [f"{epochs:g}" for epochs in part["epochs"]]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["Dense, trained on", "Unstructured 90 %", "Unstructured 98 %"]
     plt.close(figure)

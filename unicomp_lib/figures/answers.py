@@ -11,7 +11,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from unicomp_lib.figures import marks, palette, panels, style
 
-VERSION = "2"
+VERSION = "3"
 
 NOTHING = (
     "no answer of {0} was generated, or the scores are older than the comparison of lengths; "
@@ -25,6 +25,11 @@ PANELS = (
     ("At the limit", "share of answers, %", True, (("length_cut_off", "cut off"), ("length_looped", "in a loop"))),
     ("Score", "mean score, %", True, (("length_score_ended", "ended"), ("length_score_cut", "at the limit"))),
 )  # fmt: skip
+# What is said in place of a mark where a variant has no answer of a kind.
+WITHOUT = {
+    "length_change_without_loops": "all loop", "length_score_ended": "none ended",
+    "length_score_cut": "none at the limit",
+}  # fmt: skip
 
 
 def of(scores: pl.DataFrame, capability: str) -> pl.DataFrame:
@@ -60,16 +65,32 @@ def draw(axes: Sequence[Axes], table: pl.DataFrame) -> None:
         panel.set(xlabel=unit, title=name)
         if share:
             panel.set_xlim(-4, 104)
-            if table.filter(pl.col("metric").is_in([metric for metric, _ in pair]), pl.col("n") > 0).is_empty():
-                middle: dict[str, Any] = {"ha": "center", "va": "center", "backgroundcolor": "white"}
-                panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", **middle)
+        if share and not _has_answers(table, pair):
+            middle: dict[str, Any] = {"ha": "center", "va": "center", "backgroundcolor": "white"}
+            panel.text(50, (len(labels) - 1) / 2, "no answer has\na score", **middle)
         else:
+            _say_without(panel, table, pair)
+        if not share:
             panel.axvline(0, color=palette.GREY, linewidth=1, zorder=0)
             low, high = panel.get_xlim()
             panel.set_xlim(min(low, -1), max(high, 1))  # no fraction of a token fills the axis
         _legend(panel, [what for _, what in pair])
     axes[0].set_yticks(range(len(labels)), list(labels.values()))
     axes[0].set_ylim(len(labels) - 0.5, -0.5)
+
+
+def _has_answers(table: pl.DataFrame, pair: Sequence[tuple[str, str]]) -> bool:
+    """Whether any variant has an answer of one of the kinds of a panel."""
+    return not table.filter(pl.col("metric").is_in([metric for metric, _ in pair]), pl.col("n") > 0).is_empty()
+
+
+def _say_without(axes: Axes, table: pl.DataFrame, pair: Sequence[tuple[str, str]]) -> None:
+    """Say in the row of a variant without answers of a kind that there are none, where its mark would be."""
+    order = list(panels.row_labels(table))
+    for place, (metric, _) in enumerate(pair):
+        none = table.filter(pl.col("metric") == metric, pl.col("n") == 0)
+        for key in none.select("model", "variant").iter_rows():
+            panels.say(axes, order.index(key) + (place - 0.5) * 0.36, WITHOUT.get(metric, "none"))
 
 
 def _legend(axes: Axes, names: list[str]) -> None:

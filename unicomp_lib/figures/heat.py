@@ -2,9 +2,10 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import matplotlib.pyplot as plt
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -13,10 +14,12 @@ from matplotlib.ticker import MaxNLocator
 
 from unicomp_lib.figures import panels, style
 
-VERSION = "2"
+VERSION = "3"
 
 LETTER, DIGIT, SIGN = 0.62, 0.64, 0.4  # mean widths of letters, digits and other signs, as shares of their size
+ENDS = (0.5, 1.0, 2.5)  # where the colours of increases in bits per byte may end
 SIZES = (6.5, 4.8)  # points: the text of a field is at most and at least so large
+AROUND = 0.7  # inches of a map in a column above and below its fields
 
 
 class Heat(NamedTuple):
@@ -30,9 +33,19 @@ class Heat(NamedTuple):
     cmap: str
     bounds: tuple[float, float]
 
-    def bounds_unscaled(self) -> tuple[float, float]:
-        """The ends of the colours as values of the table."""
-        return self.bounds[0] / self.scale, self.bounds[1] / self.scale
+    def rows(self) -> list[dict[str, Any]]:
+        """The fields (``panels.scaled``)."""
+        return panels.scaled(self.table, self.scale, self.bounds)
+
+    def widest(self) -> str:
+        """The widest interval that has a colour, in the unit of the bar."""
+        return f"{panels.SPANNED * (self.bounds[1] - self.bounds[0]):g}"
+
+
+def reaching(table: pl.DataFrame) -> float:
+    """The first of ``ENDS`` that all values of a table reach no further than, but for a twentieth; else the last."""
+    top = cast(float, panels.known(table, "value")["value"].max() or 0.0)
+    return next((end for end in ENDS if top <= 1.05 * end), ENDS[-1])
 
 
 def draw(maps: Sequence[Heat], width: float, *, note: str = "") -> Figure:
@@ -48,12 +61,13 @@ def draw(maps: Sequence[Heat], width: float, *, note: str = "") -> Figure:
     letters = max([len(name) for name in rows.values()], default=4)
     labels = letters * LETTER * style.points("ytick.labelsize") / 72 + 0.15
     field = (width - labels) / (max(columns) if narrow else sum(columns) + 0.3 * len(columns))
-    size, intervals = _text(shown, field)
-    height = (0.032 * size + 0.03 if intervals else 0.16) * max(len(rows), 2)
     below = 1.0 + 0.14 * len(left_out)
+    most = (style.TALL - below + 0.5) / max(len(shown), 1) - AROUND if narrow else float("inf")
+    size, intervals = _text(shown, field, most / max(len(rows), 2))
+    height = min((0.032 * size + 0.03 if intervals else 0.16) * max(len(rows), 2), most)
     if narrow:
         figure, axes = plt.subplots(
-            max(len(shown), 1), 1, squeeze=False, figsize=(width, (height + 0.85) * max(len(shown), 1) + below - 0.5)
+            max(len(shown), 1), 1, squeeze=False, figsize=(width, (height + AROUND) * max(len(shown), 1) + below - 0.5)
         )
     else:
         figure, axes = plt.subplots(
@@ -82,7 +96,7 @@ def draw(maps: Sequence[Heat], width: float, *, note: str = "") -> Figure:
     text = " ".join(filter(None, [*left_out, "" if intervals else "Intervals are in the figure for a page.", said]))
     small = min(6.5, style.points("font.size"))
     lines = textwrap.fill(text, int((width - 0.2) * 72 / (small * 0.56)))
-    key = panels.heat_key([one.table for one in shown], [one.bounds_unscaled() for one in shown])
+    key = panels.heat_key([row for one in shown for row in one.rows()], _widest(shown))
     if not (key or lines):
         return figure
     figure.legend(
@@ -112,16 +126,21 @@ def _with_values(maps: Sequence[Heat]) -> tuple[list[Heat], list[str]]:
     return shown, sentences
 
 
-def _text(maps: Sequence[Heat], field: float) -> tuple[float, bool]:
-    """Size in points of the text of fields ``field`` inches wide, and whether intervals have room in them."""
-    texts = [
-        panels.cell_text(row, one.decimals)
-        for one in maps
-        for row in panels.scaled(panels.known(one.table, "value"), one.scale, one.bounds)
-    ]
+def _widest(maps: Sequence[Heat]) -> str:
+    """The widest interval that has a colour, by map where that differs among those with undecided fields."""
+    limits = {one.title: one.widest() for one in maps if any(row["open"] for row in one.rows())}
+    if len(set(limits.values())) < 2:
+        return next(iter(limits.values()), "")
+    return " or ".join(f"{limit} ({title.lower()})" for title, limit in limits.items())
+
+
+def _text(maps: Sequence[Heat], field: float, high: float) -> tuple[float, bool]:
+    """Size in points of the text of fields ``field`` by ``high`` inches, and whether intervals have room in them."""
+    texts = [panels.cell_text(row, one.decimals) for one in maps for row in one.rows() if np.isfinite(row["value"])]
     largest, smallest = SIZES
-    room = 0.94 * field * 72 / max([_letters(line) for text in texts for line in text.splitlines()], default=1.0)
-    return (min(largest, room), True) if room >= smallest else (largest, False)
+    across = 0.94 * field * 72 / max([_letters(line) for text in texts for line in text.splitlines()], default=1.0)
+    room = min(across, 72 * high / 2.34)  # two lines
+    return (min(largest, room), True) if room >= smallest else (min(largest, 72 * high / 1.3), False)
 
 
 def _letters(line: str) -> float:

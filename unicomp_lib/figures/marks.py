@@ -12,14 +12,16 @@ from matplotlib.patches import Patch
 
 from unicomp_lib.figures import palette, style
 
-VERSION = "2"
+VERSION = "3"
 
 # Fill of the first variant of a method, of the second, and so on.
 FILLS: tuple[Any, ...] = ("full", "none", "top", "bottom", "right")
 TWO = "left"  # fill of a variant made by two methods, of which the left half shows the first
+THIN = ("P", "X", "*")  # markers whose halves, or whose inside, are too small to be told apart
 JOINED = " + "  # between the labels of a base and of what is done to it, as ``study.variants`` composes them
 # What marks and lines mean besides their method; drawn with these labels, they get into the legend.
-SEED, UNDECIDED, COMBINED = "single seed", "undecided (interval over 100 points wide)", "two methods, the first left"
+SEED, UNDECIDED = "single seed", "undecided (interval over 100 points wide)"
+COMBINED = "two methods, the first left"
 
 
 def based(table: pl.DataFrame) -> pl.DataFrame:
@@ -55,11 +57,29 @@ def of(row: Mapping[str, Any], fill: Any = "full") -> dict[str, Any]:
     """Colour, marker and fill of a row's variant, for ``plot`` and ``errorbar``."""
     colour, marker = palette.look(row["method"])
     look = {"color": colour, "marker": marker, "markersize": size(), "linestyle": "", "fillstyle": fill}
-    if fill == "full" and row.get("base_method"):
-        base = palette.look(row["base_method"])[0]
-        look |= {"fillstyle": TWO, "markerfacecolor": base, "markerfacecoloralt": colour, "markeredgecolor": "none"}
-        look["markersize"] *= 1.3  # an edge would hide the halves, and is a part of the size
-    return look
+    if marker == "*":
+        look |= {"markersize": 1.7 * size(), "markeredgewidth": 0.8}  # a thick edge would fill an open star
+    return _of_two(row, look, fill) if row.get("base_method") else look
+
+
+def _of_two(row: Mapping[str, Any], look: dict[str, Any], fill: Any) -> dict[str, Any]:
+    """The look of a variant made by two methods: the shape of the first, in the colours of both.
+
+    Where the halves of that shape cannot be told apart, it is the shape of the second. An outline has the colour of
+    the method whose shape it is not, so that it is no outline of either method alone.
+    """
+    (base, shape), (colour, other) = palette.look(row["base_method"]), palette.look(row["method"])
+    first = _has_halves(shape) or not _has_halves(other)
+    two = look | {"marker": shape if first else other}
+    if fill != "full":
+        outline = colour if first else base
+        return two | {"color": outline}
+    halves = {"fillstyle": TWO, "markerfacecolor": base, "markerfacecoloralt": colour, "markeredgecolor": "none"}
+    return two | halves | {"markersize": 1.3 * size()}  # an edge would hide the halves, and is a part of the size
+
+
+def _has_halves(marker: str) -> bool:
+    return marker in Line2D.filled_markers and marker not in THIN
 
 
 def bar(row: Mapping[str, Any], fill: Any = "full", **more: Any) -> dict[str, Any]:
@@ -76,7 +96,7 @@ def among(row: Mapping[str, Any], table: pl.DataFrame) -> dict[str, Any]:
     )
     order = same.select("model", "variant").unique(maintain_order=True).rows()
     rank = order.index((row["model"], row["variant"]))
-    fills = _fills(palette.look(row["method"])[1])
+    fills = _fills(of(row)["marker"])
     look = of(row, fills[rank % len(fills)])
     return look | {"markersize": look["markersize"] * (1 + 0.4 * (rank // len(fills)))}
 

@@ -8,14 +8,16 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Transform, offset_copy
 
 from unicomp_lib.figures import marks, palette, panels, strips, style
 from unicomp_lib.figures.palette import DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 
-VERSION = "5"
+VERSION = "6"
 
-SHIFTS = {"unstructured": -0.012, "filters": 0.0, "connections": 0.012}  # so that marks of the same rate do not overlap
+SHIFTS = {"unstructured": -4.0, "filters": 0.0, "connections": 4.0}  # points, so that marks of a rate do not overlap
+LEAST = 1e-4  # share of what is pruned that the axis of rates has room for
 KEY = ["model", "variant"]
 NAMED = 8  # controls that have room for their names beside their marks
 METRICS = ("acc", "difference", "mis", "mis_difference", "null", "overlap", "constant", "macs", "speed_ratio")
@@ -64,14 +66,14 @@ def summary(table: pl.DataFrame, width: float = style.PAGE) -> Figure:
     for panel, metric in ((by_rate, "acc"), (mis_by_rate, "mis"), (survival, "overlap")):
         _rates(panel, table, metric)
     for panel, metric, network, colour, line, name in (
-        (by_rate, "acc", "dense", "black", "-", "dense"), (by_rate, "chance", "dense", GREY, ":", "guessing"),
-        (mis_by_rate, "mis", "dense", "black", "-", "dense"),
+        (by_rate, "acc", "dense", "black", "-", ""), (by_rate, "chance", "dense", GREY, ":", "guessing"),
+        (mis_by_rate, "mis", "dense", "black", "-", ""),
         (mis_by_rate, "null", "dense", GREY, "-.", "shuffled activations"),
-        (mis_by_rate, "mis", "untrained", GREY, "-", "random weights"),
-        (survival, "overlap", "untrained", GREY, "-", "random weights"),
+        (mis_by_rate, "mis", "untrained", GREY, "-", ""),
+        (survival, "overlap", "untrained", GREY, "-", ""),
     ):  # fmt: skip
         for value in table.filter(pl.col("variant") == network)[metric].drop_nulls():
-            panel.axhline(value, color=colour, linestyle=line, linewidth=1, zorder=0, label=name)
+            panel.axhline(value, color=colour, linestyle=line, linewidth=1, zorder=0, label=name or None)
     several = table["model"].n_unique() > 1
     best = float(table["acc"].max() or 0)  # type: ignore[arg-type]
     few = (table["control"] != "").sum() <= NAMED
@@ -99,27 +101,51 @@ def _annotate(axes: Axes, row: dict[str, Any], *, best: float, name: str) -> Non
 
 
 def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:
-    pruned = table.filter(pl.col("rate").is_not_null(), pl.col("control") == "")
+    """A metric by pruning rate, on an axis on which each halving of what is kept is as long."""
+    pruned = table.filter(pl.col("rate") > 0, pl.col("control") == "")
     models = pruned["model"].unique(maintain_order=True).to_list()
+    rates = pruned["rate"].unique().sort().to_list()
+    axes.set_xscale("function", functions=(_halvings, _rate))
     for (model, method, schedule), line in pruned.group_by(["model", "method", "schedule"], maintain_order=True):
-        shifted = line["rate"] + SHIFTS.get(str(method), 0.0)
-        dashes = "--" if schedule == "iterative" else "-"
-        colour, width = palette.look(str(method))[0], 0.8 + models.index(model)
-        axes.plot(shifted, line[metric], color=colour, linewidth=width, linestyle=dashes)
+        axes.plot(
+            line["rate"], line[metric], color=palette.look(str(method))[0], linewidth=0.8 + models.index(model),
+            linestyle="--" if schedule == "iterative" else "-", transform=_aside(axes, str(method)),
+        )  # fmt: skip
     for row in pruned.iter_rows(named=True):
-        _point(axes, row, row["rate"] + SHIFTS.get(row["method"], 0.0), metric)
-    axes.set(xlabel="pruning rate", xticks=pruned["rate"].unique().sort().to_list())
+        _point(axes, row, row["rate"], metric, aside=True)
+    if rates:
+        axes.set_xlim(_rate(_halvings(rates[0]) - 0.7), _rate(_halvings(rates[-1]) + 0.7))
+    axes.set_xticks(rates, [f"{100 * rate:g}" for rate in rates], minor=False)
+    axes.set_xlabel("pruning rate, %")
 
 
-def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: str = "") -> None:
+def _halvings(rate: Any) -> Any:
+    return -np.log2(np.maximum(1 - np.asarray(rate, dtype=float), LEAST))
+
+
+def _rate(halvings: Any) -> Any:
+    return 1 - 2.0 ** -np.asarray(halvings, dtype=float)
+
+
+def _aside(axes: Axes, method: str) -> Transform:
+    """Where a method's marks stand: beside their rate by some points, so that no other rate is drawn."""
+    return offset_copy(axes.transData, axes.get_figure(root=True), x=SHIFTS.get(method, 0.0), units="points")
+
+
+def _point(axes: Axes, row: dict[str, Any], x: float, metric: str, *, across: str = "", aside: bool = False) -> None:
     if row[metric] is None or x is None:
         return
-    colour, marker = palette.look(str(row["method"]))
+    colour, marker = palette.look(str(row["method"]) if row["rate"] != 0 else "dense")
     fill = "none" if row["schedule"] == "iterative" else "full"
+    moved: dict[str, Any] = {"transform": _aside(axes, row["method"])} if aside else {}
     axes.errorbar(
         [x], [row[metric]], yerr=_error(row, metric), xerr=_error(row, across) if across else None, capsize=1.5,
-        elinewidth=0.7, color=colour, marker=marker, fillstyle=fill, markersize=marks.size(), linestyle="",
+        elinewidth=0.7, color=colour, marker=marker, fillstyle=fill, markersize=marks.size(), linestyle="", **moved,
     )  # fmt: skip
+    if aside:  # what is moved does not count for the limits of the axes
+        low, high = (row[f"{metric}_{end}"] for end in ("low", "high"))
+        axes.update_datalim([(x, y) for y in (row[metric], low, high) if y is not None and np.isfinite(y)])
+        axes.autoscale_view(scalex=False)
 
 
 def _error(row: dict[str, Any], metric: str) -> list[list[float]]:
@@ -129,15 +155,15 @@ def _error(row: dict[str, Any], metric: str) -> list[list[float]]:
 
 def _legend(figure: Figure) -> None:
     size = marks.size()
+    lines: dict[str, Literal["-"]] = {"dense": "-", "untrained": "-"}  # that are drawn across panels
     handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle="", markersize=size)
-        for _, colour, marker in NETWORKS.values()
+        Line2D([], [], color=colour, marker=marker, linestyle=lines.get(method, ""), linewidth=1, markersize=size)
+        for method, (_, colour, marker) in NETWORKS.items()
     ]
     names = [name for name, _, _ in NETWORKS.values()]
-    fills: tuple[tuple[Literal["full", "none"], Literal["-", "--"], str], ...]
-    fills = (("full", "-", "one-shot"), ("none", "--", "iterative"))
-    for fill, line, schedule in fills:
-        handles.append(Line2D([], [], color=DARK, marker="o", fillstyle=fill, linestyle=line, markersize=size))
+    fills: tuple[tuple[Literal["full", "none"], str], ...] = (("full", "one-shot"), ("none", "iterative"))
+    for fill, schedule in fills:
+        handles.append(Line2D([], [], color=DARK, marker="o", fillstyle=fill, linestyle="", markersize=size))
         names.append(schedule)
     marks.legend(figure, handles, names)
 

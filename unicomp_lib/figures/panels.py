@@ -22,11 +22,13 @@ from matplotlib.transforms import ScaledTranslation, offset_copy
 
 from unicomp_lib.figures import language_names, marks, palette, style
 
-VERSION = "13"
+VERSION = "14"
 
 FILLS = marks.FILLS
 DENSE, MIDDLE = "dense", "geometric mean"  # what a line and a mark mean, in legends
+BASELINE = "baseline: dense in transformers"  # of speeds, whatever the engine of the row
 UNDECIDED = 0.5  # half-width of a retention's interval above which nothing is settled
+SPANNED = 0.5  # share of the colours that an interval may span before its field has none
 PART_MARKERS = ("|", "x", "+")
 # Parts of the efficiency tracks whose metric does not read well.
 PART_NAMES = {
@@ -105,26 +107,28 @@ def variants(
     label: str,
     reference: float,
     line: str = DENSE,
+    dashes: str = "-",
     beside: pl.DataFrame | None = None,
 ) -> None:
     """One row per variant: value with interval, single seeds as faint marks below, and a line at ``reference``.
 
-    A hollow mark is undecided (``undecided``). ``line`` says in a legend what the line is. Panels that share their
-    rows are given the same table ``beside``: each of its variants has a row in all of them, measured or not.
+    A hollow mark is undecided (``undecided``). ``line`` says in a legend what the line is; lines of
+    different meanings in one figure need different ``dashes``. Panels that share their rows are given the same table
+    ``beside``: each of its variants has a row in all of them, measured or not.
     """
     rows = marks.based(scores).filter(pl.col("metric") == metric)
     pooled_rows = pooled(rows, metric)
     labels = row_labels(pl.concat([pooled_rows, rows]) if beside is None else beside)
     heights = {key: height for height, key in enumerate(labels)}
-    axes.axvline(reference, color=palette.GREY, linewidth=1, label=line)
+    axes.axvline(reference, color=palette.GREY, linewidth=1, linestyle=dashes, label=line)
     if not labels:
         _note(axes, "not measured")
     for key in labels.keys() - row_labels(rows).keys():
-        _say(axes, heights[key], "not measured")
+        say(axes, heights[key], "not measured")
     for one in pooled_rows.iter_slices(1):
         height = heights[one["model"][0], one["variant"][0]]
         if known(one, "value").is_empty():
-            _say(axes, height, "undefined")
+            say(axes, height, "undefined")
             continue
         look = _mark(one, **_UNDECIDED if one.select(undecided())[0, 0] else {})
         axes.errorbar(one["value"].to_list(), [height], xerr=errors(one), capsize=2, **look)
@@ -153,7 +157,7 @@ def undecided() -> pl.Expr:
     return (pl.col("metric").str.contains("retention") & wide & pl.col("high").is_finite()).fill_null(value=False)
 
 
-def _say(axes: Axes, height: float, text: str) -> None:
+def say(axes: Axes, height: float, text: str) -> None:
     """Say in a row that there is no value; why, is in the table beside the figure."""
     axes.text(0.02, height, text, transform=axes.get_yaxis_transform(), va="center", fontsize=5.5, color="#777777")
 
@@ -283,9 +287,9 @@ def heatmap(
 ) -> ScalarMappable | None:  # fmt: skip
     """Variants by capability: value times ``scale`` with its interval; grey, with the reason, where it is undefined.
 
-    What is undecided (``undecided``, or an interval as wide as all colours) has a question mark and stripes in place
-    of a colour. ``rows`` are the variants to show, those of the table by default. Returns the colours that are shown;
-    none where there is no value.
+    What is undecided (``undecided``, or an interval over more than half of the colours) has a question mark and stripes
+    in place of a colour. ``rows`` are the variants to show, those of the table by default. Returns the colours that are
+    shown; none where there is no value.
     """
     axes.set_title(title)
     axes.grid(visible=False)
@@ -311,9 +315,13 @@ def heatmap(
 
 
 def scaled(table: pl.DataFrame, scale: float, bounds: tuple[float, float]) -> list[dict[str, Any]]:
-    """Rows with value and interval times ``scale``, NaN where there is none, and whether they are undecided."""
+    """Rows with value and interval times ``scale``, NaN where there is none, and whether they are undecided.
+
+    A colour tells values apart that an interval over more than half of the colours does not.
+    """
     numbers = pl.col("value", "low", "high").cast(pl.Float64).fill_null(float("nan")) * scale
-    wide = (pl.col("high") - pl.col("low")).is_finite() & (pl.col("high") - pl.col("low") >= bounds[1] - bounds[0])
+    width = pl.col("high") - pl.col("low")
+    wide = width.is_finite() & (width > SPANNED * (bounds[1] - bounds[0]))
     marked = table.with_columns(undecided().alias("open")).with_columns(numbers)
     return marked.with_columns(pl.col("open") | wide).to_dicts()
 
@@ -334,7 +342,8 @@ def _field(
     colour = "#555555" if not defined else "#222222" if bright > 0.5 else "white"
     text = cell_text(row, decimals, intervals=intervals) if row is not None else "not\nmeasured"
     small = size if defined else min(size, 5.5)
-    axes.text(*place, text, ha="center", va="center", fontsize=small, color=colour, linespacing=1.1)
+    tight = 1.0 if small < 5 else 1.1
+    axes.text(*place, text, ha="center", va="center", fontsize=small, color=colour, linespacing=tight)
 
 
 def cell_text(row: dict[str, Any], decimals: int, *, intervals: bool = True) -> str:
@@ -347,12 +356,15 @@ def cell_text(row: dict[str, Any], decimals: int, *, intervals: bool = True) -> 
     return (f"{shown}\n{interval}" if intervals else shown).replace("-", "−")
 
 
-def heat_key(tables: Sequence[pl.DataFrame], bounds: Sequence[tuple[float, float]]) -> list[Patch]:
-    """What the fields without a colour mean that these heat maps have, as patches with labels."""
-    rows = [row for table, ends in zip(tables, bounds, strict=True) for row in scaled(table, 1, ends)]
+def heat_key(rows: Sequence[dict[str, Any]], widest: str) -> list[Patch]:
+    """What the fields without a colour mean that heat maps of these rows (``scaled``) have, as patches with labels.
+
+    ``widest`` says how wide an interval may be to have a colour.
+    """
     striped: dict[str, Any] = {"facecolor": "white", "edgecolor": "#AAAAAA", "hatch": "////", "linewidth": 0.5}
+    why = f"undecided: interval over {widest} wide, half of the colours"
     kinds = [
-        (any(row["open"] for row in rows), Patch(**striped, label="undecided: a very wide interval")),
+        (any(row["open"] for row in rows), Patch(**striped, label=why)),
         (not all(np.isfinite(row["value"]) for row in rows), Patch(facecolor="#D9D9D9", label="undefined")),
     ]
     return [patch for there, patch in kinds if there]
@@ -396,7 +408,7 @@ def formats(axes: Axes, table: pl.DataFrame, *, title: str, label: str, side: st
         shift = (kinds.index(row["format"][0]) - (len(kinds) - 1) / 2) * 0.3
         height = order.index((row["model"][0], row["variant"][0])) + shift
         if known(row, "value").is_empty():
-            _say(axes, height, "undefined")
+            say(axes, height, "undefined")
             continue
         mark = _mark(row, fill=FILLS[kinds.index(row["format"][0]) % len(FILLS)])
         axes.errorbar(row["value"].to_list(), [height], xerr=errors(row), capsize=1.5, elinewidth=0.8, **mark)
@@ -405,6 +417,7 @@ def formats(axes: Axes, table: pl.DataFrame, *, title: str, label: str, side: st
         axes.axvspan(-100, 0, color=palette.GREEN, alpha=0.12, linewidth=0, label=side)
     axes.axvline(0, color=palette.GREY, linewidth=1)
     axes.set(xlim=(-edge, edge), xlabel=label, title=title)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))  # few: labels with a sign are wide
     _rows_axis(axes, list(labels.values()))
 
 
@@ -508,6 +521,15 @@ def measured_and_published_legend(figure: Figure) -> None:
     _fill_legend(figure, ("full", "none"), ["measured here", "published, other models"])
 
 
+def language_grid(count: int, lines: int, width: float) -> tuple[Figure, list[Axes]]:
+    """A figure ``width`` inches wide with ``count`` axes for ``languages``, of at most ``lines`` languages each."""
+    row, rest = (0.093, 0.38) if style.in_column(width) else (0.15, 0.62)  # a line, and the title and ticks around them
+    figure, axes = style.grid(count, width, page=4, column=2, height=row * lines + rest, sharey=True)
+    if not style.in_column(width):
+        figure.get_layout_engine().set(w_pad=0.08)  # type: ignore[union-attr, call-arg]
+    return figure, axes
+
+
 def languages(axes: Axes, table: pl.DataFrame, reference: pl.DataFrame, *, title: str) -> None:
     """A variant's scores with intervals by language, and the interval of a ``reference`` in English as a band."""
     for row in known(reference, "low", "high").iter_rows(named=True):
@@ -517,13 +539,14 @@ def languages(axes: Axes, table: pl.DataFrame, reference: pl.DataFrame, *, title
         _note(axes, "not measured")
     for height, one in enumerate(table.iter_slices(1)):
         if known(one, "value").is_empty():
-            _say(axes, height, "undefined")
+            say(axes, height, "undefined")
             continue
         axes.errorbar(one["value"].to_list(), [height], xerr=errors(one), capsize=1.5, elinewidth=0.8, **_mark(one))
     axes.axvline(1, color=palette.GREY, linewidth=1, label=DENSE)
     several = table["model"].n_unique() > 1
     names = [(model, language_names.name(task)) for model, task in table.select("model", "task").rows()]
     _rows_axis(axes, [f"{model}, {name}" if several else name for model, name in names])
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
     axes.set_title(title, fontsize=0.92 * style.points("axes.titlesize"))
 
 

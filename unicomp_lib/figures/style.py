@@ -12,6 +12,7 @@ from matplotlib.font_manager import FontProperties
 
 COLUMN = 3.5  # inches, width of one column of a paper
 PAGE = 7.2  # inches, width of both columns
+TALL = 660 / 72  # inches, the most that a figure in a column may be high: a page with a caption is 792 points
 # What differs in a column: letters of 6 points and more, thin lines, and the width of the column to the point.
 NARROW = {
     "font.size": 6.5, "axes.titlesize": 7, "axes.labelsize": 6.5, "xtick.labelsize": 6, "ytick.labelsize": 6,
