@@ -143,6 +143,16 @@ def test_a_retention_has_a_colour_up_to_sixty_points_of_interval(width, value, l
     assert (figure.axes[0].patches[0].get_hatch() is not None) == undecided
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "undecided"),
+    [(1.75, 2.68, False), (1.5, 2.68, False), (1.4, 2.68, True), (-0.9, -0.1, False), (-0.9, 0.1, True)],
+)
+def test_an_interval_beyond_an_end_of_the_colours_has_the_colour_of_that_end(width, low, high, undecided):
+    rows = table({"x": ((low + high) / 2, low, high)}).with_columns(metric=pl.lit("bits_per_byte_growth"))
+    figure = heat.draw([heat.Heat(rows, "Growth", "log growth", 1, 2, "magma_r", (0, 1.5))], width)
+    assert (figure.axes[0].patches[0].get_hatch() is not None) == undecided
+
+
 def test_maps_of_different_colours_say_how_wide_an_interval_may_be_in_each(width):
     bits = heat.Heat(table({"x": (1.0, 0.2, 1.5)}), "Bits", "bits", 1, 2, "magma_r", (0, 2.5))
     figure = heat.draw([one({"x": WIDE}), bits._replace(bounds=(0, 1))], width)

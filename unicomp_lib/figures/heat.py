@@ -139,8 +139,9 @@ def _text(maps: Sequence[Heat], field: float, high: float) -> tuple[float, bool]
     texts = [panels.cell_text(row, one.decimals) for one in maps for row in one.rows() if np.isfinite(row["value"])]
     largest, smallest = SIZES
     across = 0.94 * field * 72 / max([_letters(line) for text in texts for line in text.splitlines()], default=1.0)
-    room = min(across, 72 * high / 2.34)  # two lines
-    return (min(largest, room), True) if room >= smallest else (min(largest, 72 * high / 1.3), False)
+    if min(across, 72 * high / 2.34) < smallest:  # two lines
+        return min(largest, 72 * high / 1.3), False
+    return min(largest, across, max(smallest, 72 * high / 2.6)), True
 
 
 def _letters(line: str) -> float:

@@ -317,11 +317,13 @@ def heatmap(
 def scaled(table: pl.DataFrame, scale: float, bounds: tuple[float, float]) -> list[dict[str, Any]]:
     """Rows with value and interval times ``scale``, NaN where there is none, and whether they are undecided.
 
-    A colour tells values apart that an interval over more than half of the colours does not.
+    A colour tells values apart that an interval over more than half of the colours does not, unless all of it lies
+    beyond one of their ends.
     """
     numbers = pl.col("value", "low", "high").cast(pl.Float64).fill_null(float("nan")) * scale
     width = pl.col("high") - pl.col("low")
-    wide = width.is_finite() & (width > SPANNED * (bounds[1] - bounds[0]))
+    certain = (pl.col("low") >= bounds[1]) | (pl.col("high") <= bounds[0])  # the colour at the end, whatever the value
+    wide = width.is_finite() & (width > SPANNED * (bounds[1] - bounds[0])) & ~certain
     marked = table.with_columns(undecided().alias("open")).with_columns(numbers)
     return marked.with_columns(pl.col("open") | wide).to_dicts()
 
@@ -342,7 +344,7 @@ def _field(
     colour = "#555555" if not defined else "#222222" if bright > 0.5 else "white"
     text = cell_text(row, decimals, intervals=intervals) if row is not None else "not\nmeasured"
     small = size if defined else min(size, 5.5)
-    tight = 1.0 if small < 5 else 1.1
+    tight = 1.0 if small < 5.2 else 1.1
     axes.text(*place, text, ha="center", va="center", fontsize=small, color=colour, linespacing=tight)
 
 
