@@ -545,7 +545,8 @@ def _repeats(row: Mapping[str, Any], rows: pl.DataFrame | None) -> np.ndarray:
     if rows is None:
         return np.empty(0)
     of_variant = rows.filter(model=row["model"], variant=row["variant"])
-    name = row["metric"].removesuffix("_ratio")
+    measured = of_variant["metric"].unique()
+    name = next((metric for metric in measured if f"{metric}_ratio" == row["metric"]), row["metric"])
     values = of_variant.filter(metric=name)
     if name != row["metric"]:
         dense = of_variant.filter(metric=f"{name}_dense").select("seed", "doc_id", dense="value")
