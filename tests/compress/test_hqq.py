@@ -1,4 +1,10 @@
-"""HQQ against its own equations, written out group by group in float64, and what is saved of it."""
+"""HQQ against its own equations, written out group by group in float64, against its authors' code, and what is saved.
+
+Their package builds for CUDA and brings packages of its own, so it runs in a Python that UNICOMP_HQQ_PYTHON names.
+"""
+
+import os
+import subprocess
 
 import pytest
 import torch
@@ -6,6 +12,22 @@ from safetensors.torch import load_file, save_file
 
 from unicomp_lib.checkpoints import decoder, float_zeros, grid, models, saving
 from unicomp_lib.compress import hqq
+
+INTERPRETER = os.environ.get("UNICOMP_HQQ_PYTHON", "")
+
+# Arguments: a file with the matrix "weight", and the file that gets what each number of bits makes of it.
+AUTHORS = """
+import sys, torch
+from hqq.core.quantize import Quantizer
+from safetensors.torch import load_file, save_file
+
+weight, made = load_file(sys.argv[1])["weight"], {}
+for bits in (2, 3, 4, 8):
+    asked = dict(nbits=bits, channel_wise=True, group_size=64, optimize=True, round_zero=bits == 4, axis=1)
+    codes, found = Quantizer.quantize(weight, **asked, bitpack=False, device="cpu", compute_dtype=torch.float32)
+    made[str(bits)] = Quantizer.dequantize(codes, found).contiguous()
+save_file(made, sys.argv[2])
+"""
 
 
 def matrix(rows=6, columns=128):
@@ -52,6 +74,32 @@ def test_no_group_is_farther_than_rounding_to_nearest_and_most_are_nearer(bits):
         sizes.append(left.view(64, 4, 64).abs().pow(0.7).sum(-1))
     assert (sizes[1] <= sizes[0] * (1 + 1e-5)).all()
     assert (sizes[1] < 0.999 * sizes[0]).float().mean() > 0.5
+
+
+@pytest.mark.skipif(not INTERPRETER, reason="UNICOMP_HQQ_PYTHON names no Python interpreter that has hqq")
+@pytest.mark.parametrize("draw", ["normal", "heavy tails"])
+def test_it_is_as_close_as_the_authors_code(draw, tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    weight = torch.randn(64, 256, generator=generator)
+    weight = weight if draw == "normal" else weight * weight.abs()
+    given, made = tmp_path / "given.safetensors", tmp_path / "made.safetensors"
+    save_file({"weight": weight}, given)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([INTERPRETER, "-c", AUTHORS, str(given), str(made)], env=environment, check=True)
+    theirs = load_file(made)
+
+    def distance(values):
+        return float((values - weight).abs().pow(0.7).sum())
+
+    for bits in (2, 3, 4, 8):
+        found = hqq.fit(weight, bits=bits, group_size=64)
+        ours = float_zeros.values(grid.codes(weight, found), found.scale, found.zero, torch.float32)
+        # Scales are saved in bfloat16 here, which 8 bits are fine enough to notice.
+        assert distance(ours) <= (1.05 if bits == 8 else 1.02) * distance(theirs[str(bits)]), bits
+    start = grid.fit(weight, bits=4, group_size=64, symmetric=False)
+    nearest = float_zeros.values(grid.codes(weight, start), start.scale, start.zero, torch.float32)
+    if draw == "normal":  # with heavy tails, nothing is gained over rounding to nearest
+        assert distance(nearest) > 1.02 * distance(theirs["4"])
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])

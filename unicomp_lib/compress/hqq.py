@@ -39,7 +39,8 @@ def fit(weight: torch.Tensor, *, bits: int, group_size: int) -> Grid:
     Half-quadratic splitting: the error is split into one that may be large, e, and the rest, which is minimised in
     the least-squares sense by the zero point; both are found in turn. Begins with rounding to nearest, and keeps the
     best zero point of each group. Deviation: the authors stop all groups together, as soon as the mean absolute
-    error of a matrix grows, and keep the zero points they have by then.
+    error of a matrix grows, and keep the zero points they have by then; and they round the first zero points with 4
+    bits alone.
     """
     first = grid.fit(weight, bits=bits, group_size=group_size, symmetric=False)
     grouped = weight.float().view(*first.scale.shape, group_size)
