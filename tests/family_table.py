@@ -5,8 +5,10 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import families
 import torch
@@ -14,10 +16,22 @@ from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unicomp_lib import files, paths
-from unicomp_lib.checkpoints import decoder, float4, float8, float_zeros, models, packed_integers, quanto_form, saving
+from unicomp_lib.checkpoints import (
+    decoder,
+    float4,
+    float8,
+    float_zeros,
+    int4_inputs,
+    models,
+    packed_integers,
+    quantized_cache,
+    quanto_form,
+    saving,
+)
 from unicomp_lib.checkpoints import int8 as int8_form
 from unicomp_lib.compress import (
     awq,
+    cache,
     fp8,
     gptq,
     hqq,
@@ -25,8 +39,11 @@ from unicomp_lib.compress import (
     lrc,
     magnitude,
     minitron,
+    mxfp4,
     nvfp4,
     quanto,
+    quarot,
+    rotate,
     rtn,
     sinq,
     smoothquant,
@@ -52,6 +69,7 @@ METHODS: dict[str, tuple[Callable[[PreTrainedModel], PreTrainedModel], Callable[
     "SmoothQuant": (lambda model: smoothquant.compress(model, TOKENS), int8_form.save),
     "FP8": (lambda model: fp8.compress(model), float8.save),
     "NVFP4": (lambda model: nvfp4.compress(model), float4.save),
+    "MXFP4": (lambda model: mxfp4.compress(model), float4.save),
     "HQQ": (lambda model: hqq.compress(model, group_size=32), float_zeros.save),
     "SINQ": (lambda model: sinq.compress(model, group_size=32), packed_integers.save),
     "quanto int8": (lambda model: quanto.compress(model, weights="int8"), quanto_form.save),
@@ -61,6 +79,14 @@ METHODS: dict[str, tuple[Callable[[PreTrainedModel], PreTrainedModel], Callable[
         lambda model: students.cast(lrc.Clone(model, TOKENS, hidden=48).plain(), torch.bfloat16),
         PLAIN,
     ),
+    "rotation": (lambda model: rotate.compress(model), PLAIN),
+    "QuaRot": (lambda model: quarot.compress(model, TOKENS, group_size=32), int4_inputs.save),
+}
+
+# Forms of a quantized cache, each with groups of several to a head, or to a text; a family must have all of a column.
+CACHES: dict[str, list[dict[str, Any]]] = {
+    "cache": [{"group_size": 8}, {"keys": "int4", "values": "int4", "group_size": 8, "hadamard": True}],
+    "cache, keys by channel": [{"keys": "int4", "values": "int4", "group_size": 8, "per_channel": True}],
 }
 
 
@@ -76,6 +102,11 @@ def _row(family: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
         "ranked": lambda: _ranks(families.build(family), tokenizer),
         "generated": lambda: _generates(families.build(family), tokenizer),
     } | {name: lambda way=way: _survives(families.build(family), tokenizer, *way) for name, way in METHODS.items()}
+    survives = checks["rotation"]
+    checks["rotation"] = lambda: survives() and _stays(families.build(family))
+    checks |= {
+        name: lambda forms=forms: _is_cached(families.build(family), tokenizer, forms) for name, forms in CACHES.items()
+    }
     return {"family": family} | {name: _outcome(check) for name, check in checks.items()}
 
 
@@ -128,13 +159,44 @@ def _survives(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     compress: Callable[[PreTrainedModel], PreTrainedModel], write: Callable[[PreTrainedModel, Path], None],
 ) -> bool:  # fmt: skip
-    """Compressed, saved and read back, a model has the outputs it had in memory."""
+    """Compressed, saved and read back, a model has the outputs it had in memory, to the last bit."""
     model = compress(students.cast(model, torch.bfloat16))
     with tempfile.TemporaryDirectory() as folder:
         saving.save(model, tokenizer, Path(folder), write=write)
         again, _ = models.load(folder, on="cpu")
-    expected, logits = (one(TOKENS, use_cache=False).logits.float() for one in (model, again))
-    return bool((logits - expected).abs().max() <= 1e-2 * expected.abs().max())
+    return torch.equal(_logits(again), _logits(model))
+
+
+@torch.no_grad()
+def _stays(model: PreTrainedModel) -> bool:
+    """Rotated in float32, a model has the logits it had before to 1e-3; to the last bit it has others."""
+    before = _logits(model)
+    return 0 < float((_logits(rotate.compress(model)) - before).abs().max()) < 1e-3
+
+
+@torch.no_grad()
+def _is_cached(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, forms: list[dict[str, Any]]) -> bool:
+    """With each form of cache, saved and read back, a model has the outputs it had in memory, and not dense ones."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "dense"
+        saving.plain(students.cast(model, torch.bfloat16), source)
+        tokenizer.save_pretrained(source)
+        dense = _logits(model)
+        for number, form in enumerate(forms):
+            quantized, _ = models.load(str(source), on="cpu")
+            saved = Path(folder) / str(number)
+            write = partial(quantized_cache.save, source=str(source))
+            saving.save(cache.compress(quantized, **form), tokenizer, saved, write=write)
+            again, _ = models.load(str(saved), on="cpu")
+            logits = _logits(again)
+            if torch.equal(logits, dense) or not torch.equal(logits, _logits(quantized)):
+                return False
+    return True
+
+
+def _logits(model: PreTrainedModel) -> torch.Tensor:
+    logits: torch.Tensor = model(TOKENS, use_cache=False).logits
+    return logits.float()
 
 
 def page(table: list[dict[str, str]]) -> str:
@@ -166,7 +228,11 @@ family has them; a test holds it to the code.
   (to 1e-4);
 - *ranked*: log-likelihoods are those of plain lm-eval (to 1e-3 nats);
 - *generated*: greedy answers are those of plain lm-eval;
-- each method: compressed in bfloat16, saved and read back, the model gives the same outputs as in memory.
+- each method: compressed in bfloat16, saved and read back, the model gives the same outputs as in memory, to the last
+  bit;
+- *rotation*: this too, and the logits in float32 are those before the rotation (to 1e-3);
+- *cache*: this too, with keys and values in 8 bits and, rotated, in 4 bits, and the outputs are not those of a cache in
+  full precision; *cache, keys by channel*: the same with keys in 4 bits that share scales between tokens, as in KIVI.
 """
 
 if __name__ == "__main__":

@@ -57,10 +57,16 @@ def compress(model: PreTrainedModel, *, seed: int = 0) -> PreTrainedModel:
 
 def _check_form(model: PreTrainedModel) -> None:
     """Raise a ``ValueError`` unless a model has the parameters and norms of the Llama form, and no others."""
-    family = type(model).__name__
+    family, stack = type(model).__name__, decoder.compressible(model)
     for name in model.state_dict():
-        students.axes(name)
-    for layer in decoder.compressible(model):
+        try:
+            students.axes(name)
+        except ValueError as error:  # which speaks of students
+            raise ValueError(
+                f"a rotation needs a model of Llama's form, and {family} has {name}, which is of another; choose a "
+                "model such as Qwen2 or Mistral"
+            ) from error
+    for layer in stack:
         norms = {
             name.removesuffix(".weight") for name, part in layer.named_parameters() if students.axes(name) == (HIDDEN,)
         }
