@@ -76,20 +76,44 @@ def test_latex_is_whole_whatever_the_number_of_data_sets(number, tmp_path):
     metrics = {name: task.described(name)["metric"] for name in names}
     rows = [cell("a_model", f"50 % & {n}", name, 0.5, metric=metrics[name]) for n in range(2) for name in names]
     assert method_tables.write(scores(*rows), tmp_path) == ["methods.csv", "methods.tex"]
-    text = (tmp_path / "methods.tex").read_text()
-    parts = text.strip().split("\n\n")
-    assert len(parts) == -(-len(names) // method_tables.ACROSS)
-    assert len(pl.read_csv(tmp_path / "methods.csv").columns) == 3 + len(names)
+    _, *parts = (tmp_path / "methods.tex").read_text().strip().split("\n\n")
+    assert len(pl.read_csv(tmp_path / "methods.csv").columns) == 3 + 3 * len(names)
+    shown = 0
     for part in parts:
         columns = len(re.search(r"\{l(r+)\}", part)[1])
+        shown += columns
+        assert columns <= method_tables.ACROSS
         assert part.count(r"\begin{tabular}") == part.count(r"\end{tabular}") == 1
         body = [line for line in part.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {columns}
         assert rf"\multicolumn{{{columns + 1}}}{{l}}{{\emph{{a\_model}}}}" in part
         assert r"50 \% \& 0" in part
+    assert shown == len(names)
+
+
+def test_the_csv_has_units_and_the_interval_of_each_value(tmp_path):
+    method_tables.write(EMBEDDED, tmp_path)
+    table = pl.read_csv(tmp_path / "methods.csv")
+    assert table.columns[:6] == ["model", "variant", "label", "perplexity", "perplexity low", "perplexity high"]
+    assert {"piqa (%)", "piqa low (%)", "piqa high (%)"} <= set(table.columns)
+    assert all("(%)" in name for name in table.columns[6:])
+    row = EMBEDDED.filter(
+        pl.col("seed").is_null(), variant="wanda-50", task="piqa_cloze", metric="acc_norm"
+    ).row(0, named=True)  # fmt: skip
+    wanda = table.filter(variant="wanda-50").row(0, named=True)
+    for end, of in {"": "value", " low": "low", " high": "high"}.items():
+        assert wanda[f"piqa{end} (%)"] == pytest.approx(100 * row[of], abs=0.051)
+    one = EMBEDDED.filter(pl.col("seed").is_null(), variant="wanda-50", metric="perplexity").row(0, named=True)
+    assert wanda["perplexity low"] == pytest.approx(one["low"], abs=0.006)
+    assert f"{one['value']:.2f} {{\\scriptsize [{one['low']:.2f}, " in (tmp_path / "methods.tex").read_text()
+
+
+def test_zero_has_no_sign(tmp_path):
+    method_tables.write(scores(cell("m", "dense", "piqa_cloze", -1e-9, low=-0.0)), tmp_path)
+    assert "-0.0" not in (tmp_path / "methods.csv").read_text() + (tmp_path / "methods.tex").read_text()
 
 
 def test_without_scores_there_is_a_table_without_rows(tmp_path):
     method_tables.write(scores(), tmp_path)
     assert (tmp_path / "methods.csv").read_text() == "model,variant,label\n"
-    assert (tmp_path / "methods.tex").read_text().strip() == ""
+    assert "tabular" not in (tmp_path / "methods.tex").read_text()

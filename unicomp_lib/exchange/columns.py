@@ -1,6 +1,12 @@
 """What each column of the published tables means, and its unit."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
 import polars as pl
+
+from unicomp_lib import files
 
 # Unit and meaning. "" is no unit; "metric's" the unit of the row's metric (``figures.units``).
 COLUMNS: dict[str, tuple[str, str]] = {
@@ -8,7 +14,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "method": ("", "compression method"),
     "variant": ("", "name of the compressed model in the profile"),
     "calibration": ("", "text that the method was calibrated on; empty where it reads none"),
-    "seed": ("", "seed of the calibration text; null in scores: the mean over seeds"),
+    "seed": ("", "seed of the calibration text; empty where none is drawn, and in scores of the mean over seeds"),
     "label": ("", "name of the variant in figures"),
     "sibling": ("", "variant that differs in its calibration text alone"),
     "rate": ("share", "weights that are pruned"),
@@ -19,12 +25,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "task": ("", "task by name; all: over tasks"),
     "format": ("", "how a task is asked: cloze, letter or generate"),
     "metric": ("", "what is measured"),
+    "unit": ("", "unit of value, low and high"),
     "value": ("metric's", "the score, or the value of the item"),
     "low": ("metric's", "lower end of the 95 % interval"),
     "high": ("metric's", "upper end of the 95 % interval"),
     "n": ("items", "how many the score is of"),
     "chance": ("share", "what guessing scores"),
     "reason": ("", "why there is no value or no interval"),
+    "undecided": ("", "true of a retention whose interval is over 100 points wide, which settles nothing"),
     "judge": ("", "who judged generated answers"),
     "kappa": ("1", "Cohen's kappa of the judge with labelled answers"),
     "kappa_low": ("1", "lower end of its 95 % interval"),
@@ -41,9 +49,34 @@ COLUMNS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
-def dictionary(names: list[str]) -> pl.DataFrame:
-    """A row for each column: name, unit, meaning. A ``ValueError`` names one that is not described."""
-    if missing := [name for name in names if name not in COLUMNS]:
-        raise ValueError(f"the column {missing[0]!r} has no description; add it to exchange/columns.py")
-    rows = [{"column": name, "unit": COLUMNS[name][0], "meaning": COLUMNS[name][1]} for name in names]
+UNIT = re.compile(r"(?P<name>.*?)(?P<end> low| high)?( \((?P<unit>[^()]*)\))?")
+ENDS = {" low": "lower end of the 95 % interval of ", " high": "upper end of the 95 % interval of "}
+
+
+def dictionary(names: list[str], more: Mapping[str, tuple[str, str]] | None = None) -> pl.DataFrame:
+    """A row for each column: name, unit, meaning. A ``ValueError`` names one that is not described.
+
+    A name may end in its unit, as ``rate (share)`` does, or be the end of an interval, as ``piqa low (%)`` is.
+    ``more`` describes columns that are called by what they are of, such as a task.
+    """
+    rows = [{"column": name} | _described(name, COLUMNS | dict(more or {})) for name in names]
     return pl.DataFrame(rows, schema=dict.fromkeys(("column", "unit", "meaning"), pl.String))
+
+
+def _described(column: str, known: Mapping[str, tuple[str, str]]) -> dict[str, str]:
+    parts = UNIT.fullmatch(column)
+    if not parts or parts["name"] not in known:
+        raise ValueError(f"the column {column!r} has no description; add it to exchange/columns.py")
+    unit, meaning = known[parts["name"]]
+    if parts["unit"] and parts["unit"] != unit:
+        raise ValueError(f"the column {column!r} has another unit than its description, {unit!r}")
+    return {"unit": unit, "meaning": ENDS.get(parts["end"] or "", "") + meaning}
+
+
+def write(paths: list[Path], more: Mapping[str, tuple[str, str]]) -> str:
+    """``columns.csv`` beside these CSV files, with a row for each column of each; its name."""
+    described = [
+        dictionary(pl.read_csv(path, n_rows=0).columns, more).insert_column(0, pl.lit(path.name).alias("file"))
+        for path in paths
+    ]
+    return files.write_whole(paths[0].with_name("columns.csv"), pl.concat(described).write_csv).name

@@ -1,70 +1,72 @@
-"""Tables for a paper: variants by task, rounded, with units, as CSV and LaTeX; and the dictionary of all columns."""
+"""Tables for a paper: variants by task, rounded, with units and intervals, as CSV and LaTeX; and all scores."""
 
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from unicomp_lib import files, tables
-from unicomp_lib.compare.written import escaped
-from unicomp_lib.exchange.columns import dictionary
+from unicomp_lib import files
 from unicomp_lib.exchange.every_eval_ever import scored
-from unicomp_lib.figures.units import unit
+from unicomp_lib.exchange.latex_tables import ROW, tabulars
+from unicomp_lib.figures import panels, units
+
+HEAD = r"""% Scores in per cent with 95 \% intervals, in blocks that fit the text of a page. The preamble needs
+% \usepackage{booktabs}. The two lines of a header are one name, joined by an underscore."""
 
 
 def write(scores: pl.DataFrame, folder: Path) -> list[str]:
-    """``<dimension>.csv`` and ``.tex`` of each dimension, ``scores.csv`` with units, ``columns.csv``; their names."""
+    """``<dimension>.csv`` and ``.tex`` of each dimension, ``scores.csv`` with units; their names."""
     written = []
     for (dimension,), rows in scored(scores).group_by(["dimension"], maintain_order=True):
         table = wide(rows)
-        files.write_whole(folder / f"{dimension}.csv", table.write_csv)
-        files.write_text(folder / f"{dimension}.tex", latex(table, str(dimension)))
+        notes = {name: meaning for name, (_, meaning) in meanings(rows).items()}
+        with_units = table.rename({name: f"{name} (%)" for name in table.columns[len(ROW) :]})
+        files.write_whole(folder / f"{dimension}.csv", with_units.write_csv)
+        files.write_text(folder / f"{dimension}.tex", "\n\n".join([HEAD, *tabulars(table, notes)]) + "\n")
         written += [f"{dimension}.csv", f"{dimension}.tex"]
     files.write_whole(folder / "scores.csv", rounded(scores).write_csv)
-    files.write_whole(folder / "columns.csv", dictionary(list(tables.SCORES)).write_csv)
-    return [*written, "scores.csv", "columns.csv"]
+    return [*written, "scores.csv"]
 
 
 def wide(rows: pl.DataFrame) -> pl.DataFrame:
-    """Per cent with one decimal and the interval, such as ``45.0 [40.1, 50.0]``, of variants by task.
+    """Columns model, variant, label and one for each task; dense is the first row of its model.
 
-    There are as many columns as there are variants or tasks, whichever are fewer, since a page is higher than wide.
+    A field is per cent with one decimal and the interval, such as ``45.0 [40.1, 50.0]``; without one, the value
+    alone; null where the task was not asked.
     """
-    cells = rows.select("task", _name(rows), shown=pl.Series(map(_cell, rows.iter_rows(named=True)), dtype=pl.String))
-    down, across = (
-        ("variant", "task") if cells["task"].n_unique() <= cells["variant"].n_unique() else ("task", "variant")
-    )
-    return cells.pivot(on=across, index=down, values="shown", aggregate_function="first")
-
-
-def _name(rows: pl.DataFrame) -> pl.Expr:
-    several = rows["model"].n_unique() > 1
-    return (
-        pl.concat_str(["model", "label"], separator=", ").alias("variant")
-        if several
-        else pl.col("label").alias("variant")
+    shown = rows.select(*ROW, "task", shown=pl.Series(map(_cell, rows.iter_rows(named=True)), dtype=pl.String))
+    table = shown.pivot(on="task", index=list(ROW), values="shown", aggregate_function="first", maintain_order=True)
+    models = {model: place for place, model in enumerate(table["model"].unique(maintain_order=True))}
+    return table.sort(
+        pl.col("model").replace_strict(models, return_dtype=pl.Int64), pl.col("variant") != "dense", maintain_order=True
     )
 
 
 def _cell(row: dict[str, Any]) -> str:
-    interval = "" if row["low"] is None else f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-    return f"{100 * row['value']:.1f}{interval}"
+    interval = "" if row["low"] is None else f" [{percent(row['low'])}, {percent(row['high'])}]"
+    return f"{percent(row['value'])}{interval}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent with one decimal; zero has no sign."""
+    return f"{round(100 * share, 1) + 0.0:.1f}"
+
+
+def meanings(rows: pl.DataFrame) -> dict[str, tuple[str, str]]:
+    """Unit and meaning of each task's column: its metric, of how many items it is, what guessing scores, who judged."""
+    return {str(task): ("%", _meaning(part)) for (task,), part in rows.group_by(["task"], maintain_order=True)}
+
+
+def _meaning(rows: pl.DataFrame) -> str:
+    first = rows.row(0, named=True)
+    numbers = sorted({str(least) for least in (rows["n"].min(), rows["n"].max()) if least is not None}, key=int)
+    parts = [first["metric"], f"{' to '.join(numbers)} items" if numbers else ""]
+    parts += ["" if first["chance"] is None else f"chance {percent(first['chance'])} %"]
+    parts += [f"judged by {first['judge']}" if first["judge"] else ""]
+    return ", ".join(filter(None, parts))
 
 
 def rounded(scores: pl.DataFrame) -> pl.DataFrame:
-    """All scores with three significant digits, and the unit of each."""
-    units = [unit(metric, dimension) for metric, dimension in scores.select("metric", "dimension").iter_rows()]
-    short = [pl.col(name).cast(pl.Float64).fill_nan(None).round_sig_figs(3) for name in ("value", "low", "high")]
-    return scores.with_columns(*short, unit=pl.Series(units, dtype=pl.String))
-
-
-def latex(table: pl.DataFrame, dimension: str) -> str:
-    """A table with the commands of the package booktabs."""
-    body = [" & ".join(escaped(str(cell or "")) for cell in row) + r" \\" for row in table.iter_rows()]
-    return "\n".join(
-        [
-            f"% Scores of {dimension} in per cent with 95 \\% intervals.",
-            rf"\begin{{tabular}}{{l{'r' * (table.width - 1)}}}", r"\toprule",
-            " & ".join(map(escaped, table.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}", "",
-        ]
-    )  # fmt: skip
+    """All scores with three significant digits, the unit of each, and whether a retention is undecided."""
+    marked = scores.with_columns(pl.when(panels.undecided()).then(True).alias("undecided"))
+    return units.rounded(marked).rename({"n": "n (items)", "labels": "labels (answers)"})
