@@ -1,7 +1,9 @@
 """Cleaning removes what no plan needs, and nothing else."""
 
 import json
+import os
 import shutil
+import time
 
 import polars as pl
 import pytest
@@ -126,16 +128,42 @@ def test_what_runs_now_and_what_it_reads_stays(study):
     assert clean.find(params.load("tiny")).runs == [read, running]
 
 
+def aged(folder):
+    """The folder with all in it, two hours older."""
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (before := time.time() - 7200, before))
+
+
 def test_scratch_goes_and_the_rest_of_the_cache_stays(study):
     scratch, asset = paths.home() / "scratch" / "wanda", paths.home() / "assets" / "a"
     for folder in (scratch, asset):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"x" * 500)
+        aged(folder)
     left = clean.find(params.load("tiny"))
     assert sum(left.sizes().values()) == 500
     assert clean.remove(left) == 500
     assert not scratch.exists()
     assert (asset / "file").is_file()
+
+
+def test_scratch_that_a_notebook_at_work_may_hold_stays(study, capsys):
+    scratch, states = paths.home() / "scratch" / "wanda", paths.home() / "states"
+    (scratch / "checkpoint").mkdir(parents=True)
+    states.mkdir()
+    (states / "dense.safetensors").write_bytes(b"x" * 500)
+    aged(scratch)
+    (scratch / "checkpoint" / "epoch.safetensors").write_bytes(b"x" * 500)  # in a folder that is old itself
+    os.utime(scratch / "checkpoint", (0, 0))
+    assert command_line.main(["clean", "--profile", "tiny"]) == 0
+    said = capsys.readouterr().out
+    for path in (scratch, states / "dense.safetensors"):
+        assert f"kept, since it was written within the last hour: {path}" in said
+        assert path.exists()
+    aged(paths.home())
+    assert command_line.main(["clean", "--profile", "tiny"]) == 0
+    assert not scratch.exists()
+    assert not (states / "dense.safetensors").exists()
 
 
 def test_results_of_cells_that_the_profile_no_longer_has_go(study):

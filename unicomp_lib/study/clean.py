@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,17 +18,22 @@ from unicomp_lib.study.steps import Step, keys
 from unicomp_lib.study.worker import held
 
 ITEMS = "items"
+RECENT = 3600  # seconds since it was written within which scratch may be that of a notebook or step at work
 
 
 @dataclass
 class Left:
-    """What may go: run folders, scratch, files of results, and tables with the rows that they keep."""
+    """What may go: run folders, scratch, files of results, and tables with the rows that they keep.
+
+    ``running`` and ``recent`` stay: runs whose step runs now, and scratch that was written within the last hour.
+    """
 
     runs: list[Path] = field(default_factory=list)
     scratch: list[Path] = field(default_factory=list)
     results: list[Path] = field(default_factory=list)
     tables: dict[Path, pl.DataFrame] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
+    recent: list[Path] = field(default_factory=list)
 
     def sizes(self) -> dict[str, int]:
         """Bytes by what they are, for people to read."""
@@ -61,7 +68,8 @@ def find(profile: Profile) -> Left:
     left.runs += [run for run in sorted(records.runs().glob("*.again")) if run not in running]
     for name in ("scratch", "states"):
         folder = paths.home() / name
-        left.scratch += sorted(path for path in folder.glob("*") if path.suffix != ".lock")
+        for path in sorted(path for path in folder.glob("*") if path.suffix != ".lock"):
+            (left.recent if _written(path) > time.time() - RECENT else left.scratch).append(path)
     _find_results(profile, steps, left)
     return left
 
@@ -163,6 +171,15 @@ def _size(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
     return sum(file.lstat().st_size for file in inside if file.is_symlink() or file.is_file())
+
+
+def _written(path: Path) -> float:
+    """When a file, or the latest of a folder, was written, in seconds since 1970."""
+    latest = 0.0
+    for inside in (path, *path.rglob("*")):
+        with suppress(FileNotFoundError):  # replaced meanwhile
+            latest = max(latest, inside.lstat().st_mtime)
+    return latest
 
 
 def _shown(path: Path) -> str:

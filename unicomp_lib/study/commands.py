@@ -208,6 +208,8 @@ def clean(options: argparse.Namespace) -> int:
         print(f"{'would remove' if options.dry_run else 'removing'}  {size / 1e6:9.1f} MB  {what}")
     for name in left.running:
         print(f"kept, since it is running now: {name}")
+    for path in left.recent:
+        print(f"kept, since it was written within the last hour: {path}")
     freed = cleaning.remove(left) if not options.dry_run else sum(left.sizes().values())
     print(f"{freed / 1e6:.1f} MB {'to free' if options.dry_run else 'freed'}")
     return 0
