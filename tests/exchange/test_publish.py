@@ -251,6 +251,9 @@ def test_every_column_of_every_table_is_described_with_its_unit(published):
     assert dict(described.filter(file="methods.csv").select("column", "meaning").rows())["piqa (%)"] == (
         "piqa_cloze: acc_norm, 120 to 600 items, chance 50.0 %"
     )
+    speed = described.filter(file="efficiency.csv", column="decode (times dense)").row(0, named=True)
+    assert speed["unit"] == "times dense"
+    assert "with 256 + 8 tokens of prompt and answer, median of 6 repeats, over that of dense" in speed["meaning"]
 
 
 def test_every_column_is_described_and_one_that_is_not_is_refused():

@@ -1,7 +1,9 @@
 """Claims: what a rule may say, and when data hold it."""
 
 import copy
+import itertools
 import math
+import re
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -393,6 +395,60 @@ def test_a_long_reason_is_whole_and_no_line_touches_another(width):
     pairs = zip([text.get_window_extent() for _, text in told], [text.get_window_extent() for _, text in told[1:]])
     assert all(below.y1 < above.y0 for above, below in pairs)
     plt.close(figure)
+
+
+@pytest.mark.parametrize("number", [34, 42])
+def test_many_claims_fit_in_a_column_by_name(number):
+    reason = "Minitron depth with 4 bits: measured once; Magnitude 50 %: measured once"
+    rows = [row("a", 0.8), row("b", 0.5) | {"low": None, "high": None, "reason": reason}]
+    names = [f"{'a-rather-long-name-' if place % 3 else ''}claim-{place}" for place in range(number)]
+    entries = [entry(name, of="b" if place % 20 == 3 else "a", above=0.5) for place, name in enumerate(names)]
+    sentence = "A sentence of two lines, which is as long as those of the study are and says what is claimed of whom."
+    found = judged([one | {"sentence": sentence} for one in entries], rows)
+    with style.narrow():
+        figure = verdicts.picture(found, style.COLUMN)
+        figure.canvas.draw()
+    assert figure.get_figheight() <= style.TALL + 1e-6
+    (axes,) = figure.axes
+    left = [text for text in axes.texts if text.get_position()[0] == 0.03 and text.get_weight() != "bold"]
+    assert [text.get_text().replace("\n", "") for text in left] == [*names, verdicts.NOTE]
+    assert max(text.get_window_extent().x1 for text in left[:-1]) <= verdicts.NAMED.left * figure.dpi
+    for column in (left, [text for text in axes.texts if text.get_position()[0] == verdicts.NAMED.numbers]):
+        boxes = [text.get_window_extent() for text in sorted(column, key=lambda text: text.get_position()[1])]
+        assert all(below.y1 <= above.y0 + 0.5 for above, below in itertools.pairwise(boxes))  # pixels
+    plt.close(figure)
+
+
+def test_few_claims_in_a_column_are_sentences():
+    rows = [row("a", 0.8)]
+    figure = verdicts.picture(judged([entry("few", of="a", above=0.5)], rows), style.COLUMN)
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    assert "It is so." in texts
+    assert not {"few", verdicts.NOTE} & set(texts)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize(("width", "number"), [(style.PAGE, 40), (style.COLUMN, 40), (style.COLUMN, 3)])
+def test_all_text_is_within_the_picture_and_large_enough_for_a_column(width, number):
+    found = judged([entry(f"claim-{place}", of="a", above=0.5) for place in range(number)], [row("a", 0.8)])
+    with style.narrow():
+        figure = verdicts.picture(found, width)
+        figure.canvas.draw()
+    texts = [*figure.axes[0].texts, *figure.legends[0].get_texts()]
+    for text in texts:
+        box = text.get_window_extent()
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 < box.y1 <= figure.bbox.y1
+        assert text.get_fontsize() >= (6 if style.in_column(width) else 5.5)
+    top = max(text.get_window_extent().y1 for text in figure.legends[0].get_texts())
+    assert top < min(text.get_window_extent().y0 for text in figure.axes[0].texts)
+    plt.close(figure)
+
+
+def test_the_committed_figure_fits_in_a_column():
+    path = paths.project() / "figures" / "embedded" / "claims.column.svg"
+    (height,) = re.findall(r'<svg [^>]*height="([\d.]+)pt"', path.read_text(encoding="utf-8"))
+    assert float(height) <= 72 * style.TALL
 
 
 def blocks(variant, values, metric="agreement"):

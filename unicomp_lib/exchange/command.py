@@ -4,7 +4,15 @@ import argparse
 import time
 
 from unicomp_lib import files, results, tables
-from unicomp_lib.exchange import columns, data_set, every_eval_ever, method_tables, model_cards, paper_tables
+from unicomp_lib.exchange import (
+    columns,
+    data_set,
+    efficiency_tables,
+    every_eval_ever,
+    method_tables,
+    model_cards,
+    paper_tables,
+)
 from unicomp_lib.study import external, params
 from unicomp_lib.study.hints import count
 
@@ -25,9 +33,9 @@ def publish(options: argparse.Namespace) -> int:
     )  # fmt: skip
     cards = model_cards.write(scores, options.folder / "model_cards")
     folder = options.folder / "tables"
-    written = [*paper_tables.write(scores, folder), *method_tables.write(scores, folder)]
+    written = [name for kind in (paper_tables, efficiency_tables, method_tables) for name in kind.write(scores, folder)]
     tasks = paper_tables.meanings(every_eval_ever.scored(scores))
-    more = tasks | method_tables.meanings(scores, tasks)
+    more = tasks | method_tables.meanings(scores, tasks) | efficiency_tables.meanings(scores)
     written += [columns.write([folder / name for name in written if name.endswith(".csv")], more)]
     print(f"data_set: {count(sum(map(len, rows.values())), 'row')} of {', '.join(rows)}")
     print(f"every_eval_ever: {count(number, 'record')} of schema {every_eval_ever.SCHEMA}")

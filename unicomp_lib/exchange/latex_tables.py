@@ -1,5 +1,6 @@
 r"""Tables in LaTeX that fit a page: blocks of columns, each with its header and dense, in booktabs' commands."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import polars as pl
@@ -26,8 +27,8 @@ def tabulars(table: pl.DataFrame, notes: Mapping[str, str], across: int = ACROSS
 
     ``table`` has the columns ``ROW`` and others of text, such as ``45.0 [40.1, 50.0]``, or null; ``notes`` says of
     each of these what it is, in a comment. Each tabular fits the text of a page in width and height, begins with the
-    header, and has the row of dense before the variants of each model. A name is broken at its last ``_``, a long label
-    between words.
+    header, and has the row of dense before the variants of each model. A name is broken before its unit in brackets,
+    else at its last ``_``, a long label between words.
     """
     for names in blocks(table, across):
         for rows in _pages(table):
@@ -58,7 +59,8 @@ def width(text: str) -> float:
 
 
 def _lines(name: str) -> list[str]:
-    return [part for part in name.rpartition("_")[::2] if part]
+    parts = re.split(r" (?=\([^()]*\)$)", name)
+    return parts if len(parts) > 1 else [part for part in name.rpartition("_")[::2] if part]
 
 
 def _words(label: str) -> list[str]:

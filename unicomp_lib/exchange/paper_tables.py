@@ -36,6 +36,11 @@ def wide(rows: pl.DataFrame) -> pl.DataFrame:
     """
     shown = rows.select(*ROW, "task", shown=pl.Series(map(_cell, rows.iter_rows(named=True)), dtype=pl.String))
     table = shown.pivot(on="task", index=list(ROW), values="shown", aggregate_function="first", maintain_order=True)
+    return dense_first(table)
+
+
+def dense_first(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows model by model, in the order in which these appear, each with dense before its other variants."""
     models = {model: place for place, model in enumerate(table["model"].unique(maintain_order=True))}
     return table.sort(
         pl.col("model").replace_strict(models, return_dtype=pl.Int64), pl.col("variant") != "dense", maintain_order=True

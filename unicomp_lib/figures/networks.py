@@ -14,7 +14,7 @@ from unicomp_lib.figures import marks, palette, panels, strips, style
 from unicomp_lib.figures.palette import DARK, GREY, NETWORKS
 from unicomp_lib.vision.images import Images
 
-VERSION = "6"
+VERSION = "7"
 
 SHIFTS = {"unstructured": -4.0, "filters": 0.0, "connections": 4.0}  # points, so that marks of a rate do not overlap
 LEAST = 1e-4  # share of what is pruned that the axis of rates has room for
@@ -79,7 +79,7 @@ def summary(table: pl.DataFrame, width: float = style.PAGE) -> Figure:
     few = (table["control"] != "").sum() <= NAMED
     for row in table.iter_rows(named=True):
         _point(plane, row, row["acc"], "mis", across="acc")
-        if several or (few and row["control"]) or row["method"] in ("untrained", "dense"):
+        if several or (few and row["control"]):  # the legend names dense and random weights
             _annotate(plane, row, best=best, name=row["label"] if several else "")
     by_rate.set(title="Accuracy", ylabel="accuracy on held-out images", ylim=(0, None))
     mis_by_rate.set(title="Interpretability", ylabel="mean MIS of the units")
@@ -96,8 +96,7 @@ def _annotate(axes: Axes, row: dict[str, Any], *, best: float, name: str) -> Non
     if row["acc"] is None or row["mis"] is None:
         return
     x, side = (-4, "right") if row["control"] and row["acc"] > best / 2 else (4, "left")
-    text = name or row["control"] or palette.method_name(row["method"]).lower()
-    axes.annotate(text, (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5)
+    axes.annotate(name or row["control"], (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5)
 
 
 def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:

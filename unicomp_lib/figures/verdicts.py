@@ -102,11 +102,12 @@ def picture(verdicts: list[Verdict], width: float) -> Figure:
 
     The unit is the half-width of the interval towards the bound, so that one that does not reach the line does not hold
     the bound. Of claims about several variants, the comparison that decides is shown. In a column, the interval is
-    below the sentence instead of beside it.
+    below the sentence instead of beside it; where that would be higher than a page, the claim's name stands for its
+    sentence, and a line below says so.
     """
-    layout = COLUMN if style.in_column(width) else PAGE
+    layout = _layout(verdicts, width)
     rows = list(_rows(verdicts, layout))
-    height = sum(size for size, *_ in rows) + layout.line * 3
+    height = _height(verdicts, layout)
     figure, axes = plt.subplots(figsize=(width, height))
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))
@@ -122,29 +123,56 @@ def picture(verdicts: list[Verdict], width: float) -> Figure:
             _mark(axes, top + (layout.below or layout.line) / 2, verdict, layout)
         y += size
     for place, text in ((-EDGE, "against"), (0, "bound"), (EDGE, "for")):
-        axes.text(_place(place, layout), y, text, fontsize=layout.font - 0.5, ha="center", va="top", color="#555555")
+        axes.text(_place(place, layout), y, text, fontsize=LEAST, ha="center", va="top", color="#555555")
+    if layout.name:
+        axes.text(0.03, y + layout.line * 1.3, NOTE, fontsize=layout.small, va="top", color="#333333")
     _legend(figure, verdicts, layout)
     return figure
 
 
 class Layout(NamedTuple):
-    """Sizes in inches: of a line, of an interval below a sentence; places of intervals and numbers; letters a line.
+    """How rows are laid out: ``font`` and ``small`` in points, all places and distances in inches.
 
-    ``short`` is the letters of a line beside an interval.
+    ``line``: of a line; ``below``: of an interval below a sentence; ``apart``: between rows; ``left``, ``right`` and
+    ``numbers``: places of an interval and of its numbers; ``letters`` and ``short``: of a line of a sentence, and of
+    one beside an interval; ``foot``: lines below the rows; ``across``: columns of the legend; ``name``: where claims
+    are called by name, letters of numbers on one line with their bound.
     """
 
     font: float
+    small: float
     line: float
     below: float
+    apart: float
     left: float
     right: float
     numbers: float
     letters: int
     short: int
+    foot: float
+    across: int
+    name: int = 0
 
 
-PAGE = Layout(6.5, 0.115, 0.0, 3.75, 5.1, 5.2, 76, 42)
-COLUMN = Layout(6.0, 0.105, 0.17, 0.15, 1.75, 1.85, 77, 36)
+LEAST = 6.0  # points, of letters in a column (``style.NARROW``)
+PAGE = Layout(6.5, 5.7, 0.115, 0.0, 0.06, 3.75, 5.1, 5.2, 76, 42, 3, 4)
+COLUMN = Layout(LEAST, LEAST, 0.105, 0.17, 0.06, 0.25, 1.75, 1.85, 77, 34, 4.5, 2)
+NAMED = Layout(LEAST, LEAST, 0.105, 0.0, 0.045, 1.26, 2.04, 2.105, 26, 28, 6, 2, name=30)
+NOTE = "Claims by name; the table and the figure for a page have their sentences."
+
+
+def _layout(verdicts: list[Verdict], width: float) -> Layout:
+    if not style.in_column(width):
+        return PAGE
+    if _height(verdicts, COLUMN) <= style.TALL:
+        return COLUMN
+    room = style.TALL - _height(verdicts, NAMED._replace(apart=0.0))
+    return NAMED._replace(apart=max(0.0, min(NAMED.apart, room / len(verdicts))))
+
+
+def _height(verdicts: list[Verdict], layout: Layout) -> float:
+    """Inches of all rows, and of the lines below them."""
+    return sum(size for size, *_ in _rows(verdicts, layout)) + layout.line * layout.foot
 
 
 def _rows(verdicts: list[Verdict], layout: Layout) -> Iterator[tuple[float, str, Verdict | None]]:
@@ -154,19 +182,22 @@ def _rows(verdicts: list[Verdict], layout: Layout) -> Iterator[tuple[float, str,
         yield 1.9 * layout.line, f"{source[0].upper()}{source[1:]}", None
         for verdict in verdicts:
             if verdict.claim.source == source:
-                sentence = f"{verdict.model}: {verdict.claim.sentence}" if several else verdict.claim.sentence
-                lines = textwrap.wrap(sentence, layout.letters)
+                text = verdict.claim.name if layout.name else verdict.claim.sentence
+                lines = textwrap.wrap(f"{verdict.model}: {text}" if several else text, layout.letters)
                 told = len(_told(verdict, layout)) * layout.line
                 below = max(layout.below, told) if layout.below else 0.0
                 height = len(lines) * layout.line + below if below else max(len(lines) * layout.line, told)
-                yield height + 0.06, "\n".join(lines), verdict
+                yield height + layout.apart, "\n".join(lines), verdict
 
 
 def _told(verdict: Verdict, layout: Layout) -> list[str]:
     """The lines beside an interval: the numbers with their bound, or the outcome, and the whole reason."""
     decisive, unit = verdict.decisive, verdict.claim.rule.score.unit
-    first = f"{verdict.outcome}:" if decisive is None else f"{estimate(decisive, unit)}{_bound(decisive, unit)}"
-    return [first.replace("-", "−"), *textwrap.wrap(verdict.reason, layout.short)]
+    first = [f"{verdict.outcome}:"] if decisive is None else [estimate(decisive, unit), _bound(decisive, unit)]
+    if len("".join(first)) <= layout.name or not layout.name:
+        first = ["".join(first)]
+    lines = [line.strip().replace("-", "−") for line in first]
+    return lines + textwrap.wrap(verdict.reason, layout.short)
 
 
 def _place(halves: float, layout: Layout) -> float:
@@ -181,7 +212,7 @@ def _mark(axes: Axes, y: float, verdict: Verdict, layout: Layout) -> None:
     axes.plot([_place(0, layout)] * 2, [y - 0.05, y + 0.05], color="black", linewidth=0.9)
     for number, line in enumerate(_told(verdict, layout)):
         below = y + number * layout.line
-        axes.text(layout.numbers, below, line, fontsize=layout.font - 0.8, color="#333333", va="center")
+        axes.text(layout.numbers, below, line, fontsize=layout.small, color="#333333", va="center")
     if decisive is None or math.isnan(decisive.halves):
         return
     colour, marker, fill = LOOKS[verdict.outcome]
@@ -223,6 +254,7 @@ def _legend(figure: Figure, verdicts: list[Verdict], layout: Layout) -> None:
     marks.append({"color": "black", "marker": ">"})
     names.append(f"further than {EDGE:g} half-widths")
     figure.legend(
-        [Line2D([], [], linestyle="", markersize=4.2, **mark) for mark in marks], names, loc="lower left", ncols=4,
-        fontsize=layout.font, frameon=False, handletextpad=0.2, columnspacing=1, borderaxespad=0, borderpad=0.3,
+        [Line2D([], [], linestyle="", markersize=4.2, **mark) for mark in marks], names, loc="lower left",
+        ncols=layout.across, fontsize=layout.font, frameon=False, handletextpad=0.2, columnspacing=1, borderaxespad=0,
+        borderpad=0.3,
     )  # fmt: skip
