@@ -141,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, function in functions.items():
         made[name].set_defaults(command=_of("unicomp_lib.study.commands", function))
     for name in ("reproduce", "status"):
-        made[name].add_argument("--only", metavar="GLOB", default="*", help="steps by name, with all they read")
+        made[name].add_argument(
+            "--only", metavar="GLOB", action="append", help="steps by name, with all they read; can be given again"
+        )
     made["status"].add_argument("--verify", action="store_true", help="read all files of finished steps, too")
     made["clean"].add_argument("--dry-run", action="store_true", help="say what would go, and remove nothing")
     for name, what in (("reproduce", "steps"), ("report", "notebooks")):
@@ -161,7 +163,10 @@ def _add_reproduce(reproduce: argparse.ArgumentParser) -> None:
     reproduce.add_argument(
         "--per-device", metavar="N", type=int, default=1, help="steps that share an accelerator (%(default)s)"
     )
-    reproduce.add_argument("--force", metavar="GLOB", help="run these again, and all that reads them")
+    reproduce.add_argument(
+        "--force", metavar="GLOB", action="append", default=[],
+        help="run these again, and all that reads them; can be given again",
+    )  # fmt: skip
     reproduce.add_argument("--dry-run", action="store_true", help="print the plan and stop; needs no network")
     reproduce.add_argument("--step-limit", metavar="SECONDS", type=float, help="end a step that runs longer")
     reproduce.add_argument(

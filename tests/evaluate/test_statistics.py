@@ -291,6 +291,17 @@ def test_a_score_with_further_items_is_the_regression_estimate():
     assert statistics.retention([same]).value == pytest.approx(1)
 
 
+def test_dense_answers_that_do_not_vary_lend_no_support():
+    # A model that declines none of 7 items, of 20 of which dense declines five others: it has not declined a quarter.
+    declined = np.repeat([0.0, 1.0], [8, 5])
+    for value, rest in ((0.0, declined), (1.0, 1 - declined)):
+        same = np.full(7, value)
+        part = Part(same, same, np.arange(7), 0, rest, np.arange(7, 20))
+        assert statistics.supported(part) == statistics.mean(same, np.arange(7))
+    observed, _ = statistics.resample([Part(same * 0, same, np.arange(7), 0, rest, np.arange(7, 20))])
+    assert observed[0].tolist() == [0, pytest.approx(0.75)]
+
+
 @pytest.mark.slow
 def test_interaction_interval_covers_and_the_same_items_are_paired():
     def groups(rng, shared):

@@ -170,6 +170,8 @@ def test_a_reader_finds_dropped_weights_made_again_and_it_is_said_if_they_differ
     assert scheduler.run_job(reader).state == scheduler.DONE
     assert (Path(reader["run"]) / "out.txt").read_bytes() == file.read_bytes()
     again = records.finished(run)
+    other = again.pop("as_read", {})  # what those had read that were done before
+    assert list(other) == ([] if before == file.read_bytes() else ["checkpoint/model.safetensors"])
     assert records.dropped(run) == {}
     assert records.damage(run) == ""
     assert {**again, "files": set(again["files"])} == {**record, "files": set(record["files"])}

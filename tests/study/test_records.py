@@ -161,3 +161,73 @@ def test_what_a_step_reads_is_found_in_its_parameters_and_a_moved_checkout_finds
     moved = records.job(here)
     assert moved["run"] == str(here)
     assert records.read_by(moved) == [tmp_path / "a-k", tmp_path / "c-k"]
+
+
+@pytest.fixture
+def reader(run):
+    """A finished run that has read the checkpoint of ``run``."""
+    folder = records.folder("b", "k")
+    folder.mkdir()
+    (folder / "scores.parquet").write_bytes(b"scores")
+    job = {"run": str(folder), "parameters": {"checkpoint": str(run / "checkpoint"), "output": str(folder)}}
+    records.write(folder, {**FACTS, "read": records.reading(job)})
+    assert records.finished(folder)
+    return folder
+
+
+def written(run, **files):
+    """``run`` as its step has left it when it ran again with other content in these files."""
+    for name, content in files.items():
+        path = run / {"weights": "checkpoint/model.safetensors", "items": "items.parquet"}[name]
+        path.write_bytes(content)
+    records.write(run, FACTS)
+
+
+def test_a_run_stands_while_what_it_has_read_is_what_its_step_has_written(run, reader):
+    before = (run / "checkpoint" / "model.safetensors").read_bytes()
+    written(run, items=b"other items")  # which the reader does not read
+    assert records.finished(reader)
+    written(run, weights=before)
+    assert records.finished(reader)
+    written(run, weights=b"other weights")
+    assert records.finished(reader) is None
+    assert records.damage(reader) == ""
+    step = Step(Stage.LEARN, "n", {}, topic="b")
+    reader.rename(records.folder(step.name, "0123456789ab"))
+    assert status.state(step, {step.name: "0123456789ab"}) == State.STALE
+
+
+def test_a_file_more_or_less_in_a_folder_that_was_read_is_another_folder(run, reader):
+    (run / "checkpoint" / "more.json").write_text("{}")
+    written(run)
+    assert records.finished(reader) is None
+    (run / "checkpoint" / "more.json").unlink()
+    written(run)
+    assert records.finished(reader)
+
+
+def test_what_cannot_be_told_leaves_a_run_as_it_is(run, reader):
+    (run / records.RECORD).unlink()  # it has yet to run again, or was removed
+    assert records.finished(reader)
+    written(run, weights=b"other weights")
+    change(reader, read={})
+    assert records.finished(reader)
+    record = json.loads((reader / records.RECORD).read_text())
+    del record["read"]  # as earlier versions wrote it
+    (reader / records.RECORD).write_text(json.dumps(record))
+    assert records.finished(reader)
+
+
+def test_weights_that_are_dropped_or_made_again_after_that_leave_their_readers_as_they_are(run, reader, tmp_path):
+    assert records.drop(run)
+    assert records.finished(reader)
+    again = tmp_path / "a-k.again"
+    (again / "checkpoint").mkdir(parents=True)
+    (again / "checkpoint" / "model.safetensors").write_bytes(b"as another device rounds")
+    records.write(again, FACTS)
+    assert records.restore(run, again) == "checkpoint/model.safetensors"
+    assert records.finished(reader)
+    assert records.drop(run)
+    assert records.finished(reader)
+    written(run, weights=b"other weights")
+    assert records.finished(reader) is None

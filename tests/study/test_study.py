@@ -65,6 +65,8 @@ def test_the_run_leaves_tables_figures_and_records(study):
     ):
         for suffix in ("png", "svg", "csv"):
             assert (study / "figures" / "tiny" / f"{figure}.{suffix}").stat().st_size > 200
+    beside = pl.read_csv(study / "figures" / "tiny" / "tasks_beside_dense.csv")  # dense is asked more items of one task
+    assert not beside.select("variant", "task").is_duplicated().any()
     provenance = json.loads((study / "figures" / "tiny" / "provenance.json").read_text())
     assert len(provenance["steps"]) == 34
     for run in (study / "runs").iterdir():
@@ -286,6 +288,27 @@ def flip(path):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_what_read_a_measurement_that_was_repeated_is_made_again(study):
+    (run,) = filter(records.finished, (study / "runs").glob("evaluate.tiny.magnitude-50.efficiency-*"))
+    (run / records.RECORD).unlink()
+    done = unicomp(study, "reproduce", "--profile", "tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = re.findall(r"done    (\S+) in", done.stdout)
+    assert again[:2] == ["evaluate/tiny/magnitude-50/efficiency", "scores/efficiency"]
+    assert {"figures/efficiency", "figures/overview"} <= set(again[2:])
+    assert all(name.startswith("figures/") for name in again[2:])
+    # A forced one whose readers were not asked for leaves them stale, and never mixed with it.
+    only = [part for kind in ("--only", "--force") for part in (kind, "evaluate/tiny/dense/efficiency")]
+    also = ["--only", "evaluate/tiny/dense/fidelity", "--force", "evaluate/tiny/dense/fidelity"]
+    done = unicomp(study, "reproduce", "--profile", "tiny", *only, *also)
+    assert set(re.findall(r"done    (\S+) in", done.stdout)) == {only[1], also[1]}
+    listed = unicomp(study, "status", "--profile", "tiny").stdout
+    assert "stale    scores/efficiency" in listed
+    assert "done     scores/fidelity" in listed  # computed twice, and the same
+    assert "done    scores/efficiency in" in unicomp(study, "reproduce", "--profile", "tiny").stdout
+    assert unicomp(study, "status", "--profile", "tiny").stdout.splitlines()[-1].startswith("34 done")
 
 
 def test_a_flipped_bit_makes_its_step_run_again_before_anything_reads_it(study):

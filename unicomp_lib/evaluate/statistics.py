@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-VERSION = "7"
+VERSION = "8"
 
 RESAMPLES = 10_000
 LEVEL = 0.95
@@ -279,10 +279,13 @@ def supported(part: Part) -> Estimate:
 
 
 def slope(part: Part) -> float:
-    """The regression coefficient of the compressed model's values on dense's; 1 where dense's do not vary."""
+    """The regression coefficient of the compressed model's values on dense's; 0 where dense's do not vary.
+
+    What dense answers to further items then tells nothing of the compressed model, which may have lost all of it.
+    """
     centred = part.dense - part.dense.mean()
     square = float(centred @ centred)
-    return float(centred @ part.compressed) / square if square > 1e-12 else 1.0
+    return float(centred @ part.compressed) / square if square > 1e-12 else 0.0
 
 
 def resample(parts: list[Part], *, imaginary: bool = True) -> tuple[np.ndarray, np.ndarray]:

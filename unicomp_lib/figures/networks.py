@@ -96,7 +96,9 @@ def _annotate(axes: Axes, row: dict[str, Any], *, best: float, name: str) -> Non
     if row["acc"] is None or row["mis"] is None:
         return
     x, side = (-4, "right") if row["control"] and row["acc"] > best / 2 else (4, "left")
-    axes.annotate(name or row["control"], (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5)
+    axes.annotate(
+        name or row["control"], (row["acc"], row["mis"]), (x, -8), textcoords="offset points", ha=side, fontsize=6.5
+    )
 
 
 def _rates(axes: Axes, table: pl.DataFrame, metric: str) -> None:

@@ -37,25 +37,30 @@ from unicomp_lib.study.worker import explanation
 def reproduce(options: argparse.Namespace) -> int:
     """Run what is missing, and publish the tables and figures of all that is finished."""
     profile = _on_model(options.profile, options.model) if options.model else params.load(options.profile)
+    only = options.only or ["*"]
     ready.check_folders()
     if not options.dry_run:
-        _pin(profile, options.only)
+        _pin(profile, only)
     every = plan(profile)
     known = keys(every)
-    steps = select(every, options.only, profile.option)
+    steps = select(every, only, profile.option)
     _check_workers(options)
     if options.step_limit is not None and not 0 < options.step_limit < 1e8:
         raise ValueError(f"--step-limit {options.step_limit:g} is not allowed; give a number of seconds above 0")
     forced = _forced(steps, options.force, profile.option)
     waiting = [step for step in steps if step.name in forced or state(step, known) not in FINISHED]
-    waiting = dropping.again(waiting, every, known, options.only)
+    waiting = dropping.again(waiting, every, known, only)
     if options.dry_run:
         if branches := external.unpinned(profile):
             print(f"note: not downloaded yet, so that their commits are not known: {', '.join(branches)}")
         _print_plan(profile, steps, known, waiting, options)
         return 0
-    outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
-    freed = dropping.release(every, known, spared=[options.only])
+    outcomes: list[scheduler.Outcome] = []
+    while waiting:
+        outcomes += run(profile, every, waiting, known, forced, options)
+        forced = set()
+        waiting = dropping.again(_outdated(steps, known, outcomes), every, known)
+    freed = dropping.release(every, known, spared=only)
     pictures, unpublished = _published(every, known, profile)
     if freed:
         print(f"note: {freed / 1e9:.1f} GB of weights removed that nothing is to read any more (keep: false)")
@@ -65,7 +70,22 @@ def reproduce(options: argparse.Namespace) -> int:
     return 1 if unpublished else code
 
 
-def _pin(profile: params.Profile, only: str) -> None:
+def _outdated(steps: list[Step], known: dict[str, str], outcomes: list[scheduler.Outcome]) -> list[Step]:
+    """The steps to run once more: what they have read was made again meanwhile, and is not what it was.
+
+    None that has failed or is behind one that has.
+    """
+    failed = {outcome.name for outcome in outcomes if outcome.state != scheduler.DONE}
+    found = []
+    for step in steps:
+        if failed & {step.name, *step.parents}:
+            failed.add(step.name)
+        elif state(step, known) not in FINISHED:
+            found.append(step)
+    return found
+
+
+def _pin(profile: params.Profile, only: list[str]) -> None:
     """Download models at a branch of the hub before the plan is made: what runs depends on the commit it is.
 
     What these steps lack and nothing will fetch is refused first, as it is before they run.
@@ -129,7 +149,7 @@ def run(
         print(f"workers are jobs named unicomp, begun by the queue; their logs: {records.runs() / 'cluster'}")
     stages = {step.name: step.stage for step in waiting}
     parents = {step.name: step.parents for step in waiting}
-    asked = [vars(options).get("only", "")]
+    asked = vars(options).get("only") or []
     seen, costs = progress.history(), publish.costs(profile.name)
     with _interrupts_held_back(local), progress.Reporter(waiting, seen, costs) as reporter:
 
@@ -172,7 +192,7 @@ def show_status(options: argparse.Namespace) -> int:
     profile = params.load(options.profile)
     every = plan(profile)
     known = keys(every)
-    steps = select(every, options.only, profile.option)
+    steps = select(every, options.only or ["*"], profile.option)
     damaged = status.verify(steps, known) if options.verify else {}
     done = sum(state(step, known) in FINISHED for step in steps)
     rest = len(steps) - done
@@ -287,13 +307,14 @@ def _summary(
     return 1 if bad else 0
 
 
-def _forced(steps: list[Step], pattern: str | None, option: str) -> set[str]:
+def _forced(steps: list[Step], patterns: list[str], option: str) -> set[str]:
+    for pattern in patterns:
+        if not fnmatch.filter([step.name for step in steps], pattern):
+            raise params.ParamsError(f"--force {pattern!r} matches no step; {names_of(steps, pattern, option)}")
     names: set[str] = set()
     for step in steps:
-        if (pattern and fnmatch.fnmatch(step.name, pattern)) or names & set(step.parents):
+        if any(fnmatch.fnmatch(step.name, pattern) for pattern in patterns) or names & set(step.parents):
             names.add(step.name)
-    if pattern and not names:
-        raise params.ParamsError(f"--force {pattern!r} matches no step; {names_of(steps, pattern, option)}")
     return names
 
 

@@ -8,11 +8,11 @@ from unicomp_lib.study.steps import Step
 from unicomp_lib.study.worker import held
 
 
-def again(waiting: list[Step], every: list[Step], known: dict[str, str], named: str = "") -> list[Step]:
-    """``waiting`` with the dropped steps that they read, parents first, and with the one that is asked for by name."""
+def again(waiting: list[Step], every: list[Step], known: dict[str, str], named: Collection[str] = ()) -> list[Step]:
+    """``waiting`` with the dropped steps that they read, parents first, and with those that are asked for by name."""
     wanted = {step.name for step in waiting}
     for step in reversed(every):
-        if step.name == named and _is_dropped(step.name, known):
+        if step.name in named and _is_dropped(step.name, known):
             wanted.add(step.name)
         if step.name in wanted:
             wanted |= {parent for parent in step.parents if _is_dropped(parent, known)}

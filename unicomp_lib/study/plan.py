@@ -2,6 +2,7 @@
 
 import fnmatch
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -57,14 +58,17 @@ def plan(profile: Profile) -> list[Step]:
     return [sources.located(step, profile) for step in steps]
 
 
-def select(steps: list[Step], pattern: str, option: str = "") -> list[Step]:
-    """The steps whose name matches a glob, with all they read; no match is a ``ParamsError``.
+def select(steps: list[Step], patterns: Sequence[str], option: str = "") -> list[Step]:
+    """The steps whose name matches one of several globs, with all they read; one without a match is a ``ParamsError``.
 
     ``option`` is how the profile is given to a command, for the hint.
     """
-    wanted = {step.name for step in steps if fnmatch.fnmatch(step.name, pattern)}
-    if not wanted:
-        raise ParamsError(f"no step matches {pattern!r}; {names_of(steps, pattern, option)}")
+    wanted = set()
+    for pattern in patterns:
+        named = {step.name for step in steps if fnmatch.fnmatch(step.name, pattern)}
+        if not named:
+            raise ParamsError(f"no step matches {pattern!r}; {names_of(steps, pattern, option)}")
+        wanted |= named
     for step in reversed(steps):
         if step.name in wanted:
             wanted |= set(step.parents)

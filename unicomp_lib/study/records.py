@@ -1,5 +1,6 @@
 """Run folders: what was run, with what, and whether it finished."""
 
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -48,12 +49,13 @@ def finished_before(name: str) -> bool:
 def finished(run: Path) -> dict[str, Any] | None:
     """The record of a finished run, or None.
 
-    None where there is no record or a damaged one, where a file is missing or another, and where the run
-    was made with other versions of the packages that results depend on: these are not mixed. A file whose size
-    and time are as recorded is taken for the same without reading it; ``damage`` reads all.
+    None where there is no record or a damaged one, where a file is missing or another, where a step that it has read
+    has since written something else, and where the run was made with other versions of the packages that results
+    depend on: these are not mixed. A file whose size and time are as recorded is taken for the same without reading
+    it; ``damage`` reads all. Runs of earlier versions, whose records do not say what they read, are taken as they are.
     """
     record = _record(run)
-    if record is None or record["packages"] != packages():
+    if record is None or record["packages"] != packages() or not _as_read(run, record):
         return None
     try:
         return record if all(_unchanged(run / name, entry) for name, entry in record["files"].items()) else None
@@ -84,13 +86,46 @@ def job(run: Path) -> dict[str, Any] | None:
 
 def read_by(job: dict[str, Any]) -> list[Path]:
     """The run folders of the steps that a job reads: its parameters name files in them."""
+    root = Path(job["run"]).parent
+    return list(dict.fromkeys(root / place.parts[0] for place in _places(job)))
+
+
+def reading(job: dict[str, Any]) -> dict[str, str]:
+    """What a job reads of other runs, by its place in ``runs/``, with a digest of what is recorded of it there."""
+    root = Path(job["run"]).parent
+    return {place.as_posix(): _contents(root, place) for place in _places(job)}
+
+
+def _places(job: dict[str, Any]) -> list[Path]:
+    """The files and folders of other runs that a job's parameters name, relative to ``runs/``."""
     run = Path(job["run"])
     values = [
         value for given in job["parameters"].values() for value in (given if isinstance(given, list) else [given])
     ]
     inside = [Path(value) for value in values if isinstance(value, str) and Path(value).is_relative_to(run.parent)]
-    found = (run.parent / path.relative_to(run.parent).parts[0] for path in inside if path != run.parent)
-    return [parent for parent in dict.fromkeys(found) if parent != run]
+    places = (path.relative_to(run.parent) for path in inside if path != run.parent)
+    return [place for place in dict.fromkeys(places) if place.parts[0] != run.name]
+
+
+def _contents(root: Path, place: Path) -> str:
+    """A digest of what is recorded of a file or folder in one of the runs of ``root``; empty where nothing is."""
+    record = _record(root / place.parts[0])
+    if record is None:
+        return ""
+    written = {**record["files"], **record.get("dropped", {}), **record.get("as_read", {})}
+    part = PurePath(*place.parts[1:])
+    digests = {
+        name: entry["sha256"]
+        for name, entry in written.items()
+        if isinstance(entry, dict) and PurePath(name).is_relative_to(part)
+    }
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest() if digests else ""
+
+
+def _as_read(run: Path, record: dict[str, Any]) -> bool:
+    """Whether all that a run has read is still what it was; what has yet to be made again cannot be told."""
+    now = {place: _contents(run.parent, Path(place)) for place in record.get("read", {})}
+    return all(digest in ("", record["read"][place]) for place, digest in now.items())
 
 
 def damage(run: Path) -> str:
@@ -177,10 +212,13 @@ def restore(run: Path, again: Path) -> str:
     made = {name: entry for name, entry in new["files"].items() if _is_weights(name)}
     for name in made:
         (again / name).replace(run / name)
-    before = record.pop("dropped", {})
-    files.write_text(run / RECORD, json.dumps({**record, "files": record["files"] | made}, indent=1))
-    known = {name: entry["sha256"] for name, entry in before.items() if isinstance(entry, dict)}
-    return next((name for name, digest in known.items() if made.get(name, {}).get("sha256") != digest), "")
+    known = {name: entry for name, entry in record.pop("dropped", {}).items() if isinstance(entry, dict)}
+    others = {name: entry for name, entry in known.items() if made.get(name, {}).get("sha256") != entry["sha256"]}
+    record["files"] |= made
+    if others:  # what has read those before stays as it is
+        record["as_read"] = others | record.get("as_read", {})
+    files.write_text(run / RECORD, json.dumps(record, indent=1))
+    return next(iter(others), "")
 
 
 def _is_weights(name: str) -> bool:
@@ -198,7 +236,7 @@ def _record(run: Path) -> dict[str, Any] | None:
     """The record in a run folder, or None where a reader could stumble over it."""
     record = _read(run / RECORD)
     sound = _has(record, FACTS) and _has(record["hardware"], MACHINE) and record["files"]
-    sound = sound and isinstance(record.get("dropped", {}), dict)
+    sound = sound and all(isinstance(record.get(name, {}), dict) for name in ("dropped", "read", "as_read"))
     return record if sound and all(map(_is_entry, record["files"].values())) else None
 
 

@@ -10,7 +10,7 @@ from unicomp_lib.study.steps import Step
 
 
 class State(StrEnum):
-    """How a step stands: stale is one that finished with another key, or with other packages.
+    """How a step stands: stale is one that finished with another key, with other packages, or from other inputs.
 
     Damaged is one whose files were read and are not what it wrote. Dropped is one that is done, and the weights of
     whose checkpoint were removed since nothing is to read them any more.

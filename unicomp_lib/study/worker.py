@@ -54,7 +54,8 @@ def _run(run: Path, *, forced: bool) -> int:
         return 1
     _limit(run, job.get("limit"))
     try:
-        records.write(run, {**job, **_execute(run, job)})
+        read = records.reading(job)
+        records.write(run, {**job, "read": read, **_execute(run, job)})
     except Exception as error:  # whatever a notebook raises: the study goes on, and says why
         ended = _kernel_ended(error)
         early = f" before it had begun; see {run / records.LOG}" if _is_start(error) else ""
