@@ -10,7 +10,8 @@ from unicomp_lib.study import notebooks, publish, records
 from unicomp_lib.study.steps import Cell, Stage, Step
 
 RECORD = {
-    "seconds": 2.0, "commit": "abc", "dirty": False, "hardware": {"cores": 2}, "packages": {"torch": "1"}
+    "seconds": 2.0, "commit": "abc", "dirty": False, "hardware": {"cores": 2}, "packages": {"torch": "1"},
+    "parameters": {},
 }  # fmt: skip
 
 
@@ -133,6 +134,25 @@ def test_a_figure_comes_with_its_page_and_the_provenance_of_earlier_steps_stays(
     }  # fmt: skip
     assert (folder / "README.md").read_text() == page
     assert (folder / "overview.png").read_text() == "picture"
+
+
+def test_a_page_says_in_which_engine_it_was_measured(runs, tmp_path):
+    picture = Step(Stage.FIGURES, "figures/size", {}, topic="size")
+    steps = [picture, scores("served"), scores("efficiency")]
+    finish(runs, picture, size__png="picture")
+    page, facts = (tmp_path / "figures" / "mine" / name for name in ("README.md", publish.PROVENANCE))
+    published(steps[:1])
+    assert "all else is measured here" not in page.read_text()
+    for step, engine in zip(steps[1:], ("openvino", "llama.cpp"), strict=True):
+        finish(runs, step, scores__parquet=score(step.topic, 1.0))
+        runs[records.folder(step.name, "k").name] |= {"parameters": {"engine": engine}}
+    published(steps)
+    assert json.loads(facts.read_text())["engines"] == ["llama.cpp", "openvino"]
+    assert "what is served are those of llama.cpp and OpenVINO GenAI; all else" in page.read_text()
+    for step in steps[1:]:  # an engine's cells of an earlier run stay, and so does its name
+        del runs[records.folder(step.name, "k").name]
+    published(steps)
+    assert json.loads(facts.read_text())["engines"] == ["llama.cpp", "openvino"]
 
 
 def test_a_damaged_provenance_is_written_anew(runs, tmp_path):

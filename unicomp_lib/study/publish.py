@@ -12,6 +12,7 @@ from unicomp_lib.figures.names import PICTURES, TABLES, stem
 from unicomp_lib.study import notebooks, records
 from unicomp_lib.study.steps import Stage, Step
 
+ENGINES = {"openvino": "OpenVINO GenAI", "vllm": "vLLM"}  # as they are called, where that is another name
 # What a page of figures calls the files of one, by the ends of their names.
 LINKS = {
     ".csv": "data", ".rounded.csv": "rounded, with units", ".svg": "vector graphics",
@@ -128,12 +129,12 @@ def _pictures(runs: list[Run], planned: list[str], folder: Path) -> list[Path]:
         return []
     provenance = _provenance(runs, planned, drawn, _read(folder))
     _put((json.dumps(provenance, indent=1) + "\n").encode(), folder / PROVENANCE)
-    _put(_page(provenance["figures"], folder.name).encode(), folder / "README.md")
+    _put(_page(provenance["figures"], folder.name, provenance["engines"]).encode(), folder / "README.md")
     return [folder / name for names in drawn.values() for name in names if name.endswith(".png")]
 
 
 def _provenance(runs: list[Run], planned: list[str], drawn: dict[str, list[str]], before: Provenance) -> Provenance:
-    """What the figures come from: commits, machines, packages, and each step's key, cost and commit.
+    """What the figures come from: commits, machines, packages, engines, and each step's key, cost and commit.
 
     Steps of earlier runs that have not been run again stay, with the machines and packages of those runs.
     """
@@ -150,9 +151,14 @@ def _provenance(runs: list[Run], planned: list[str], drawn: dict[str, list[str]]
             name: _distinct([*earlier.get(name, []), *(run.record[name] for run in runs)])
             for name in ("hardware", "packages")
         },
+        "engines": sorted({*earlier.get("engines", []), *filter(None, (_engine(run) for run in runs))}),
         "steps": steps,
         "figures": before.get("figures", {}) | drawn,
     }
+
+
+def _engine(run: Run) -> str:
+    return str(run.record["parameters"].get("engine", ""))
 
 
 def _commit(record: dict[str, Any]) -> str:
@@ -163,9 +169,12 @@ def _distinct(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [json.loads(text) for text in sorted({json.dumps(value, sort_keys=True) for value in values})]
 
 
-def _page(figures: dict[str, list[str]], profile: str) -> str:
+def _page(figures: dict[str, list[str]], profile: str, engines: list[str]) -> str:
     """Every figure with its question, its notebook and its table, for those who look at the folder on a code host."""
     lines = [f"# Figures of the profile `{profile}`", "", "Written by the study; see `provenance.json` for its runs."]
+    if engines:
+        named = " and ".join(ENGINES.get(engine, engine) for engine in engines)
+        lines += ["", f"Speed, memory and what is served are those of {named}; all else is measured here."]
     for notebook, names in figures.items():
         title, question, shown = notebooks.heading(notebook)
         lines += ["", f"## {title}", "", f"{question} ([notebook](../../notebooks/{notebook}.ipynb))"]
