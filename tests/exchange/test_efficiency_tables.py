@@ -44,6 +44,11 @@ def test_every_number_is_that_of_the_scores_with_its_interval(title, metric, sca
         assert numbers(shown[row["variant"]]) == pytest.approx(expected, abs=near)
 
 
+def test_a_number_without_end_stops_nothing():
+    table = efficiency_tables.wide(scores(cell("fast", "decode_ratio", float("inf"), 2.0, float("inf"))))
+    assert table["decode (times dense)"].to_list() == ["inf [2.00, inf]"]
+
+
 def test_what_was_not_timed_has_no_number_and_dense_is_first(tmp_path):
     rows = [
         cell("fast", "decode_ratio", 2.0, 1.9, 2.1, n=6), cell("fast", "bytes_on_disk", 5e6), cell("fast", "kl", 0.5),

@@ -119,8 +119,8 @@ def test_what_is_asked_for_by_name_stays_and_is_made_again(study):
     assert dropping.release(STEPS, KEYS, spared=["compress/a"]) == 0
     assert dropping.release(STEPS, KEYS, of=["compress/dense", "compress/b"]) == 0
     assert dropping.release(STEPS, KEYS, of=["compress/a"]) > 0
-    assert named(dropping.again([], STEPS, KEYS, "compress/a")) == ["compress/a"]
-    assert named(dropping.again([], STEPS, KEYS, "compress/*")) == []
+    assert named(dropping.again([], STEPS, KEYS, ["compress/a"])) == ["compress/a"]
+    assert named(dropping.again([], STEPS, KEYS, ["compress/*"])) == []
 
 
 def test_a_step_that_needs_dropped_weights_has_them_made_first(study):
@@ -179,6 +179,34 @@ def test_a_reader_finds_dropped_weights_made_again_and_it_is_said_if_they_differ
     said = capsys.readouterr().out
     assert "made runs again, since its weights were dropped" in said
     assert ("model.safetensors, made again, is not what it was" in said) == (before != file.read_bytes())
+
+
+def test_a_dropped_step_that_does_not_stand_runs_whole(steps):
+    made = steps("made", MAKE.format(content="b'same'"))
+    run = Path(made["run"])
+    assert scheduler.run_job(made).state == scheduler.DONE
+    records.drop(run)
+    record = json.loads((run / records.RECORD).read_text())
+    (run / records.RECORD).write_text(json.dumps(record | {"packages": record["packages"] | {"torch": "0.1"}}))
+    assert scheduler.run_job(made).state == scheduler.DONE
+    assert records.finished(run)
+    assert records.dropped(run) == {}
+    assert (run / "checkpoint" / "model.safetensors").read_bytes() == b"same"
+
+
+def test_a_step_whose_input_is_made_again_meanwhile_is_done_and_outdated(steps):
+    made = steps("made", MAKE.format(content="b'same'"))
+    assert scheduler.run_job(made).state == scheduler.DONE
+    record = Path(made["run"], records.RECORD)
+    meanwhile = (
+        f"import json\nfrom pathlib import Path\nrecord = json.loads(Path({str(record)!r}).read_text())\n"
+        "record['files']['checkpoint/model.safetensors']['sha256'] = '0' * 64\n"
+        f"Path({str(record)!r}).write_text(json.dumps(record))\nPath(output, 'out.txt').write_text('read')"
+    )
+    reader = steps("reader", meanwhile, source=str(record.parent / "checkpoint"))
+    assert scheduler.run_job(reader).state == scheduler.DONE
+    assert records.outdated(Path(reader["run"]))
+    assert records.finished(Path(reader["run"])) is None
 
 
 def test_weights_that_cannot_be_made_again_leave_what_is_done_as_it_is(steps, tmp_path):

@@ -171,10 +171,10 @@ def test_an_unknown_profile_and_broken_yaml_are_clear(tmp_path):
 
 def test_only_takes_what_a_step_reads_along():
     steps = plan.plan(params.load("tiny"))
-    names = [step.name for step in plan.select(steps, "evaluate/*/wanda*/fidelity")]
+    names = [step.name for step in plan.select(steps, ["evaluate/*/wanda*/fidelity"])]
     assert names == ["compress/tiny/dense", "compress/tiny/wanda-2-4/seed-0", "evaluate/tiny/wanda-2-4/seed-0/fidelity"]
     with pytest.raises(params.ParamsError, match="no step matches 'vision/\\*'"):
-        plan.select(steps, "vision/*")
+        plan.select(steps, ["vision/*"])
 
 
 def test_a_profile_of_vision_alone_has_no_models(tmp_path):

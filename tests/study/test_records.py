@@ -90,7 +90,9 @@ RECORD = {**FACTS, "packages": {}, "hardware": {}, "commit": None, "dirty": None
     "text",
     ["", "{", "null", "[]", "3", '"text"', "{}", "[" * 100_000, '{"files": {}}', '{"reason": 3, "run": []}', "\xff"]
     + [json.dumps(RECORD | {name: wrong}) for name in RECORD for wrong in (None, [], {"size": None}, "x")]
-    + [json.dumps({known: RECORD[known] for known in RECORD if known != name}) for name in RECORD],
+    + [json.dumps({known: RECORD[known] for known in RECORD if known != name}) for name in RECORD]
+    + [json.dumps(RECORD | {"hardware": records.machine(), "read": {"": "x"}})]
+    + [json.dumps(RECORD | {"hardware": records.machine(), name: {"f": {}}}) for name in ("dropped", "as_read")],
 )
 def test_a_damaged_record_is_no_record_and_no_traceback(run, text):
     step = Step(Stage.LEARN, "n", {}, topic="b")
@@ -189,9 +191,15 @@ def test_a_run_stands_while_what_it_has_read_is_what_its_step_has_written(run, r
     assert records.finished(reader)
     written(run, weights=before)
     assert records.finished(reader)
+    assert not records.outdated(reader)
     written(run, weights=b"other weights")
     assert records.finished(reader) is None
+    assert records.outdated(reader)
     assert records.damage(reader) == ""
+    packages = records.packages()
+    change(reader, packages=packages | {"torch": "0.1"})  # which running it here again would not mend
+    assert not records.outdated(reader)
+    change(reader, packages=packages)
     step = Step(Stage.LEARN, "n", {}, topic="b")
     reader.rename(records.folder(step.name, "0123456789ab"))
     assert status.state(step, {step.name: "0123456789ab"}) == State.STALE

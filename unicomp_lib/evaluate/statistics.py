@@ -252,9 +252,10 @@ def supported(part: Part) -> Estimate:
     """A compressed model's mean, with the support of what dense answers to further items.
 
     The regression estimator of double sampling (Cochran, 1977, section 12.6): the mean over the pairs, plus ``slope``
-    times what dense's mean over all its items exceeds its mean over the pairs. For equal answers it is dense's mean
-    over all, for unrelated ones the mean over the pairs. Of outcomes, the interval is exact for the effective number
-    of outcomes; of other values it is that of the bootstrap. Without further items it is the plain ``mean``.
+    times what dense's mean over all its items exceeds its mean over the pairs. For equal answers that vary it is
+    dense's mean over all, for unrelated ones the mean over the pairs. Of outcomes, the interval is exact for the
+    effective number of outcomes; of other values it is that of the bootstrap. Without further items it is the plain
+    ``mean``.
     """
     if not len(part.rest):
         return mean(part.compressed, part.clusters)

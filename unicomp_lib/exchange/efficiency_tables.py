@@ -118,7 +118,7 @@ def _cell(row: dict[str, Any], columns: Mapping[str, Column]) -> str:
     value = row["value"] / column.scale
     low, high = (None if row[end] is None else row[end] / column.scale for end in ("low", "high"))
     decimals = column.decimals
-    if abs(value) >= 10**-FINEST:
+    if math.isfinite(value) and abs(value) >= 10**-FINEST:
         decimals = min(FINEST, max(decimals, 1 - math.floor(math.log10(abs(value)))))
     interval = "" if low is None or high is None else f" [{low:z.{decimals}f}, {high:z.{decimals}f}]"
     return f"{value:z.{decimals}f}{interval}"

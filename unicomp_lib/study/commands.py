@@ -55,11 +55,12 @@ def reproduce(options: argparse.Namespace) -> int:
             print(f"note: not downloaded yet, so that their commits are not known: {', '.join(branches)}")
         _print_plan(profile, steps, known, waiting, options)
         return 0
-    outcomes: list[scheduler.Outcome] = []
-    while waiting:
-        outcomes += run(profile, every, waiting, known, forced, options)
-        forced = set()
-        waiting = dropping.again(_outdated(steps, known, outcomes), every, known)
+    outcomes = run(profile, every, waiting, known, forced, options) if waiting else []
+    for _ in steps:  # no chain of readers is longer
+        if not (waiting := _outdated(steps, known, outcomes)):
+            break
+        outcomes += run(profile, every, dropping.again(waiting, every, known), known, set(), options)
+    outcomes = list({outcome.name: outcome for outcome in outcomes}.values())
     freed = dropping.release(every, known, spared=only)
     pictures, unpublished = _published(every, known, profile)
     if freed:
@@ -80,7 +81,7 @@ def _outdated(steps: list[Step], known: dict[str, str], outcomes: list[scheduler
     for step in steps:
         if failed & {step.name, *step.parents}:
             failed.add(step.name)
-        elif state(step, known) not in FINISHED:
+        elif records.outdated(records.folder(step.name, known[step.name])):
             found.append(step)
     return found
 

@@ -54,8 +54,20 @@ def finished(run: Path) -> dict[str, Any] | None:
     depend on: these are not mixed. A file whose size and time are as recorded is taken for the same without reading
     it; ``damage`` reads all. Runs of earlier versions, whose records do not say what they read, are taken as they are.
     """
+    record = written(run)
+    return record if record and _as_read(run, record) else None
+
+
+def outdated(run: Path) -> bool:
+    """Whether a run stands but for what it has read, which was made again and is not what it was."""
+    record = written(run)
+    return record is not None and not _as_read(run, record)
+
+
+def written(run: Path) -> dict[str, Any] | None:
+    """The record of a run as ``finished`` gives it, whatever has become of what it has read."""
     record = _record(run)
-    if record is None or record["packages"] != packages() or not _as_read(run, record):
+    if record is None or record["packages"] != packages():
         return None
     try:
         return record if all(_unchanged(run / name, entry) for name, entry in record["files"].items()) else None
@@ -237,7 +249,10 @@ def _record(run: Path) -> dict[str, Any] | None:
     record = _read(run / RECORD)
     sound = _has(record, FACTS) and _has(record["hardware"], MACHINE) and record["files"]
     sound = sound and all(isinstance(record.get(name, {}), dict) for name in ("dropped", "read", "as_read"))
-    return record if sound and all(map(_is_entry, record["files"].values())) else None
+    if not sound or not all(PurePath(place).parts for place in record.get("read", {})):
+        return None
+    entries = [entry for name in ("files", "dropped", "as_read") for entry in record.get(name, {}).values()]
+    return record if all(map(_is_entry, entries)) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

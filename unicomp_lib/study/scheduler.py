@@ -185,7 +185,7 @@ def run_job(job: dict[str, Any]) -> Outcome:
     died of a signal is tried once more. Of one whose weights were dropped, these alone are made again.
     """
     run = Path(job["run"])
-    if records.dropped(run) and not job["forced"]:
+    if records.dropped(run) and records.finished(run) and not job["forced"]:
         return _weights_again(job)
     try:
         for parent in records.read_by(job):
@@ -202,7 +202,7 @@ def run_job(job: dict[str, Any]) -> Outcome:
             codes.append(_attempt(job))
     except OSError as error:
         return Outcome(job["name"], FAILED, reason=explanation(error, run.parent))
-    record = records.finished(run)
+    record = records.written(run)  # what it has read may have been made again since
     if record and codes[-1] == 0:  # a forced step that died before it had begun left its old record
         return Outcome(job["name"], DONE, record["seconds"])
     twice = "; it was tried twice" if len(codes) > 1 else ""
