@@ -206,7 +206,7 @@ def run(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, several at a time."""
+    """Run all tests, two at a time."""
     prepare(session)
     browser(session)
     test(session, *session.posargs)
@@ -221,12 +221,11 @@ def check(session: nox.Session) -> None:
 
 
 def test(session: nox.Session, *arguments: str) -> None:
-    """Run pytest in one process more than there are cores, since many tests wait for what they have started."""
+    """Run pytest in two processes."""
     # Each test is one thread wide: two processes of two threads would take turns on the cores. A file
     # stays in one process, since its tests share what is expensive to make; conftest.py puts the longest first.
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
-    processes = str(min((os.cpu_count() or 1) + 1, 8))
-    spread = ("-n", processes, "--dist", "loadfile", "--no-loadscope-reorder")
+    spread = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
     call(session, "python", "-m", "pytest", *spread, *arguments, env=threads)
 
 
