@@ -195,8 +195,9 @@ def _add_compare(compare: argparse.ArgumentParser) -> None:
         "--rerun", metavar="C", default="", help="A evaluated again: how far its answers move by chance"
     )
     compare.add_argument(
-        "--tasks", metavar="TASK", nargs="+", default=[], help="tasks that models are asked; of logs, names or globs"
-    )
+        "--tasks", metavar="TASK", nargs="+", action="extend", default=[],
+        help="tasks that models are asked; of logs, names or globs",
+    )  # fmt: skip
     compare.add_argument("--items", metavar="N", type=int, help="items of each task (models: 100; logs: all)")
     compare.add_argument(
         "--metric", default="", help="such as acc_norm or exact_match,strict-match; else each task's own"

@@ -162,6 +162,13 @@ def test_a_document_among_the_logs_costs_the_other_tasks_nothing(tmp_path, capsy
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), *out]) == 0
     assert re.search(r"^wikitext +log_likelihood_per_word +5 +−0\.467", capsys.readouterr().out, flags=re.MULTILINE)
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--tasks", "arc*", *out]) == 0
+    assert not re.search("^wikitext +log", capsys.readouterr().out, flags=re.MULTILINE)
+    assert (
+        main(["compare", *map(str, (tmp_path / "a", tmp_path / "b")), "--tasks", "arc*", "--tasks", "wiki*", *out]) == 0
+    )
+    said = capsys.readouterr().out
+    assert re.search("^wikitext +log", said, flags=re.MULTILINE)
+    assert re.search("^arc_easy ", said, flags=re.MULTILINE)
 
 
 def test_a_newcomers_own_folder_in_and_a_page_out(tmp_path, capsys):

@@ -9,6 +9,7 @@ from unicomp_lib import files
 from unicomp_lib.evaluate import task
 from unicomp_lib.exchange.every_eval_ever import scored
 from unicomp_lib.exchange.latex_tables import ROW, tabulars
+from unicomp_lib.exchange.paper_tables import dense_first
 
 NAME = "methods"
 ACROSS = 9  # data sets side by side on a page, where they are narrow enough
@@ -51,8 +52,7 @@ def by_method(scores: pl.DataFrame, of: str = "value") -> tuple[pl.DataFrame, di
     if not order:
         return empty, {}
     table = cells.pivot(on="task", index=list(ROW), values=of, aggregate_function="first", maintain_order=True)
-    models = {model: place for place, model in enumerate(table["model"].unique(maintain_order=True))}
-    return table.sort(pl.col("model").replace_strict(models), maintain_order=True).select(*ROW, *order), groups
+    return dense_first(table).select(*ROW, *order), groups
 
 
 def _of_tasks(scores: pl.DataFrame) -> pl.DataFrame:

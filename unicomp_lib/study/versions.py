@@ -26,7 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Check or record; 0 when all modules are as recorded, 1 when one is not."""
     parser = argparse.ArgumentParser(prog="nox -s versions --", description=__doc__.partition("\n\n")[0])
     parser.add_argument("--check", action="store_true", help="say what is not recorded, and change nothing")
-    parser.add_argument("--same", metavar="NAME", nargs="+", default=[], help="modules that give the same results")
+    parser.add_argument(
+        "--same", metavar="NAME", nargs="+", action="extend", default=[], help="modules that give the same results"
+    )
     options = parser.parse_args(arguments)
     now, recorded = state(), _recorded()
     unknown = [name for name in options.same if name not in now]
